@@ -1,0 +1,141 @@
+# Everything a person types. `make` prints the targets; DATASET= and VARIANT= narrow them.
+
+VENV ?= .venv
+PYTHON ?= python3.11
+TORCH_INDEX ?=
+DATASET ?=
+VARIANT ?=
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+UI_PORT ?= 5001
+SERVE_PORT ?= 8080
+INPUT ?=
+OUTPUT ?=
+WORKERS ?=
+GPU_SLOTS ?=
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+BIN := $(abspath $(VENV))/bin
+STAMP := $(abspath $(VENV))/.latentops-setup
+VAR := $(CURDIR)/var
+STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(VAR)/mlflow/mlflow.db)
+NARROW := $(if $(DATASET),--dataset '$(DATASET)') $(if $(VARIANT),--variant '$(VARIANT)')
+ONE_DATASET := $(if $(DATASET),--dataset '$(DATASET)')
+FLOW := $(NARROW) $(if $(WORKERS),--workers $(WORKERS)) $(if $(GPU_SLOTS),--gpu-slots $(GPU_SLOTS))
+
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# One thread a process: the DAG's parallelism is processes, and the thread count changes the bytes.
+export OMP_NUM_THREADS := 1
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_HOME := $(VAR)/prefect
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
+
+.PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
+	services-stop retrain score serve promote rollback history verify clean need-dataset
+
+help: ## print this list
+	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
+	@echo
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)$$/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+		| while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## create the environment from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || command -v $(PYTHON) >/dev/null || { \
+		echo "error: $(PYTHON) not found: install Python 3.11 or say where it is with PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the environment into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		--constraint requirements.lock "$$(grep -m1 '^torch==' requirements.lock)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+lock: ## renew requirements.lock from what pyproject.toml asks for now
+	bash .ci/lock $(PYTHON) $(TORCH_INDEX)
+
+repro: setup ## reproduce everything stale, promote what passes its gates, print the leaderboard
+	@latentops check
+	@targets="$$(latentops targets $(NARROW))" && dvc repro $$targets
+	@latentops promote $(ONE_DATASET)
+	@latentops leaderboard $(ONE_DATASET)
+
+flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=)
+	@latentops check
+	@python -m pipelines.reproduce $(FLOW)
+	@latentops leaderboard $(ONE_DATASET)
+
+test: setup ## all tests
+	@python -m pytest
+
+test-fast: setup ## the tests that take seconds
+	@python -m pytest -m "not slow"
+
+lint: setup ## ruff, mypy and the import rules
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+doctor: setup ## what is missing or broken on this machine, and how to mend it
+	@latentops doctor
+
+record: setup ## rebuild or complete the MLflow store from the DVC outs
+	@latentops record $(ONE_DATASET)
+
+report: setup ## write the HTML report
+	@latentops report
+
+leaderboard: setup ## print the leaderboard
+	@latentops leaderboard $(ONE_DATASET)
+
+ui: setup ## open MLflow on the runs (UI_PORT=)
+	@echo "MLflow on http://127.0.0.1:$(UI_PORT)"
+	@mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(UI_PORT)
+
+services: setup ## start Prefect, MLflow and the retraining schedule on loopback (PREFECT_PORT=, MLFLOW_PORT=)
+	@python -m pipelines.services start --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+services-stop: setup ## stop what `make services` started
+	@python -m pipelines.services stop
+
+retrain: setup ## take in new rows and retrain, once, now
+	@python -m pipelines.retrain $(ONE_DATASET)
+
+score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=)
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
+	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)"
+
+serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
+	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \
+		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
+
+promote: setup ## promote what passes its gates
+	@latentops promote $(ONE_DATASET)
+
+rollback: setup need-dataset ## put the previous champion back
+	@latentops rollback "$(DATASET)"
+
+history: setup need-dataset ## every promotion and rollback of a dataset's model
+	@latentops history "$(DATASET)"
+
+verify: setup need-dataset ## prove the champion's chain from data to metrics again
+	@latentops verify "$(DATASET)@champion"
+
+clean: ## remove outputs (models, results, reports, var), never data
+	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors var/report var/data_docs
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@echo "removed outputs; data, the DVC cache, the ledger and the MLflow store are as they were"
+
+need-dataset:
+	@test -n "$(DATASET)" || { echo "error: name the dataset: make $(MAKECMDGOALS) DATASET=digits" >&2; exit 1; }

@@ -1,0 +1,117 @@
+"""Score a file with the champion: Parquet in, Parquet out, bad rows set aside.
+
+`python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
+input beside its scores; rows that break an expectation go to `scores.rejected.parquet` with the reasons.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+import latentops
+from latentops.cli import guard
+from latentops.config import load_params
+from latentops.data import sources
+from latentops.data import table as tables
+from latentops.errors import LatentOpsError
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many rows were scored, found anomalous, and set aside, and where these lie."""
+
+    scored: int
+    anomalies: int
+    rejected: int
+    out: Path
+    rejected_out: Path | None
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        aside = f"; {self.rejected} bad rows in {self.rejected_out}" if self.rejected_out else ""
+        return f"{self.scored} rows scored, {self.anomalies} anomalous: {self.out}{aside}"
+
+
+def score_file(dataset: str, rows: Path, out: Path) -> Scored:
+    """Score the rows of `rows` with the champion of `dataset` and write `out`.
+
+    Raises `LatentOpsError` where there is no champion or the file isn't of this dataset's columns.
+    """
+    from latentops.data.expectations import validate
+
+    settings = load_params().dataset(dataset)
+    model = latentops.load(f"{dataset}@champion")
+    table = sources.read_rows(rows, settings.source)
+    validated = validate(table, dataset, settings.source, settings.expectations, limits="rows")
+    clean = validated.clean
+    layout = tables.layout_of(clean, settings.source.label)
+    if layout.kind == "sequence":
+        flat, sizes = tables.ragged(clean)
+        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
+        scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
+    else:
+        scores = model.score(tables.dense(clean, layout))
+    scores.insert(0, "row", clean.column("position").to_numpy())
+    tables.write(out, pa.Table.from_pandas(scores, preserve_index=False))
+    rejected_out = out.with_suffix(".rejected.parquet")
+    if validated.quarantined.num_rows:
+        tables.write(rejected_out, validated.quarantined)
+    else:
+        rejected_out.unlink(missing_ok=True)  # of an earlier run with the same name
+    return Scored(
+        len(scores),
+        int(scores["is_anomaly"].sum()),
+        validated.quarantined.num_rows,
+        out,
+        rejected_out if validated.quarantined.num_rows else None,
+    )
+
+
+@task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
+def score_task(dataset: str, rows: Path, out: Path) -> State[Scored]:
+    """`score_file`, as a task."""
+    try:
+        return Completed(data=score_file(dataset, rows, out))
+    except LatentOpsError as error:
+        return Failed(message=str(error))
+
+
+@flow(name="score", flow_run_name="score {dataset}")
+def score(dataset: str, rows: Path, out: Path) -> State[Scored]:
+    """Score the rows of a Parquet file with the champion of `dataset`."""
+    state = score_task(dataset, rows, out, return_state=True)
+    if not state.is_completed():
+        return Failed(message=state.message)
+    scored = state.result()
+    get_run_logger().info(str(scored))
+    return Completed(message=str(scored), data=scored)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET")],
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables CSV too.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
+) -> None:
+    """Score the rows of a file with the champion."""
+    load_params().dataset(dataset)
+    if not rows.is_file():
+        raise LatentOpsError(f"{rows}: not found")
+    state = score(dataset, rows, out, return_state=True)
+    if not state.is_completed():
+        raise LatentOpsError(state.message or f"the flow ended as {state.name}")
+
+
+if __name__ == "__main__":
+    guard(app)

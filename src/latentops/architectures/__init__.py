@@ -1,0 +1,49 @@
+"""What fits the data's structure: an encoder and a decoder for each shape of data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Generator, nn
+
+from latentops.architectures import convolutional, mlp, recurrent
+from latentops.config import ArchitectureName, Architectures
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a sample looks like: `[channels, height, width]`, `[columns]` or, ragged, `[steps, channels]`.
+
+    `spread` is the standard deviation of a typical value.
+    """
+
+    sizes: tuple[int, ...]
+    ragged: bool
+    spread: float = 1.0
+
+
+def build(
+    name: ArchitectureName,
+    settings: Architectures,
+    shape: Shape,
+    outputs: int,
+    latent_dim: int,
+    generators: Sequence[Generator],
+) -> tuple[nn.Module, nn.Module]:
+    """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator."""
+    if name == "mlp":
+        hidden = [max(width, latent_dim) for width in settings.mlp.hidden]  # only the code may be narrow
+        return (
+            mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators),
+            mlp.Decoder(shape.sizes, hidden, latent_dim, generators),
+        )
+    if name == "convolutional":
+        channels = settings.convolutional.channels
+        return (
+            convolutional.Encoder(shape.sizes, shape.ragged, channels, outputs, generators),
+            convolutional.Decoder(shape.sizes, shape.ragged, channels, latent_dim, generators),
+        )
+    width = settings.recurrent.hidden
+    return (
+        recurrent.Encoder(shape.sizes, shape.ragged, width, outputs, generators),
+        recurrent.Decoder(shape.sizes, shape.ragged, width, latent_dim, generators),
+    )

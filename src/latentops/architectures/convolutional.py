@@ -1,0 +1,102 @@
+"""Convolutions that halve the input and mirror themselves back.
+
+Images are convolved in 2-D; a table's columns and a sequence's steps in 1-D, as an image of height 1.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from latentops.architectures.stack import Batch, Convolution, Linear, TransposedConvolution
+
+
+def image_shape(shape: Sequence[int], ragged: bool) -> tuple[int, int, int]:
+    """`[channels, height, width]` under which data of `shape` is convolved."""
+    if len(shape) == 3:
+        return (shape[0], shape[1], shape[2])
+    if ragged:
+        return (shape[1], 1, shape[0])
+    return (1, 1, shape[0])
+
+
+def sizes(height: int, width: int, layers: int) -> list[tuple[int, int]]:
+    """Spatial size before each layer and after the last."""
+    result = [(height, width)]
+    for _ in range(layers):
+        last = result[-1]
+        result.append((math.ceil(last[0] / 2), math.ceil(last[1] / 2)))
+    return result
+
+
+class Encoder(nn.Module):
+    """Halving convolutions with ELU, then one affine layer to `outputs` numbers."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        ragged: bool,
+        channels: Sequence[int],
+        outputs: int,
+        generators: Sequence[Generator],
+    ) -> None:
+        super().__init__()
+        self.image = image_shape(shape, ragged)
+        flat = self.image[1] == 1
+        widths = [self.image[0] + ragged, *channels]
+        self.layers = nn.ModuleList(
+            Convolution(before, after, flat, generators) for before, after in pairwise(widths)
+        )
+        height, width = sizes(*self.image[1:], len(channels))[-1]
+        self.head = Linear(channels[-1] * height * width, outputs, generators)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
+        """Encode a batch; a sequence's mask of valid steps is one more channel."""
+        steps = batch.steps
+        if steps is None:
+            hidden = batch.values.reshape(*batch.values.shape[:2], *self.image)
+        else:
+            channels = torch.cat([batch.values, steps.unsqueeze(-1).to(batch.values.dtype)], dim=-1)
+            hidden = channels.transpose(2, 3).unsqueeze(3)
+        for layer in self.layers:
+            hidden = functional.elu(layer(hidden))
+        outputs: Tensor = self.head(hidden.flatten(2))
+        return outputs
+
+
+class Decoder(nn.Module):
+    """One affine layer, then doubling transposed convolutions back to the input's shape."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        ragged: bool,
+        channels: Sequence[int],
+        latent_dim: int,
+        generators: Sequence[Generator],
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.ragged = ragged
+        image = image_shape(shape, ragged)
+        flat = image[1] == 1
+        self.sizes = sizes(*image[1:], len(channels))
+        self.start = (channels[-1], *self.sizes[-1])
+        self.head = Linear(latent_dim, math.prod(self.start), generators)
+        widths = [*reversed(channels), image[0]]
+        self.layers = nn.ModuleList(
+            TransposedConvolution(before, after, flat, generators) for before, after in pairwise(widths)
+        )
+
+    def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
+        """Decode a batch of codes."""
+        hidden = self.head(codes).view(*codes.shape[:2], *self.start)
+        for layer, to in zip(self.layers, reversed(self.sizes[:-1]), strict=True):
+            hidden = layer(functional.elu(hidden), to)
+        if self.ragged:
+            return hidden.squeeze(3).transpose(2, 3)
+        return hidden.reshape(*hidden.shape[:2], *self.shape)

@@ -1,0 +1,154 @@
+"""Layers for a stack: every parameter has a leading member axis, and no reduction crosses it.
+
+Shapes: `members` models are applied at once, each to its own `batch` of inputs.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+
+def generator(*identity: object) -> Generator:
+    """A random generator that depends on `identity` alone, e.g. `(seed, view, "initialisation")`."""
+    digest = hashlib.sha256("/".join(map(str, identity)).encode()).digest()
+    return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of a stack.
+
+    `values` is `[members, batch, *shape]` with `shape` one of `[channels, height, width]`, `[columns]` or
+    `[steps, channels]`; `lengths` is `[members, batch]`, the valid steps of each sequence, else None.
+    """
+
+    values: Float[Tensor, "members batch ..."]
+    lengths: Int[Tensor, "members batch"] | None = None
+
+    @property
+    def steps(self) -> Bool[Tensor, "members batch steps"] | None:
+        """Which steps are valid; None where the data isn't a sequence."""
+        if self.lengths is None:
+            return None
+        position = torch.arange(self.values.shape[2], device=self.values.device)
+        return position < self.lengths.unsqueeze(-1)
+
+    @property
+    def mask(self) -> Float[Tensor, "members batch ..."]:
+        """1 where a value is valid and 0 in padding; broadcasts against `values`."""
+        steps = self.steps
+        if steps is None:
+            return self.values.new_ones((1,) * self.values.ndim)
+        return steps.unsqueeze(-1).to(self.values.dtype)
+
+    def with_values(self, values: Tensor) -> "Batch":
+        """The same lengths around other values."""
+        return Batch(values, self.lengths)
+
+
+def uniform(shape: Sequence[int], bound: float, generators: Sequence[Generator]) -> nn.Parameter:
+    """A parameter `[members, *shape]`, each member's slice uniform in ±`bound` from its own generator."""
+    members = [torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]
+    return nn.Parameter(torch.stack(members))
+
+
+class Linear(nn.Module):
+    """An affine layer a member: `[members, batch, inputs]` to `[members, batch, outputs]`."""
+
+    def __init__(self, inputs: int, outputs: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = uniform((inputs, outputs), math.sqrt(3) * bound, generators)
+        self.bias = uniform((1, outputs), bound, generators)
+
+    def forward(
+        self, inputs: Float[Tensor, "members batch inputs"]
+    ) -> Float[Tensor, "members batch outputs"]:
+        """Batched matrix product over the member axis."""
+        return torch.baddbmm(self.bias, inputs, self.weight)
+
+
+class Convolution(nn.Module):
+    """A strided convolution a member, grouped: `[members, batch, channels, height, width]`.
+
+    A spatial size n becomes ceil(n / stride); height 1 is left alone, so that a row is convolved in 1-D.
+    """
+
+    def __init__(self, inputs: int, outputs: int, flat: bool, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = _geometry(flat)
+        bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
+        self.weight = uniform((outputs, inputs, *self.kernel), math.sqrt(3) * bound, generators)
+        self.bias = uniform((outputs,), bound, generators)
+
+    def forward(self, inputs: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch d i j"]:
+        """One grouped convolution over the member axis."""
+        members = inputs.shape[0]
+        joined = inputs.transpose(0, 1).flatten(1, 2)
+        mapped = functional.conv2d(
+            joined, self.weight.flatten(0, 1), self.bias.flatten(), self.stride, self.padding, groups=members
+        )
+        return mapped.view(mapped.shape[0], members, -1, *mapped.shape[2:]).transpose(0, 1)
+
+
+class TransposedConvolution(nn.Module):
+    """The mirror of `Convolution`: it restores the spatial size `to` exactly."""
+
+    def __init__(self, inputs: int, outputs: int, flat: bool, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = _geometry(flat)
+        bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
+        self.weight = uniform((inputs, outputs, *self.kernel), math.sqrt(3) * bound, generators)
+        self.bias = uniform((outputs,), bound, generators)
+
+    def forward(
+        self, inputs: Float[Tensor, "members batch c i j"], to: tuple[int, int]
+    ) -> Float[Tensor, "members batch d h w"]:
+        """One grouped transposed convolution over the member axis."""
+        members = inputs.shape[0]
+        joined = inputs.transpose(0, 1).flatten(1, 2)
+        extra = [
+            size
+            - ((joined.shape[2 + axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + self.kernel[axis])
+            for axis, size in enumerate(to)
+        ]
+        mapped = functional.conv_transpose2d(
+            joined,
+            self.weight.flatten(0, 1),
+            self.bias.flatten(),
+            self.stride,
+            self.padding,
+            extra,
+            groups=members,
+        )
+        return mapped.view(mapped.shape[0], members, -1, *mapped.shape[2:]).transpose(0, 1)
+
+
+def _geometry(flat: bool) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding of a halving layer; `flat` inputs have height 1."""
+    return ((1, 3), (1, 2), (0, 1)) if flat else ((3, 3), (2, 2), (1, 1))
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit a member (Cho et al. 2014), batched over the member axis."""
+
+    def __init__(self, inputs: int, hidden: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.inlet = Linear(inputs, 3 * hidden, generators)
+        self.recurrent = Linear(hidden, 3 * hidden, generators)
+
+    def step(
+        self, drive: Float[Tensor, "members batch gates"], state: Float[Tensor, "members batch hidden"]
+    ) -> Float[Tensor, "members batch hidden"]:
+        """The next state, given `drive`, the inlet's output for this step."""
+        drive_reset, drive_update, drive_new = drive.chunk(3, -1)
+        reset, update, new = self.recurrent(state).chunk(3, -1)
+        candidate = torch.tanh(drive_new + torch.sigmoid(drive_reset + reset) * new)
+        return torch.lerp(candidate, state, torch.sigmoid(drive_update + update))

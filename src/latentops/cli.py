@@ -1,0 +1,185 @@
+"""`latentops …`: the registry, the leaderboard, the report and this machine's health, by hand.
+
+What is heavy is imported inside the command that needs it, so that `--help` answers at once.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latentops.errors import LatentOpsError
+
+DEBUG = "LATENTOPS_DEBUG"
+
+Datasets = Annotated[list[str] | None, typer.Argument(metavar="[DATASET]...", help="All, unless named.")]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET")]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trains every kind of autoencoder, judges each by its latent code, keeps the best in production.",
+    epilog="`--debug` anywhere, or LATENTOPS_DEBUG=1, shows the traceback of an error.",
+)
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml: every key known, every value usable."""
+    from latentops.config import load_params, params_path
+    from latentops.variants import variant_settings
+
+    params = load_params()
+    for name in params.variants:
+        variant_settings(name, params.variant(name))
+    run = params.run
+    cells = (
+        f"{len(run.datasets)} datasets × {len(run.variants)} variants × {len(params.training.seeds)} seeds"
+    )
+    print(f"{params_path()}: fine; {cells}")
+
+
+@app.command()
+def targets(
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
+) -> None:
+    """Print the DVC stages that a narrowed `dvc repro` takes; nothing means the whole DAG."""
+    from latentops import targets as narrowing
+    from latentops.config import load_params
+
+    print(*narrowing.targets(load_params(), dataset, variant))
+
+
+@app.command()
+def leaderboard(datasets: Datasets = None) -> None:
+    """Print the leaderboard, write the report, and say how to open MLflow."""
+    from latentops.config import load_params
+    from latentops.reporting import results
+    from latentops.reporting.leaderboard import print_table
+    from latentops.targets import datasets as known
+
+    names = known(load_params(), datasets or [])
+    if not datasets:  # a narrowed run has compared some of them only
+        names = [name for name in names if name in results.compared()]
+        if not names:
+            raise LatentOpsError("nothing compared yet: run `make repro`, or `make flow` to run in parallel")
+    print_table([results.comparison(name) for name in names])
+    _write_report()
+    print("MLflow: make ui")
+
+
+@app.command()
+def report() -> None:
+    """Write the HTML report from the results that are there."""
+    _write_report()
+
+
+@app.command()
+def record(datasets: Datasets = None) -> None:
+    """Rebuild or complete the MLflow store from the results; what is there already stays as it is."""
+    from latentops.config import load_params
+    from latentops.registry import tracking
+    from latentops.targets import datasets as known
+
+    params = load_params()
+    for name in known(params, datasets or []):
+        print(f"{name}: {len(tracking.record(name, params))} variants are in MLflow")
+
+
+@app.command()
+def promote(datasets: Datasets = None) -> None:
+    """Register what passes its gates and make it the champion; say which gate holds the others."""
+    from latentops.config import load_params
+    from latentops.registry import champion
+    from latentops.targets import datasets as known
+
+    for name in known(load_params(), datasets or []):
+        print(champion.promote(name).text)
+
+
+@app.command()
+def rollback(dataset: Dataset) -> None:
+    """Put the previous champion back."""
+    from latentops.config import load_params
+    from latentops.registry import champion
+
+    load_params().dataset(dataset)
+    print(champion.rollback(dataset).text)
+
+
+@app.command()
+def history(dataset: Dataset) -> None:
+    """Print the ledger of a dataset's model: every promotion and rollback, the oldest first."""
+    from latentops.config import load_params
+    from latentops.registry import champion
+
+    load_params().dataset(dataset)
+    lines = champion.history(dataset)
+    for line in lines:
+        made = f"version {line['version']} ({line['variant']}, seed {line['seed']})"
+        print(f"{line['when']}  {line['event']:<8}  {made}  by {line['who']}: {line['why']}")
+    if not lines:
+        print(f"{dataset}: no champion so far")
+
+
+@app.command()
+def verify(model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as digits@champion.")]) -> None:
+    """Prove the chain of a registered model again: ledger, package, run, data, metrics."""
+    from latentops.registry.verification import verify as verified
+
+    found = verified(model)
+    for link in found.links:
+        print(f"{'ok' if link.holds else 'broken':<8} {link.text}")
+    if not found.holds:
+        raise LatentOpsError(f"{found.name}: {len(found.broken)} of {len(found.links)} links are broken")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing or broken on this machine, and how to mend it."""
+    from latentops.doctor import examine
+
+    broken = 0
+    for finding in examine(Path()):
+        print(finding)
+        broken += not finding.ok
+    if broken:
+        raise LatentOpsError(f"{broken} {'thing is' if broken == 1 else 'things are'} to mend")
+
+
+def guard(command: Callable[[], object]) -> None:
+    """Run `command`; an error of ours becomes one line on stderr and exit status 1.
+
+    `--debug` among the arguments, or LATENTOPS_DEBUG=1, shows the traceback too.
+    """
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"  # for the processes started from here as well
+    try:
+        command()
+    except LatentOpsError as error:
+        if os.environ.get(DEBUG) == "1":
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def main() -> None:
+    """The `latentops` command."""
+    guard(app)
+
+
+def _write_report() -> None:
+    from latentops.reporting import page
+
+    print(f"report: {page.write()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""`params.yaml` as frozen, typed models: every key is known, documented there and used.
+
+An unknown key is refused with its place in the file and the nearest key that exists.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from latentops.errors import ConfigError, UnknownNameError
+
+Kind = Literal["image", "tabular", "sequence"]
+ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
+PrimaryMetric = Literal["probe_accuracy", "auroc"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """A section of `params.yaml`: immutable, and closed to keys it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(Settings):
+    """What the DAG spans."""
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1)]
+
+
+class Source(Settings):
+    """Where rows come from and what they are."""
+
+    name: str
+    kind: Kind
+    label: str
+    channels: Count = 1
+    value_range: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _images_have_a_range(self) -> Self:
+        if self.kind == "image" and self.value_range is None:
+            raise ValueError("an image source needs value_range: [lowest, highest]")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError("value_range must be [lowest, highest] with lowest < highest")
+        return self
+
+
+class Expectations(Settings):
+    """Limits that the rows are held to."""
+
+    min_rows: Count
+    max_quarantined: Fraction
+    classes: Annotated[list[str], Field(min_length=2)]
+    min_class_share: Fraction = 0.0
+    columns: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    lengths: tuple[int, int] | None = None
+
+
+class Split(Settings):
+    """Shares of the rows; what is left after these three is `train`."""
+
+    seed: int
+    stop: Fraction
+    calibration: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.stop + self.calibration + self.test >= 1:
+            raise ValueError("stop + calibration + test must be below 1: the rest is train")
+        return self
+
+
+class Dataset(Settings):
+    """One entry under `datasets:`."""
+
+    source: Source
+    expectations: Expectations
+    scaling: Literal["range", "standard", "power"]
+    split: Split
+    normal: list[str]
+    primary: PrimaryMetric
+    architecture: ArchitectureName
+    latent_dim: Count
+
+    @property
+    def anomalies(self) -> bool:
+        """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
+        return self.primary == "auroc"
+
+    @model_validator(mode="after")
+    def _normal_classes_exist(self) -> Self:
+        for name in self.normal:
+            if name not in self.expectations.classes:
+                raise ValueError(f"normal: {name!r} is not among expectations.classes")
+        if self.scaling == "range" and self.source.value_range is None:
+            raise ValueError("scaling: range needs source.value_range")
+        if self.primary == "auroc" and not self.normal:
+            raise ValueError("primary: auroc needs at least one class under normal")
+        return self
+
+
+class MLP(Settings):
+    """Widths of the hidden layers; the decoder mirrors the encoder. Empty: linear."""
+
+    hidden: list[Count]
+
+
+class Convolutional(Settings):
+    """Channels of the halving layers."""
+
+    channels: Annotated[list[Count], Field(min_length=1)]
+
+
+class Recurrent(Settings):
+    """Width of the recurrent state."""
+
+    hidden: Count
+
+
+class Architectures(Settings):
+    """Sizes of each architecture, the same for every variant that uses it."""
+
+    mlp: MLP
+    convolutional: Convolutional
+    recurrent: Recurrent
+
+
+class Training(Settings):
+    """How every stack of members is trained."""
+
+    seeds: Annotated[list[int], Field(min_length=2)]
+    steps: dict[ArchitectureName, Count]
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Fraction
+    check_every: Count
+    patience: Count
+    threads: Count
+    device: Literal["cpu", "cuda", "auto"]
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds must differ from one another")
+        return self
+
+
+class Probe(Settings):
+    """Multinomial logistic regression on standardised codes; the strength is chosen on `stop`."""
+
+    strengths: Annotated[list[Positive], Field(min_length=1)]
+
+
+class Anomaly(Settings):
+    """Scores from the code, and the false-alarm rate that thresholds promise."""
+
+    neighbours: Count
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Evaluation(Settings):
+    """The judge's settings, the same for every variant and floor."""
+
+    probe: Probe
+    anomaly: Anomaly
+
+
+class Floors(Settings):
+    """What every code has to be held against."""
+
+    trees: Count
+
+
+class Comparison(Settings):
+    """Intervals and paired tests."""
+
+    resamples: Count
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    seed: int
+
+
+class Gates(Settings):
+    """Limits that a challenger passes before it may become champion."""
+
+    retention: Fraction
+    margin: Annotated[float, Field(ge=0)]
+
+
+class Retrain(Settings):
+    """Policy of the retraining flow."""
+
+    min_new_rows: Count
+    cron: str
+
+
+class Params(Settings):
+    """The whole of `params.yaml`.
+
+    The sections under `variants:` are typed beside each variant (`latentops.variants`); here they are
+    plain mappings, so that a variant of one's own needs no change in this file.
+    """
+
+    run: Run
+    datasets: dict[str, Dataset]
+    variants: dict[str, dict[str, object]]
+    architectures: Architectures
+    training: Training
+    evaluation: Evaluation
+    floors: Floors
+    comparison: Comparison
+    gates: Gates
+    retrain: Retrain
+
+    @model_validator(mode="after")
+    def _run_names_exist(self) -> Self:
+        for what, names, known in (
+            ("datasets", self.run.datasets, self.datasets),
+            ("variants", self.run.variants, self.variants),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"run.{what}: {name!r} has no entry under {what}:{nearest(name, known)}")
+        return self
+
+    def dataset(self, name: str) -> Dataset:
+        """The entry of dataset `name`; `UnknownNameError` names the nearest one."""
+        if name not in self.datasets:
+            raise UnknownNameError(f"unknown dataset {name!r}{nearest(name, self.datasets)}")
+        return self.datasets[name]
+
+    def variant(self, name: str) -> dict[str, object]:
+        """The untyped section of variant `name`; `UnknownNameError` names the nearest one."""
+        if name not in self.variants:
+            raise UnknownNameError(f"unknown variant {name!r}{nearest(name, self.variants)}")
+        return self.variants[name]
+
+
+def nearest(name: str, known: "dict[str, object] | dict[str, Dataset] | list[str]") -> str:
+    """` (did you mean 'x'? known: …)`, to end an error about an unknown name."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f" ({guess}known: {', '.join(known)})"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def parse(model: type[S], value: object, where: str) -> S:
+    """`value` as a `model`; `ConfigError` names each key that is unknown, missing or of a wrong value."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"]) or "(top)"
+            if problem["type"] == "extra_forbidden":
+                text = f"unknown key{nearest(str(problem['loc'][-1]), _siblings(model, problem['loc'][:-1]))}"
+            else:
+                text = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {key}: {text}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _siblings(model: type[Settings], path: tuple[int | str, ...]) -> list[str]:
+    """Keys known at `path` below `model`; map keys and list positions are stepped over."""
+    current: type[Settings] = model
+    for part in path:
+        field = current.model_fields.get(str(part))
+        if field is None:
+            continue
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), current)
+    return list(current.model_fields)
+
+
+def params_path() -> Path:
+    """`LATENTOPS_PARAMS` if set, else `params.yaml` in the current folder."""
+    return Path(os.environ.get("LATENTOPS_PARAMS", "params.yaml"))
+
+
+def load_params(path: Path | None = None) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises `ConfigError` where the file is missing, isn't YAML, or holds a key or value it shouldn't.
+    """
+    path = path or params_path()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run from the project's root") from None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(Params, value, str(path))

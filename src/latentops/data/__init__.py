@@ -1,0 +1,1 @@
+"""Files in, arrays out: sources, expectations and quarantine, splits, transforms."""

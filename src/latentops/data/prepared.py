@@ -1,0 +1,153 @@
+"""Prepared arrays: what train and evaluate read. Needs NumPy alone, so that importing it costs nothing.
+
+data/prepared/<dataset>/dataset.json          kind, shape, features, classes, transform, rows a split
+data/prepared/<dataset>/<split>/values.npy    float32 [n, *shape]; sequences are padded with zeros
+data/prepared/<dataset>/<split>/lengths.npy   int64 [n], sequences only: steps that are not padding
+data/prepared/<dataset>/<split>/labels.npy    int64 [n], index into classes
+data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's content
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentops import atomic
+from latentops.config import Kind
+from latentops.data.transforms import Transform
+from latentops.errors import DataError
+
+SplitName = Literal["train", "stop", "calibration", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the arrays of a dataset hold.
+
+    `shape` is that of one prepared sample: [C, H, W], [D] or [T_max, C]. `features` names the columns of a
+    table and is empty otherwise. `spread` is the root of the training values' mean variance. `likelihood_range` is what prepared values are bounded by, if anything.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    transform: Transform
+    spread: float
+    likelihood_range: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `from_json` makes the same description again."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "features": list(self.features),
+            "classes": list(self.classes),
+            "transform": self.transform.to_json(),
+            "spread": self.spread,
+            "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Description":
+        """The description that `to_json` wrote; further keys are passed over."""
+        bounds = value["likelihood_range"]
+        return cls(
+            kind=value["kind"],
+            shape=tuple(value["shape"]),
+            features=tuple(value["features"]),
+            classes=tuple(value["classes"]),
+            transform=Transform.from_json(value["transform"]),
+            spread=value["spread"],
+            likelihood_range=(bounds[0], bounds[1]) if bounds else None,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of one split: `values` [n, *shape], `lengths` [n] (sequences), `labels` [n], `ids` [n, 32]."""
+
+    values: NDArray[np.float32]
+    lengths: NDArray[np.int64] | None
+    labels: NDArray[np.int64]
+    ids: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+    def select(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "Samples":
+        """The rows at `index` (numbers, a mask or a slice), in its order."""
+        lengths = None if self.lengths is None else self.lengths[index]
+        return Samples(self.values[index], lengths, self.labels[index], self.ids[index])
+
+
+def pad(flat: NDArray[np.float32], lengths: NDArray[np.int64], longest: int) -> NDArray[np.float32]:
+    """Sequences end to end [sum of lengths, C] as [n, longest, C], zero after each one's last step."""
+    valid = np.arange(longest) < lengths[:, None]
+    padded = np.zeros((len(lengths), longest, flat.shape[-1]), dtype=np.float32)
+    padded[valid] = flat
+    return padded
+
+
+def describe(directory: Path) -> Description:
+    """Read `dataset.json` of a prepared dataset; `DataError` where it isn't there."""
+    path = directory / "dataset.json"
+    try:
+        return Description.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not what prepare writes ({error!r}); {_remedy(directory)}") from None
+
+
+def load(directory: Path, split: SplitName) -> Samples:
+    """One split of a prepared dataset, mapped into memory, not read; `DataError` where it isn't there."""
+    folder = directory / split
+    lengths = _array(folder / "lengths.npy") if describe(directory).kind == "sequence" else None
+    return Samples(
+        values=_array(folder / "values.npy"),
+        lengths=lengths,
+        labels=_array(folder / "labels.npy"),
+        ids=_array(folder / "ids.npy"),
+    )
+
+
+def write(directory: Path, description: Description, samples: Mapping[SplitName, Samples]) -> None:
+    """Put a whole prepared dataset into `directory`, in place of what was there."""
+    rows = {split: len(rows) for split, rows in samples.items()}
+    with atomic.replacing(directory) as aside:
+        aside.mkdir()
+        atomic.write_json(aside / "dataset.json", {**description.to_json(), "rows": rows})
+        for split, each in samples.items():
+            folder = aside / split
+            folder.mkdir()
+            np.save(folder / "values.npy", each.values.astype(np.float32, copy=False))
+            np.save(folder / "labels.npy", each.labels.astype(np.int64, copy=False))
+            np.save(folder / "ids.npy", each.ids)
+            if each.lengths is not None:
+                np.save(folder / "lengths.npy", each.lengths.astype(np.int64, copy=False))
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except ValueError as error:
+        raise DataError(f"{path}: not a NumPy array ({error}); {_remedy(path.parent.parent)}") from None
+    return array
+
+
+def _missing(path: Path) -> DataError:
+    folder = path.parent if path.name == "dataset.json" else path.parent.parent
+    return DataError(f"{path}: not found; {_remedy(folder)}")
+
+
+def _remedy(directory: Path) -> str:
+    return f"make it with `dvc repro prepare@{directory.name}`"

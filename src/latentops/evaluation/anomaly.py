@@ -1,0 +1,136 @@
+"""Anomaly scores from reconstruction, from the code, and from both; higher is more anomalous.
+
+A residual counts by how large it usually is: each value's squared residual is divided by that value's mean over
+the training fold, which is the log-likelihood of a Gaussian with a variance for each value. The combined score
+has one rule for all data, fixed beforehand: the logarithms of reconstruction error and latent distance, each
+standardised on the training fold (both are positive and skewed), and the larger of the two, so that what
+either of them finds odd is odd.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
+"""The combined score, then its two parts, under the name of the metric that each is judged by."""
+
+SMALLEST = 1e-12
+
+LARGEST_WEIGHT = 20.0
+"""How many times the average value's weight any one value may have in the reconstruction score."""
+
+
+def neighbour_distance(
+    reference: NDArray[np.floating],
+    queries: NDArray[np.floating],
+    neighbours: int,
+    *,
+    leave_one_out: bool = False,
+) -> NDArray[np.float64]:
+    """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
+
+    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour.
+    """
+    distances = torch.cdist(
+        torch.as_tensor(np.asarray(queries, dtype=np.float64)),
+        torch.as_tensor(np.asarray(reference, dtype=np.float64)),
+    )
+    skip = int(leave_one_out)
+    count = max(1, min(neighbours, len(reference) - skip))
+    nearest = distances.topk(min(count + skip, len(reference)), largest=False).values[:, skip:]
+    result: NDArray[np.float64] = nearest.mean(1).numpy() if nearest.shape[1] else np.zeros(len(queries))
+    return result
+
+
+@dataclass(frozen=True)
+class LogScale:
+    """Mean and standard deviation of a positive score's logarithm on the training fold."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, scores: NDArray[np.floating]) -> "LogScale":
+        """From the training fold's scores `[n]`."""
+        logs = np.log(np.maximum(np.asarray(scores, dtype=np.float64), SMALLEST))
+        return cls(float(logs.mean()), max(float(logs.std()), 1e-6))
+
+    def apply(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Standardised logarithms `[k]`."""
+        logs = np.log(np.maximum(np.asarray(scores, dtype=np.float64), SMALLEST))
+        result: NDArray[np.float64] = (logs - self.mean) / self.deviation
+        return result
+
+
+def usual_residuals(residuals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean squared residual `[values]` over the training fold `[n, values]`.
+
+    No value counts more than `LARGEST_WEIGHT` times the average one: a pixel that is always blank has next to
+    no residual, and any ink there would outweigh all else.
+    """
+    counted = np.isfinite(residuals)
+    sums = np.where(counted, residuals, 0.0).sum(axis=0, dtype=np.float64)
+    usual = sums / np.maximum(counted.sum(axis=0), 1)
+    return np.maximum(usual, max(float(usual.mean()) / LARGEST_WEIGHT, SMALLEST))
+
+
+def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over each row's valid values of its squared residuals `[k, values]` over the usual ones: `[k]`."""
+    return np.asarray(np.nanmean(np.asarray(residuals, dtype=np.float64) / usual, axis=1))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores fitted on the training fold of one view: its codes `[n, d]`, the usual residuals, both scales."""
+
+    codes: NDArray[np.float32]
+    usual: NDArray[np.float64]
+    neighbours: int
+    reconstruction: LogScale
+    latent: LogScale
+
+    @classmethod
+    def fit(cls, residuals: NDArray[np.floating], codes: NDArray[np.floating], neighbours: int) -> "Scorer":
+        """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`."""
+        kept = np.asarray(codes, dtype=np.float32)
+        distances = neighbour_distance(kept, kept, neighbours, leave_one_out=True)
+        usual = usual_residuals(residuals)
+        return cls(kept, usual, neighbours, LogScale.fit(weighted(residuals, usual)), LogScale.fit(distances))
+
+    def score(
+        self, residuals: NDArray[np.floating], codes: NDArray[np.floating]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Scores `[k]`, by their `SCORES` name, for squared residuals `[k, values]` and codes `[k, d]`."""
+        reconstruction = self.reconstruction.apply(weighted(residuals, self.usual))
+        latent = self.latent.apply(neighbour_distance(self.codes, codes, self.neighbours))
+        return {
+            "auroc": np.maximum(reconstruction, latent),
+            "auroc_reconstruction": reconstruction,
+            "auroc_latent": latent,
+        }
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Plain arrays, from which `from_state` makes the same scorer again."""
+        scales = [
+            self.reconstruction.mean,
+            self.reconstruction.deviation,
+            self.latent.mean,
+            self.latent.deviation,
+        ]
+        return {
+            "codes": self.codes,
+            "usual": self.usual,
+            "neighbours": np.array([self.neighbours], dtype=np.int64),
+            "scales": np.array(scales, dtype=np.float64),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Scorer":
+        """The scorer whose `state` this is."""
+        scales = [float(value) for value in state["scales"]]
+        reconstruction, latent = LogScale(*scales[:2]), LogScale(*scales[2:])
+        return cls(state["codes"], state["usual"], int(state["neighbours"][0]), reconstruction, latent)

@@ -1,0 +1,208 @@
+"""Rows with intervals, paired comparisons, the choice of a variant, and the gates it has to pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentops.config import Comparison, Gates
+from latentops.errors import DataError
+from latentops.evaluation.statistics import Array, Resampling, holm, interval, p_value, spearman
+
+COMPARED = ("probe_accuracy", "auroc")
+"""Metrics on which every variant is paired with its rivals."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of results: what `evaluate` or `floors` wrote of it."""
+
+    name: str
+    role: str
+    latent_dim: int | None
+    seeds: list[int]
+    values: dict[str, list[float]]
+    samples: dict[str, NDArray[Any]]
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> "Row":
+        """A row of `metrics.json` with its tensors of `samples.safetensors`."""
+        prefix = f"{row['name']}/"
+        return cls(
+            row["name"],
+            row["role"],
+            row["latent_dim"],
+            row["seeds"],
+            {metric: entry["values"] for metric, entry in row["metrics"].items()},
+            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)},
+        )
+
+    def replicates(
+        self, resampling: Resampling, labels: NDArray[np.int64], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        """Bootstrap replicates `[resamples]` of every test metric that this row has."""
+        result: dict[str, Array] = {}
+        if "probe_correct" in self.samples:
+            result["probe_accuracy"] = resampling.mean(self.samples["probe_correct"].astype(np.float32))
+        if "reconstruction_error" in self.samples:
+            result["reconstruction_error"] = resampling.mean(self.samples["reconstruction_error"])
+        views: dict[str, list[Array]] = {}
+        for key, values in self.samples.items():
+            kind, _, rest = key.partition("/")
+            if kind == "score":
+                view, _, metric = rest.rpartition("/")
+                views.setdefault(metric, []).append(resampling.auroc(values, labels != classes.index(view)))
+            elif kind == "false_alarm":
+                views.setdefault("false_alarm_rate", []).append(resampling.mean(values))
+        result.update({metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()})
+        return result
+
+
+def compare(
+    rows: Sequence[Row],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    primary: str,
+    alive: Mapping[str, bool],
+    settings: Comparison,
+    gates: Gates,
+) -> dict[str, Any]:
+    """Everything `compare` writes about one dataset but its name.
+
+    `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
+    """
+    seeds = max(len(row.seeds) for row in rows)
+    resampling = Resampling.draw(labels, seeds, settings.resamples, settings.seed)
+    replicates = {row.name: row.replicates(resampling, labels, classes) for row in rows}
+    chosen = choose(rows, primary)
+    paired = comparisons(rows, replicates, settings.confidence)
+    verdicts = [
+        *rival_gates(chosen, primary, paired),
+        retention_gate(chosen, rows, primary, gates.retention),
+        alive_gate(chosen, alive),
+    ]
+    variants = [row for row in rows if row.role == "variant"]
+    return {
+        "primary": primary,
+        "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},
+        "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
+        "comparisons": paired,
+        "gates": verdicts,
+        "passed": all(verdict["passed"] for verdict in verdicts),
+        "error_rank_correlation": spearman(
+            [float(np.mean(row.values["reconstruction_error"])) for row in variants],
+            [float(np.mean(row.values[primary])) for row in variants],
+        ),
+    }
+
+
+def choose(rows: Sequence[Row], primary: str) -> Row:
+    """The variant with the best mean primary metric on `stop`; the test rows have no say."""
+    variants = [row for row in rows if row.role == "variant"]
+    if not variants:
+        raise DataError("no variant was evaluated; is run.variants empty?")
+    return max(variants, key=lambda row: float(np.mean(row.values[f"stop_{primary}"])))
+
+
+def best_seed(row: Row, primary: str) -> int:
+    """The seed with the best primary metric on `stop`."""
+    return row.seeds[int(np.argmax(row.values[f"stop_{primary}"]))]
+
+
+def board_row(row: Row, replicates: Mapping[str, Array], confidence: float) -> dict[str, Any]:
+    """A leaderboard row: mean over seeds, interval over seeds and test items, and the seeds' own values."""
+    metrics = {}
+    for metric, draws in sorted(replicates.items()):
+        low, high = interval(draws, confidence)
+        values = row.values[metric]
+        metrics[metric] = {"mean": float(np.mean(values)), "low": low, "high": high, "values": values}
+    return {
+        "name": row.name,
+        "role": row.role,
+        "latent_dim": row.latent_dim,
+        "members": len(row.seeds),
+        "metrics": metrics,
+    }
+
+
+def rivals_of(variant: Row, rows: Sequence[Row]) -> list[Row]:
+    """Codes of the same size that nobody trained, and the variant's own encoder at its initial weights."""
+    return [
+        row
+        for row in rows
+        if row.role == "rival"
+        and (row.name == f"untrained {variant.name}" or not row.name.startswith("untrained "))
+        and row.latent_dim == variant.latent_dim
+    ]
+
+
+def comparisons(
+    rows: Sequence[Row], replicates: Mapping[str, Mapping[str, Array]], confidence: float
+) -> list[dict[str, Any]]:
+    """Every variant against every rival of its own, paired; Holm-corrected over all of one metric."""
+    result = []
+    for metric in COMPARED:
+        entries: list[dict[str, Any]] = []
+        for variant in (row for row in rows if row.role == "variant"):
+            for rival in rivals_of(variant, rows):
+                if metric not in replicates[rival.name]:
+                    continue
+                difference = replicates[variant.name][metric] - replicates[rival.name][metric]
+                low, high = interval(difference, confidence)
+                entries.append(
+                    {
+                        "variant": variant.name,
+                        "against": rival.name,
+                        "metric": metric,
+                        "difference": float(np.mean(variant.values[metric]) - np.mean(rival.values[metric])),
+                        "low": low,
+                        "high": high,
+                        "p_value": p_value(difference),
+                    }
+                )
+        corrected = holm([entry["p_value"] for entry in entries])
+        result += [{**entry, "p_holm": p} for entry, p in zip(entries, corrected, strict=True)]
+    return result
+
+
+def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One gate a rival: the paired interval of the primary metric's difference lies above zero."""
+    return [
+        {
+            "gate": f"beats {entry['against']}",
+            "value": entry["low"],
+            "limit": 0.0,
+            "passed": entry["low"] > 0,
+            "text": f"{primary} {entry['difference']:+.4f} [{entry['low']:+.4f}, {entry['high']:+.4f}]",
+        }
+        for entry in paired
+        if entry["variant"] == chosen.name and entry["metric"] == primary
+    ]
+
+
+def retention_gate(chosen: Row, rows: Sequence[Row], primary: str, limit: float) -> dict[str, Any]:
+    """The chosen variant keeps at least `limit` of the best reference's primary metric."""
+    references = [row for row in rows if row.role == "reference" and primary in row.values]
+    best = max(references, key=lambda row: float(np.mean(row.values[primary])))
+    ours, theirs = float(np.mean(chosen.values[primary])), float(np.mean(best.values[primary]))
+    return {
+        "gate": f"keeps its share of {best.name}",
+        "value": ours / theirs,
+        "limit": limit,
+        "passed": ours / theirs >= limit,
+        "text": f"{primary} {ours:.4f} of {theirs:.4f}",
+    }
+
+
+def alive_gate(chosen: Row, alive: Mapping[str, bool]) -> dict[str, Any]:
+    """Training and evaluation found the variant alive."""
+    passed = alive[chosen.name]
+    return {
+        "gate": "alive",
+        "value": float(passed),
+        "limit": 1.0,
+        "passed": passed,
+        "text": "weights moved, scores differ, no dead code, no NaN" if passed else "an alive check failed",
+    }

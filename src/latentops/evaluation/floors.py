@@ -1,0 +1,84 @@
+"""What every code has to be held against: codes that nobody trained, and scores without a code."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentops.data.prepared import Samples
+
+Array = NDArray[np.float64]
+
+
+def flatten(samples: Samples) -> Array:
+    """Rows of equal length: values in order; a ragged sequence is resampled linearly to its padded length."""
+    values = np.asarray(samples.values, dtype=np.float64)
+    if samples.lengths is None:
+        return values.reshape(len(values), -1)
+    steps = values.shape[1]
+    position = np.linspace(0, 1, steps) * (np.asarray(samples.lengths)[:, None] - 1)
+    before = np.floor(position).astype(int)
+    after = np.minimum(before + 1, np.asarray(samples.lengths)[:, None] - 1)
+    share = (position - before)[:, :, None]
+    rows = np.arange(len(values))[:, None]
+    resampled = (1 - share) * values[rows, before] + share * values[rows, after]
+    return np.asarray(resampled.reshape(len(values), -1))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Codes ``(x − mean) W`` with `W` `[inputs, latent]`, rectified where they outnumber the inputs."""
+
+    mean: Array
+    weights: Array
+
+    def encode(self, rows: Array) -> Array:
+        """Codes `[n, latent]` of rows `[n, inputs]`."""
+        codes = (rows - self.mean) @ self.weights
+        return codes if self.weights.shape[1] <= self.weights.shape[0] else np.maximum(codes, 0)
+
+
+def pca(train: Array, latent_dim: int) -> Projection:
+    """The first `latent_dim` principal components of `train` `[n, inputs]`."""
+    mean = train.mean(axis=0)
+    _, _, axes = np.linalg.svd(train - mean, full_matrices=False)
+    return Projection(mean, axes[:latent_dim].T)
+
+
+def random_projection(train: Array, latent_dim: int, seed: int) -> Projection:
+    """A Gaussian projection; random rectified features where `latent_dim` exceeds the number of inputs."""
+    inputs = train.shape[1]
+    weights = np.random.default_rng(seed).normal(size=(inputs, latent_dim)) / np.sqrt(inputs)
+    return Projection(train.mean(axis=0), weights)
+
+
+@dataclass(frozen=True)
+class LinearDecoder:
+    """The best affine reconstruction of rows from codes that nobody trained a decoder for."""
+
+    weights: Array
+    """`[latent + 1, inputs]`; the last row is the bias."""
+
+    @classmethod
+    def fit(cls, codes: NDArray[np.floating], rows: Array) -> "LinearDecoder":
+        """Least squares of `rows` `[n, inputs]` on `codes` `[n, latent]`, with a thousandth of ridge."""
+        design = _with_bias(codes)
+        gram = design.T @ design
+        ridge = 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+        return cls(np.linalg.solve(gram + ridge, design.T @ rows))
+
+    def residuals(self, codes: NDArray[np.floating], rows: Array) -> Array:
+        """Squared residuals `[n, inputs]`."""
+        return np.asarray((rows - _with_bias(codes) @ self.weights) ** 2)
+
+
+def _with_bias(codes: NDArray[np.floating]) -> Array:
+    return np.concatenate([codes, np.ones((len(codes), 1))], axis=1, dtype=np.float64)
+
+
+def isolation_forest_scores(train: Array, queries: list[Array], trees: int, seed: int) -> list[Array]:
+    """Isolation forest (Liu et al. 2008) fitted on `train`; scores of each of `queries`, higher is odder."""
+    from sklearn.ensemble import IsolationForest
+
+    forest = IsolationForest(n_estimators=trees, random_state=seed).fit(train)
+    return [np.asarray(-forest.score_samples(rows), dtype=np.float64) for rows in queries]

@@ -1,0 +1,160 @@
+"""One protocol for every variant and every floor: codes and errors in, metrics and per-sample results out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentops.config import Evaluation
+from latentops.data.prepared import Samples, SplitName
+from latentops.evaluation.anomaly import SCORES, Scorer
+from latentops.evaluation.conformal import threshold
+from latentops.evaluation.probe import linear_probe
+from latentops.evaluation.statistics import auroc
+
+Role = Literal["variant", "rival", "reference"]
+VIEW_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a model makes of samples.
+
+    Codes `[seeds, n, latent]` and squared residuals of the reconstruction `[seeds, n, values]`, NaN in padding.
+    """
+
+    codes: NDArray[np.floating]
+    residuals: NDArray[np.floating]
+
+
+PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
+"""Splits whose metrics are kept, and what their names start with."""
+
+Coder = Callable[[str, SplitName], Coded]
+"""From a view's name (its members, trained on that view alone) and a split to what they make of its rows."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What is judged on: the splits, the class names, the views called normal, and the settings."""
+
+    samples: dict[SplitName, Samples]
+    classes: Sequence[str]
+    normal: Sequence[str]
+    settings: Evaluation
+
+    def labels(self, split: SplitName) -> NDArray[np.int64]:
+        """Class index of each row."""
+        return np.array(self.samples[split].labels)
+
+    def is_normal(self, split: SplitName, view: str) -> NDArray[np.bool_]:
+        """Which rows belong to the class that `view` holds."""
+        return np.asarray(self.labels(split) == self.classes.index(view))
+
+
+@dataclass
+class Verdict:
+    """A leaderboard row in the making: `metrics` hold one value a seed, `samples` one result a test item."""
+
+    name: str
+    role: Role
+    latent_dim: int | None
+    seeds: list[int]
+    metrics: dict[str, list[float]]
+    samples: dict[str, NDArray[Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The row without its per-sample results."""
+        return {
+            "name": self.name,
+            "role": self.role,
+            "latent_dim": self.latent_dim,
+            "seeds": self.seeds,
+            "metrics": {name: {"values": values} for name, values in sorted(self.metrics.items())},
+        }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Per-sample results under `<row name>/…`."""
+        return {f"{self.name}/{key}": np.ascontiguousarray(value) for key, value in self.samples.items()}
+
+
+def judge(
+    field: Field, name: str, role: Role, latent_dim: int | None, seeds: Sequence[int], coder: Coder
+) -> Verdict:
+    """Probe, anomaly scores and reconstruction error of one row of the leaderboard."""
+    verdict = Verdict(name, role, latent_dim, list(seeds), {}, {})
+    judge_probe(field, verdict, coder)
+    error = np.nanmean(coder(VIEW_ALL, "test").residuals, axis=2, dtype=np.float32)
+    verdict.samples["reconstruction_error"] = error
+    verdict.metrics["reconstruction_error"] = error.mean(axis=1).astype(float).tolist()
+    judge_anomaly(field, verdict, coder)
+    return verdict
+
+
+def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
+    """Linear probe on the codes of the members that saw all rows."""
+    codes = {
+        split: torch.from_numpy(np.array(coder(VIEW_ALL, split).codes)) for split in ("train", "stop", "test")
+    }
+    labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
+    probed = linear_probe(
+        codes["train"], labels["train"], codes["stop"], labels["stop"], codes["test"], labels["test"],
+        field.settings.probe.strengths,
+    )  # fmt: skip
+    correct = probed.correct.numpy()
+    verdict.samples["probe_correct"] = correct.astype(np.uint8)
+    verdict.metrics["probe_accuracy"] = correct.mean(axis=1).tolist()
+    verdict.metrics["stop_probe_accuracy"] = probed.stop_accuracy
+
+
+def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:
+    """Scores of every view's members on `stop` and `test`; every other class is the anomaly."""
+    for view in field.normal:
+        fold = coder(view, "train")
+        normals = field.is_normal("train", view)
+        scorers = [
+            Scorer.fit(residuals[normals], codes[normals], field.settings.anomaly.neighbours)
+            for residuals, codes in zip(fold.residuals, fold.codes, strict=True)
+        ]
+
+        def scored(
+            split: SplitName, view: str = view, scorers: list[Scorer] = scorers
+        ) -> dict[str, NDArray[Any]]:
+            made = coder(view, split)
+            each = [s.score(r, c) for s, r, c in zip(scorers, made.residuals, made.codes, strict=True)]
+            return {score: np.stack([one[score] for one in each]) for score in SCORES}
+
+        add_scores(field, verdict, view, {split: scored(split) for split in ("stop", "calibration", "test")})
+    average_views(field, verdict)
+
+
+def add_scores(
+    field: Field, verdict: Verdict, view: str, scores: dict[SplitName, dict[str, NDArray[Any]]]
+) -> None:
+    """Keep one view's test scores, and which test normals a threshold promised at `alpha` would flag."""
+    for score, values in scores["test"].items():
+        verdict.samples[f"score/{view}/{score}"] = values.astype(np.float32)
+        for split, prefix in PREFIXES.items():
+            anomalous = ~field.is_normal(split, view)
+            per_seed = [auroc(seed, anomalous) for seed in scores[split][score].astype(np.float32)]
+            verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
+    normals = field.is_normal("calibration", view)
+    limits = [
+        threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
+    ]
+    flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
+    false_alarm = np.where(field.is_normal("test", view), flagged.astype(np.float32), np.float32("nan"))
+    verdict.samples[f"false_alarm/{view}"] = false_alarm
+    verdict.metrics[f"false_alarm_rate/{view}"] = np.nanmean(false_alarm, axis=1).astype(float).tolist()
+
+
+def average_views(field: Field, verdict: Verdict) -> None:
+    """Each per-view metric averaged over the views, seed by seed, takes the place of its parts."""
+    parts: dict[str, list[list[float]]] = {}
+    for key in [key for key in verdict.metrics if "/" in key]:
+        parts.setdefault(key.split("/")[0], []).append(verdict.metrics.pop(key))
+    for metric, views in parts.items():
+        verdict.metrics[metric] = np.mean(np.array(views), axis=0).tolist()

@@ -1,0 +1,359 @@
+"""Which model is live: promotion through gates, undoing it, and what happened so far.
+
+A promotion goes in this order, under one lock: package, registered version with all its tags, ledger line,
+alias `previous`, alias `champion`. Whatever stops it, the live model is the old one or the new one, and never
+one that the ledger doesn't know; the next call finishes what the ledger's last line began.
+"""
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from latentops.config import Params, load_params
+from latentops.data import prepared
+from latentops.errors import RegistryError
+from latentops.registry import ledger, lineage, packaging, results, store, tracking, versions
+from latentops.registry.package import Facts
+from latentops.registry.versions import CHAMPION, PREVIOUS, Version
+from latentops.training.trained import Trained
+
+PACKAGE = "latentops.package_sha256"
+DIGEST = "latentops.dataset_digest"
+PRIMARY = "latentops.primary"
+PRIMARY_VALUE = "latentops.primary_value"
+SEED = "latentops.seed"
+VARIANT = "latentops.variant"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition of promotion: what was measured, what it was held to, and the verdict."""
+
+    gate: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a promotion or a rollback came to.
+
+    `promoted` says that the alias moved, `version` which version is live now (none if none ever was) and
+    `previous` which one was before. `text` is one line for a person.
+    """
+
+    dataset: str
+    promoted: bool
+    version: int | None
+    previous: int | None
+    variant: str | None
+    seed: int | None
+    content_hash: str | None
+    gates: tuple[Gate, ...]
+    text: str
+
+    @property
+    def held(self) -> tuple[Gate, ...]:
+        """The gates that were not passed."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+
+def promote(dataset: str, *, reason: str = "", card: str = "") -> Decision:
+    """Make the chosen variant of `dataset` its champion, if every gate lets it.
+
+    The gates are those of the comparison and one more: the primary metric may not be below the champion's by
+    more than `gates.margin`. Where one holds, no alias moves and the decision names it. Where the same
+    content is champion already, nothing is done. `card` is the model card's text, `reason` goes into the
+    ledger. Raises `RegistryError` where a result or its recorded run is missing.
+    """
+    params = load_params()
+    params.dataset(dataset)
+    compared = results.comparison(dataset)
+    client = store.connect()
+    with store.plain_errors(), store.locked("promotion"):
+        _finish(client, dataset)
+        champion = versions.aliased(client, dataset, CHAMPION)
+        chosen = compared.get("chosen")
+        if not chosen:
+            text = (
+                f"{dataset}: nothing was chosen, so nothing is promoted; see results/compare/{dataset}.json"
+            )
+            return _unmoved(dataset, champion, (), text)
+        candidate = _Candidate(client, params, dataset, compared)
+        if champion is not None and candidate.is_version(champion):
+            text = f"{dataset}: {candidate.label} is champion already (version {champion.number})"
+            return _unmoved(dataset, champion, (), text)
+        gates = (*_compared_gates(compared), _champion_gate(candidate, champion, params.gates.margin))
+        failed = [gate for gate in gates if not gate.passed]
+        if failed:
+            reasons = "; ".join(f"{gate.gate}: {gate.text}" for gate in failed)
+            return _unmoved(dataset, champion, gates, f"{dataset}: {candidate.label} held by {reasons}")
+        version = candidate.register(gates, card)
+        why = reason or "passed every gate"
+        entry = {"event": "promote", "why": why, "gates": [asdict(gate) for gate in gates]}
+        _move(client, entry, version, champion)
+        text = f"{dataset}: {candidate.label} is champion (version {version.number})"
+        return _decision(version, champion, gates, text)
+
+
+def rollback(dataset: str, *, reason: str = "") -> Decision:
+    """Make the previous champion live again, and the present one previous.
+
+    Raises `RegistryError` where there is no previous champion.
+    """
+    client = store.connect()
+    with store.plain_errors(), store.locked("promotion"):
+        finished = _finish(client, dataset) == "rollback"
+        champion = versions.resolve_with(client, f"{dataset}@{CHAMPION}")
+        previous = versions.aliased(client, dataset, PREVIOUS)
+        if previous is None:
+            raise RegistryError(
+                f"{dataset}: nothing to roll back to, version {champion.number} is the first champion"
+            )
+        if finished:
+            return _decision(champion, previous, (), f"{dataset}: the rollback that was cut short is done")
+        why = reason or "rolled back by hand"
+        _move(client, {"event": "rollback", "why": why, "gates": []}, previous, champion)
+        text = (
+            f"{dataset}: version {previous.number} is champion again, version {champion.number} is previous"
+        )
+        return _decision(previous, champion, (), text)
+
+
+def history(dataset: str) -> list[dict[str, Any]]:
+    """The ledger's lines about `dataset`, the oldest first."""
+    return ledger.entries(dataset)
+
+
+class _Candidate:
+    """The variant and seed that the comparison chose, with the run they are recorded under."""
+
+    def __init__(self, client: MlflowClient, params: Params, dataset: str, compared: dict[str, Any]) -> None:
+        self.client = client
+        self.params = params
+        self.dataset = dataset
+        self.variant = str(compared["chosen"]["variant"])
+        self.seed = int(compared["chosen"]["seed"])
+        self.primary = str(compared["primary"])
+        self.result = results.read(dataset, self.variant, compared)
+        self.value = float(self.result.row["metrics"][self.primary]["mean"])
+        self.digest = lineage.Lock.read().dataset_digest(dataset)
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant} seed {self.seed}"
+
+    def is_version(self, version: Version) -> bool:
+        """Whether `version` holds this content and this seed, and its files are what they were."""
+        content = (version.tags.get(tracking.CONTENT), version.tags.get(SEED))
+        if content != (self.result.content_hash, str(self.seed)):
+            return False
+        folder = versions.files(self.client, version)
+        return folder is not None and packaging.digest(folder) == version.tags.get(PACKAGE)
+
+    def register(self, gates: tuple[Gate, ...], card: str) -> Version:
+        """The registered version of this candidate: the one there is, or a new one."""
+        for version in versions.versions(self.client, self.dataset):
+            if self.is_version(version):
+                return version
+        run = tracking.find(self.client, self.dataset, self.result.content_hash)
+        model_id, package = self._log(run)
+        name = versions.model_name(self.dataset)
+        _expect_registered_model(self.client, name, self.dataset)
+        made = self.client.create_model_version(
+            name,
+            source=self._source(model_id),
+            run_id=run.info.run_id,
+            tags=self._tags(gates, package),
+            description=card or self._minimal_card(gates),
+            model_id=model_id,
+        )
+        link = json.dumps([{"name": name, "version": int(made.version)}])
+        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
+        return versions.resolve_with(self.client, f"{self.dataset}/{made.version}")
+
+    def _log(self, run: Run) -> tuple[str, str]:
+        """Write the package as a logged model of `run`; its id, and the sha256 of its bytes."""
+        run_id = str(run.info.run_id)
+        model = self.client.create_logged_model(
+            run.info.experiment_id,
+            name=f"{self.variant}-seed-{self.seed}",
+            source_run_id=run_id,
+            tags={tracking.CONTENT: self.result.content_hash},
+            model_type="autoencoder",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder) / "model"
+            meta = Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                run_id=run_id,
+            )
+            self._write(directory, meta)
+            package = packaging.digest(directory)
+            self.client.log_model_artifacts(model.model_id, str(directory))
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self.client.finalize_logged_model(model.model_id, "READY")
+        return str(model.model_id), package
+
+    def _write(self, directory: Path, meta: Model) -> None:
+        settings = self.params.dataset(self.dataset)
+        rows = Path("data/prepared") / self.dataset
+        train = prepared.load(rows, "train")
+        package = packaging.build(
+            Trained.load(results.model_directory(self.dataset, self.variant)),
+            Facts(
+                dataset=self.dataset,
+                variant=self.variant,
+                seed=self.seed,
+                alpha=self.params.evaluation.anomaly.alpha,
+                content_hash=self.result.content_hash,
+                dataset_digest=self.digest,
+                version=lineage.version("latentops"),
+                settings=tracking.settings_of(self.params, self.dataset, self.variant),
+            ),
+            settings.normal,
+            train,
+            prepared.load(rows, "calibration"),
+            neighbours=self.params.evaluation.anomaly.neighbours,
+        )
+        packaging.write(package, train, directory, meta)
+
+    def _source(self, model_id: str) -> str:
+        """Where the version's files are: a server takes a logged model's id, a database its folder."""
+        if store.is_server(store.tracking_uri()):
+            return f"models:/{model_id}"
+        return str(self.client.get_logged_model(model_id).artifact_location)
+
+    def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
+        tags = {
+            tracking.CONTENT: self.result.content_hash,
+            PACKAGE: package,
+            DIGEST: self.digest,
+            VARIANT: self.variant,
+            SEED: str(self.seed),
+            PRIMARY: self.primary,
+            PRIMARY_VALUE: repr(self.value),
+        }
+        for gate in gates:
+            verdict = "passed" if gate.passed else "held"
+            figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
+            tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
+        return tags
+
+    def _minimal_card(self, gates: tuple[Gate, ...]) -> str:
+        lines = [f"- {gate.gate}: {gate.text}" for gate in gates]
+        title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
+        return "\n".join([f"{title}; {self.primary} {self.value:.4f}.", *lines])
+
+
+def _compared_gates(compared: dict[str, Any]) -> list[Gate]:
+    gates = [
+        Gate(str(g["gate"]), g.get("value"), g.get("limit"), bool(g["passed"]), str(g.get("text", "")))
+        for g in compared["gates"]
+    ]
+    if not compared["passed"] and all(gate.passed for gate in gates):
+        gates.append(Gate("comparison", None, None, False, "the comparison as a whole did not pass"))
+    return gates
+
+
+def _champion_gate(candidate: _Candidate, champion: Version | None, margin: float) -> Gate:
+    """Not worse than the champion by more than `margin`; open where no champion has the same metric."""
+    name, value = "champion", candidate.value
+    if champion is None or champion.tags.get(PRIMARY) != candidate.primary:
+        return Gate(name, value, None, True, f"no champion with a {candidate.primary} to compare with")
+    figure = float(champion.tags[PRIMARY_VALUE])
+    limit = figure - margin
+    text = (
+        f"{candidate.primary} {value:.4f} against {figure:.4f} of version {champion.number}, "
+        f"{margin:g} less is allowed"
+    )
+    return Gate(name, value, limit, value >= limit, text)
+
+
+def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, description=f"Autoencoders of {dataset}, made by LatentOps.")
+
+
+def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champion: Version | None) -> None:
+    """Write the ledger's line, `entry` and all that identifies `version`; then point the aliases at it."""
+    former = champion.number if champion else None
+    ledger.append(
+        {
+            **entry,
+            "dataset": version.dataset,
+            "model": version.model,
+            "version": version.number,
+            "previous": former,
+            "variant": version.tags[VARIANT],
+            "seed": int(version.tags[SEED]),
+            "content_hash": version.tags[tracking.CONTENT],
+            "package_sha256": version.tags[PACKAGE],
+        }
+    )
+    _point(client, version, former)
+
+
+def _point(client: MlflowClient, version: Version, former: int | None) -> None:
+    if former is not None:
+        client.set_registered_model_alias(version.model, PREVIOUS, str(former))
+    client.set_registered_model_alias(version.model, CHAMPION, str(version.number))
+
+
+def _finish(client: MlflowClient, dataset: str) -> str | None:
+    """Move the aliases as the ledger's last line says, if that was cut short; say which event it was."""
+    lines = ledger.entries(dataset)
+    champion = versions.aliased(client, dataset, CHAMPION)
+    now = champion.number if champion else None
+    if not lines or now == lines[-1]["version"] or now != lines[-1]["previous"]:
+        return None
+    for version in versions.versions(client, dataset):
+        if (version.number, version.tags.get(PACKAGE)) == (lines[-1]["version"], lines[-1]["package_sha256"]):
+            _point(client, version, now)
+            return str(lines[-1]["event"])
+    return None
+
+
+def _decision(version: Version, champion: Version | None, gates: tuple[Gate, ...], text: str) -> Decision:
+    return Decision(
+        dataset=version.dataset,
+        promoted=True,
+        version=version.number,
+        previous=champion.number if champion else None,
+        variant=version.tags[VARIANT],
+        seed=int(version.tags[SEED]),
+        content_hash=version.tags[tracking.CONTENT],
+        gates=gates,
+        text=text,
+    )
+
+
+def _unmoved(dataset: str, champion: Version | None, gates: tuple[Gate, ...], text: str) -> Decision:
+    """The aliases stay: `version` is the champion there was."""
+    tags = champion.tags if champion else {}
+    return Decision(
+        dataset=dataset,
+        promoted=False,
+        version=champion.number if champion else None,
+        previous=None,
+        variant=tags.get(VARIANT),
+        seed=int(tags[SEED]) if SEED in tags else None,
+        content_hash=tags.get(tracking.CONTENT),
+        gates=gates,
+        text=text,
+    )

@@ -1,0 +1,292 @@
+"""A champion as one object: raw units in, codes, reconstructions, scores or samples out.
+
+The pipeline, `latentops.load`, the served model and batch scoring all go through `Package`, so that there is
+one inference path. Its folder holds numbers and JSON only:
+
+    model/weights.safetensors, model/config.json    the chosen seed's members: all rows, and each normal view
+    scorers.safetensors                             each view's scorer, and its sorted calibration scores
+    package.json                                    where it came from, thresholds, resolved settings
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from latentops import atomic
+from latentops.data.prepared import Description, Samples, pad
+from latentops.errors import DataError, LatentOpsError, RegistryError
+from latentops.evaluation.anomaly import Scorer
+from latentops.evaluation.conformal import p_values
+from latentops.training.members import VIEW_ALL
+from latentops.training.trained import Trained
+
+Task = Literal["encode", "reconstruct", "denoise", "score", "sample"]
+TASKS: tuple[Task, ...] = get_args(Task)
+COMBINED = "auroc"  # the scorer's one combined score; the p-values and thresholds are of this one
+COLUMNS = {"image": "pixels", "sequence": "values"}
+
+Arrays = NDArray[np.float64] | list[NDArray[np.float64]]
+Input = pd.DataFrame | NDArray[np.floating] | Sequence[NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Where a package came from, and the settings it keeps."""
+
+    dataset: str
+    variant: str
+    seed: int
+    alpha: float
+    content_hash: str
+    dataset_digest: str
+    version: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a score is held against in one normal view.
+
+    The scorer fitted on its training rows, the sorted scores [m] of its calibration rows, and the score above
+    which a row is an anomaly at the package's `alpha`, or none where m is too small to promise that rate.
+    """
+
+    scorer: Scorer
+    calibration: NDArray[np.float64]
+    threshold: float | None
+
+
+class Package:
+    """One trained member with its transform, scorers and thresholds.
+
+    Inputs are a DataFrame or arrays in raw units, the units of the source: for a table [n, D] or a column a
+    feature, for images [n, C, H, W] or a column `pixels`, for sequences a list of [steps, C] or a column
+    `values`. What comes back is in raw units too.
+    """
+
+    def __init__(self, trained: Trained, references: dict[str, Reference], facts: Facts) -> None:
+        self.trained = trained
+        self.references = references
+        self.facts = facts
+        self._all = trained.select(seed=facts.seed, view=VIEW_ALL)
+        self._normal = {view: trained.select(seed=facts.seed, view=view) for view in references}
+
+    @property
+    def description(self) -> Description:
+        """What the data looks like."""
+        return self.trained.description
+
+    def encode(self, x: Input) -> NDArray[np.float32]:
+        """Codes [n, d] of the rows of `x`."""
+        codes: NDArray[np.float32] = self._all.encode(self.samples(x))[0]
+        return codes
+
+    def reconstruct(self, x: Input) -> Arrays:
+        """`x` as the model sees it, in raw units: [n, D], [n, C, H, W] or a list of [steps, C]."""
+        samples = self.samples(x)
+        return self._raw(self._all.reconstruct(samples)[0], samples.lengths)
+
+    def denoise(self, x: Input) -> Arrays:
+        """`x` without what the model takes for noise: its reconstruction, by the same path."""
+        return self.reconstruct(x)
+
+    def sample(self, n: int = 1, seed: int = 0) -> NDArray[np.float64]:
+        """`n` new rows in raw units, sequences at full length; equal seeds give equal rows.
+
+        Raises `LatentOpsError` where the variant has no prior to draw from.
+        """
+        return self.description.transform.invert(self._all.sample(n, seed)[0])
+
+    def score(self, x: Input) -> pd.DataFrame:
+        """How unlike the normal rows each row of `x` is: columns `score`, `p_value`, `is_anomaly`.
+
+        `p_value` is split-conformal: for a normal row it is at most α with a chance of at most α.
+        `is_anomaly` says that it is at most the package's `alpha`, and is empty where there were too few
+        calibration rows for a p-value that small. With several normal classes a row is
+        anomalous where it is unlike each of them: `p_value` is the largest and `score` the smallest over the
+        classes, whose own figures follow as `score <class>` and `p_value <class>`. The largest p-value keeps
+        the promise for rows of any of the classes.
+        Raises `LatentOpsError` where the dataset names no normal class.
+        """
+        if not self.references:
+            raise LatentOpsError(
+                f"{self.facts.dataset}: no score, because params.yaml names no class under "
+                f"datasets.{self.facts.dataset}.normal"
+            )
+        samples = self.samples(x)
+        scores, chances = {}, {}
+        for view, reference in self.references.items():
+            member = self._normal[view]
+            parts = reference.scorer.score(member.errors(samples)[0], member.encode(samples)[0])
+            scores[view] = parts[COMBINED]
+            chances[view] = p_values(reference.calibration, parts[COMBINED])
+        chance = np.max(list(chances.values()), axis=0)
+        columns = {
+            "score": np.min(list(scores.values()), axis=0),
+            "p_value": chance,
+            "is_anomaly": self._verdict(chance),
+        }
+        if len(scores) > 1:
+            for view, own in scores.items():
+                columns |= {f"score {view}": own, f"p_value {view}": chances[view]}
+        return pd.DataFrame(columns)
+
+    def _verdict(self, chance: NDArray[np.float64]) -> list[bool] | list[None]:
+        if any(reference.threshold is None for reference in self.references.values()):
+            return [None] * len(chance)
+        return [bool(each <= self.facts.alpha) for each in chance]
+
+    def predict(self, x: pd.DataFrame, task: str = "encode", n: int = 1, seed: int = 0) -> pd.DataFrame:
+        """What the served model answers: the result of `task` as a table, a row for each row of `x`.
+
+        `encode` gives columns `z0`, `z1`, …; `reconstruct` and `denoise` those of the input; `score` those of
+        `Package.score`; `sample` gives `n` rows drawn with `seed` and doesn't look at `x`.
+        """
+        tasks: dict[str, Callable[[], pd.DataFrame]] = {
+            "encode": lambda: _codes(self.encode(x)),
+            "reconstruct": lambda: self.frame(self.reconstruct(x)),
+            "denoise": lambda: self.frame(self.denoise(x)),
+            "score": lambda: self.score(x),
+            "sample": lambda: self.frame(self.sample(n, seed)),
+        }
+        if task not in tasks:
+            raise LatentOpsError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        return tasks[task]()
+
+    def frame(self, x: Input) -> pd.DataFrame:
+        """Raw rows as the table that the served model takes; every number becomes a double.
+
+        MLflow refuses integers where its signature says double, so a request is best made through this.
+        """
+        if isinstance(x, pd.DataFrame):
+            return self.frame(self._rows(x))
+        if self.description.kind == "tabular":
+            return pd.DataFrame(np.asarray(x, dtype=np.float64), columns=list(self.description.features))
+        rows = [np.asarray(row, dtype=np.float64).tolist() for row in x]
+        return pd.DataFrame({COLUMNS[self.description.kind]: rows})
+
+    def request(self, x: Input, task: Task = "encode", **params: int) -> dict[str, Any]:
+        """The JSON body to POST to `/invocations` for the rows of `x`."""
+        frame = self.frame(x)
+        split = {"columns": list(frame.columns), "data": frame.to_numpy(dtype=object).tolist()}
+        return {"dataframe_split": split, "params": {"task": task, **params}}
+
+    def samples(self, x: Input) -> Samples:
+        """Raw rows, checked and transformed to what the model sees."""
+        rows = self._rows(x) if isinstance(x, pd.DataFrame) else x
+        values, lengths = self._ragged(rows) if self.description.kind == "sequence" else self._dense(rows)
+        count = len(values)
+        return Samples(values, lengths, np.zeros(count, np.int64), np.zeros((count, 32), np.uint8))
+
+    def _rows(self, frame: pd.DataFrame) -> NDArray[np.float64] | list[NDArray[np.float64]]:
+        """The raw rows that a table's columns hold."""
+        wanted = list(self.description.features) or [COLUMNS[self.description.kind]]
+        missing = [name for name in wanted if name not in frame.columns]
+        if missing:
+            raise DataError(f"{self.facts.dataset}: missing columns: {', '.join(missing)}")
+        if self.description.kind == "tabular":
+            return frame[wanted].to_numpy(dtype=np.float64)
+        return [_nested(row, wanted[0], number) for number, row in enumerate(frame[wanted[0]])]
+
+    def _dense(self, rows: Any) -> tuple[NDArray[np.float32], None]:
+        shape = self.description.shape
+        for number, row in enumerate(rows):
+            if np.shape(row) != shape:
+                raise DataError(f"row {number}: shape {list(np.shape(row))}, expected {list(shape)}")
+        values = np.asarray(rows, dtype=np.float64).reshape(-1, *shape)
+        _expect_finite(values)
+        return self.description.transform.apply(values), None
+
+    def _ragged(self, rows: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        longest, channels = self.description.shape
+        sequences = [np.asarray(row, dtype=np.float64) for row in rows]
+        for number, row in enumerate(sequences):
+            if row.ndim != 2 or row.shape[1] != channels or not 1 <= len(row) <= longest:
+                wanted = f"[steps, {channels}], steps 1 to {longest}"
+                raise DataError(f"row {number}: shape {list(row.shape)}, expected {wanted}")
+        lengths = np.array([len(row) for row in sequences], dtype=np.int64)
+        flat = np.concatenate(sequences) if sequences else np.zeros((0, channels))
+        _expect_finite(flat, np.repeat(np.arange(len(lengths)), lengths))
+        return pad(self.description.transform.apply(flat), lengths, longest), lengths
+
+    def raw(self, samples: Samples) -> Arrays:
+        """Prepared rows back in raw units: the inverse of `samples`."""
+        return self._raw(np.asarray(samples.values), samples.lengths)
+
+    def _raw(self, values: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> Arrays:
+        raw = self.description.transform.invert(values)
+        if lengths is None:
+            return raw
+        return [row[:steps] for row, steps in zip(raw, lengths, strict=True)]
+
+    def save(self, directory: Path) -> None:
+        """Write the package's folder in place of what `directory` held."""
+        with atomic.replacing(directory) as aside:
+            aside.mkdir()
+            self.trained.save(aside / "model")
+            save_file(_tensors(self.references), aside / "scorers.safetensors")
+            thresholds = {view: reference.threshold for view, reference in self.references.items()}
+            atomic.write_json(aside / "package.json", {**asdict(self.facts), "thresholds": thresholds})
+
+    @classmethod
+    def open(cls, directory: Path) -> "Package":
+        """Read what `save` wrote; `RegistryError` where it is missing or isn't whole."""
+        try:
+            facts = json.loads((directory / "package.json").read_text(encoding="utf-8"))
+            thresholds = facts.pop("thresholds")
+            tensors = load_file(directory / "scorers.safetensors")
+            references = {view: _reference(tensors, view, limit) for view, limit in thresholds.items()}
+            return cls(Trained.load(directory / "model"), references, Facts(**facts))
+        except FileNotFoundError as error:
+            raise RegistryError(
+                f"{error.filename or directory}: not found; promote the model again"
+            ) from None
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise RegistryError(f"{directory}: not a package ({error}); promote the model again") from None
+
+
+def _codes(codes: NDArray[np.float32]) -> pd.DataFrame:
+    return pd.DataFrame(codes.astype(np.float64), columns=[f"z{unit}" for unit in range(codes.shape[1])])
+
+
+def _tensors(references: dict[str, Reference]) -> dict[str, NDArray[Any]]:
+    tensors: dict[str, NDArray[Any]] = {}
+    for view, reference in references.items():
+        state = {**reference.scorer.state(), "calibration": reference.calibration}
+        tensors |= {f"{view}/{name}": np.ascontiguousarray(value) for name, value in state.items()}
+    return tensors
+
+
+def _reference(tensors: dict[str, NDArray[Any]], view: str, limit: float | None) -> Reference:
+    prefix = f"{view}/"
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    calibration = state.pop("calibration")
+    return Reference(Scorer.from_state(state), calibration, limit)
+
+
+def _nested(value: object, column: str, number: int) -> NDArray[np.float64]:
+    """A nested list, or arrays in arrays as Parquet gives them, as one array of numbers."""
+    try:
+        return np.array(_plain(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"column {column!r}, row {number}: not a regular nested array of numbers") from None
+
+
+def _plain(value: object) -> object:
+    return [_plain(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
+
+
+def _expect_finite(values: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> None:
+    """Refuse missing and infinite numbers, naming the first row that holds one."""
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        row = bad[0] if rows is None else rows[bad[0]]
+        raise DataError(f"row {row}: holds a missing or infinite value")

@@ -1,0 +1,115 @@
+"""Makes the package of a trained variant, and writes it as an MLflow model without a pickle in it."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import save_model
+from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from numpy.typing import NDArray
+
+from latentops.data.prepared import Description, Samples
+from latentops.errors import LatentOpsError
+from latentops.evaluation.anomaly import Scorer
+from latentops.evaluation.conformal import threshold
+from latentops.registry import lineage
+from latentops.registry.package import COLUMNS, COMBINED, Facts, Package, Reference
+from latentops.training.trained import Trained
+
+SOURCE = Path(__file__).parents[1]
+EXAMPLE_ROWS = 2
+WRITTEN_LATER = {"registered_model_meta"}  # MLflow's note beside a model that was fetched by its name
+# What the code in a package imports, said outright: MLflow takes seconds to infer it, and gets it wrong.
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "safetensors", "pydantic", "pyyaml", "jaxtyping")
+
+
+def build(
+    trained: Trained,
+    facts: Facts,
+    normal: list[str],
+    train: Samples,
+    calibration: Samples,
+    *,
+    neighbours: int,
+) -> Package:
+    """The package of the members of seed `facts.seed`.
+
+    For each class in `normal` the scorer of that view's member is fitted on the `train` rows of the class
+    and its combined score taken on the `calibration` rows of the class.
+    """
+    chosen = trained.select(seed=facts.seed)
+    references = {}
+    for view in normal:
+        label = trained.description.classes.index(view)
+        member = chosen.select(view=view)
+        fitting, held_out = (rows.select(rows.labels == label) for rows in (train, calibration))
+        scorer = Scorer.fit(member.errors(fitting)[0], member.encode(fitting)[0], neighbours)
+        scores = scorer.score(member.errors(held_out)[0], member.encode(held_out)[0])[COMBINED]
+        references[view] = Reference(scorer, np.sort(scores), _threshold(scores, facts.alpha))
+    return Package(chosen, references, facts)
+
+
+def _threshold(scores: NDArray[np.float64], alpha: float) -> float | None:
+    """The score above which a row is an anomaly; none where the calibration rows are too few for `alpha`."""
+    try:
+        return threshold(scores, alpha)
+    except LatentOpsError:
+        return None
+
+
+def write(package: Package, example: Samples, directory: Path, model: Model | None = None) -> None:
+    """Write `package` as an MLflow model into `directory`, which doesn't exist yet.
+
+    It holds this project's code, the package's folder, a signature, the first rows of `example` as input
+    example and the exact versions of what it imports. `model` is MLflow's record of what is written.
+    """
+    rows = package.raw(example.select(slice(0, EXAMPLE_ROWS)))
+    with tempfile.TemporaryDirectory() as folder:
+        contents = Path(folder) / "package"
+        package.save(contents)
+        save_model(
+            path=str(directory),
+            mlflow_model=model,
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"package": str(contents)},
+            code_paths=[str(SOURCE)],
+            signature=signature(package.description),
+            input_example=package.frame(rows),
+            pip_requirements=requirements(),
+        )
+
+
+def signature(description: Description) -> ModelSignature:
+    """Columns of doubles for a table; one column of nested doubles for images and sequences."""
+    if description.kind == "tabular":
+        schema = Schema([ColSpec(DataType.double, name) for name in description.features])
+    else:
+        steps = Array(Array(DataType.double))
+        nested = Array(steps) if description.kind == "image" else steps
+        schema = Schema([ColSpec(nested, COLUMNS[description.kind])])
+    params = [
+        ParamSpec("task", DataType.string, "encode"),
+        ParamSpec("n", DataType.long, 1),
+        ParamSpec("seed", DataType.long, 0),
+    ]
+    return ModelSignature(inputs=schema, params=ParamSchema(params))
+
+
+def requirements() -> list[str]:
+    """What a package needs installed, pinned to the versions that are installed here."""
+    return [f"{name}=={lineage.version(name)}" for name in REQUIREMENTS]
+
+
+def digest(directory: Path) -> str:
+    """The sha256 over every file of a written model: its path and its bytes, in order of path.
+
+    Left out is what loading adds: compiled code and MLflow's own note.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name not in WRITTEN_LATER and "__pycache__" not in path.parts:
+            part = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{path.relative_to(directory).as_posix()}\0{part}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,116 @@
+"""Where MLflow keeps its records, and how to open it safely.
+
+One SQLite file under `var/mlflow` unless `MLFLOW_TRACKING_URI` names another store. A fresh SQLite file
+doesn't survive being initialised by several processes at once, so opening it is serial, behind a file lock.
+"""
+
+import fcntl
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from latentops.errors import RegistryError
+
+ANSWER_WITHIN = 5.0  # seconds a tracking server has to answer before it counts as down
+
+
+def project_root() -> Path:
+    """The project's folder, absolute; for a DVC experiment's copy under `.dvc/tmp`, the project it copies."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if folder.name == "tmp" and folder.parent.name == ".dvc":
+            return folder.parent.parent
+    return here
+
+
+def home() -> Path:
+    """`var/mlflow`, absolute: the SQLite file, the artifacts and the lock files."""
+    return project_root() / "var" / "mlflow"
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI` if set, else the SQLite file under `var/mlflow` by its absolute path."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock file `name` of this store; others wait. The lock goes with the process that held it."""
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / f".{name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what MLflow, its database and its server raise into a `RegistryError` of one line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
+        text = str(error).strip().splitlines()
+        raise RegistryError(
+            f"MLflow at {tracking_uri()}: {text[0] if text else type(error).__name__}"
+        ) from error
+
+
+def connect() -> MlflowClient:
+    """A client of the store, which is created if it doesn't exist; `RegistryError` where none answers."""
+    uri = tracking_uri()
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if is_server(uri):
+        _expect_answer(uri)
+    with plain_errors(), locked("store"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+    return client
+
+
+def is_server(uri: str) -> bool:
+    """Whether `uri` is an MLflow server rather than a database."""
+    return urlparse(uri).scheme in {"http", "https"}
+
+
+def experiment(client: MlflowClient, dataset: str) -> str:
+    """The id of the experiment called `dataset`, made if there is none.
+
+    Artifacts go to an absolute place: MLflow's default depends on the current folder.
+    """
+    found = client.get_experiment_by_name(dataset)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    location = None if is_server(tracking_uri()) else str(_artifacts() / dataset)
+    return str(client.create_experiment(dataset, artifact_location=location))
+
+
+def _artifacts() -> Path:
+    """The artifacts' folder: beside the SQLite file, wherever that is."""
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///")).resolve().parent / "artifacts"
+    return home() / "artifacts"
+
+
+def _expect_answer(uri: str) -> None:
+    """Ask a server whether it is there, rather than wait minutes for MLflow's retries to end."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN):  # noqa: S310
+            return
+    except (OSError, ValueError) as error:
+        raise RegistryError(
+            f"no MLflow server answers at {uri} ({error}); start it with `make services`, "
+            "or unset MLFLOW_TRACKING_URI to use the store under var/mlflow"
+        ) from None

@@ -1,0 +1,178 @@
+"""Proves that the live model is the one that was promoted, from the ledger down to the rows behind it.
+
+ledger's own chain ↔ alias ↔ registered version ↔ package's bytes ↔ run ↔ dataset digest ↔ dvc.lock
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from latentops.registry import champion, ledger, lineage, packaging, store, tracking, versions
+from latentops.registry.package import Package
+from latentops.registry.versions import CHAMPION, PREVIOUS, Version
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two records that have to say the same: `left` and `right` are what each of them says."""
+
+    name: str
+    left: str
+    right: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether they agree."""
+        return self.left == self.right
+
+    @property
+    def text(self) -> str:
+        """One line for a person, with both values where they differ."""
+        return f"{self.name}: {self.left}" if self.holds else f"{self.name}: {self.left} ≠ {self.right}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All links of the chain that ends in `name`."""
+
+    name: str
+    links: tuple[Link, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every link does."""
+        return not self.broken
+
+    @property
+    def broken(self) -> tuple[Link, ...]:
+        """The links whose two ends differ."""
+        return tuple(link for link in self.links if not link.holds)
+
+
+def verify(name: str) -> Verification:
+    """Hold every link behind the model `name` against its neighbour.
+
+    Raises `RegistryError` where there is no such model; a link that is broken or missing is in the answer.
+    """
+    client = store.connect()
+    with store.plain_errors():
+        version = versions.resolve_with(client, name)
+        run = _run(client, version)
+        links = [
+            *_ledger_links(version),
+            *_package_links(client, version),
+            *_run_links(version, run),
+            *_dvc_links(version, run),
+        ]
+    return Verification(version.name, tuple(links))
+
+
+def _ledger_links(version: Version) -> list[Link]:
+    links = [
+        Link(f"ledger, line {b.line}: hash of the line before", b.expected, b.found) for b in ledger.breaks()
+    ]
+    if not links:
+        links.append(Link("ledger: chain of hashes", "whole", "whole"))
+    entries = ledger.entries(version.dataset)
+    last = entries[-1] if entries else {}
+    for alias, key in ((CHAMPION, "version"), (PREVIOUS, "previous")):
+        if version.alias == alias:
+            links.append(
+                Link(f"ledger's last line ↔ alias {alias}", _version(last.get(key)), _version(version.number))
+            )
+    mine: dict[str, Any] = next(
+        (entry for entry in reversed(entries) if entry["version"] == version.number), {}
+    )
+    return [
+        *links,
+        Link(
+            "ledger ↔ version: content hash",
+            str(mine.get("content_hash", "no line about this version")),
+            version.tags.get(tracking.CONTENT, "none"),
+        ),
+        Link(
+            "ledger ↔ version: package sha256",
+            str(mine.get("package_sha256", "no line about this version")),
+            version.tags.get(champion.PACKAGE, "none"),
+        ),
+    ]
+
+
+def _package_links(client: MlflowClient, version: Version) -> list[Link]:
+    """The package's bytes against the version's tag, and what it says of itself against the version."""
+    folder = versions.files(client, version)
+    bytes_link = Link(
+        "version ↔ package: sha256 of the files",
+        version.tags.get(champion.PACKAGE, "none"),
+        packaging.digest(folder) if folder else "gone",
+    )
+    if folder is None or not bytes_link.holds:
+        return [bytes_link]  # what a changed package says of itself proves nothing
+    facts = Package.open(folder / "artifacts" / "package").facts
+    return [
+        bytes_link,
+        Link(
+            "version ↔ package: content hash", version.tags.get(tracking.CONTENT, "none"), facts.content_hash
+        ),
+        Link(
+            "version ↔ package: dataset digest",
+            version.tags.get(champion.DIGEST, "none"),
+            facts.dataset_digest,
+        ),
+    ]
+
+
+def _run_links(version: Version, run: Run | None) -> list[Link]:
+    if run is None or run.info.lifecycle_stage != "active":
+        return [Link("version ↔ run: still there", version.run_id, "deleted")]
+    digests = [each.dataset.digest for each in run.inputs.dataset_inputs] if run.inputs else []
+    return [
+        Link(
+            "version ↔ run: content hash",
+            version.tags.get(tracking.CONTENT, "none"),
+            run.data.tags.get(tracking.CONTENT, "none"),
+        ),
+        Link(
+            "version ↔ run: dataset digest",
+            version.tags.get(champion.DIGEST, "none"),
+            digests[0] if digests else "none",
+        ),
+    ]
+
+
+def _dvc_links(version: Version, run: Run | None) -> list[Link]:
+    """What the version was trained on and with, against what `dvc.lock` holds now."""
+    lock = lineage.Lock.read()
+    variant = version.tags.get(champion.VARIANT, "")
+    links = [
+        Link(
+            "version ↔ dvc.lock: dataset digest",
+            version.tags.get(champion.DIGEST, "none"),
+            lock.dataset_digest(version.dataset),
+        )
+    ]
+    if run is not None:
+        links.append(
+            Link(
+                "run ↔ dvc.lock: md5 of the model",
+                run.data.tags.get(lineage.MODEL, "none"),
+                lock.model_digest(version.dataset, variant),
+            )
+        )
+    return links
+
+
+def _run(client: MlflowClient, version: Version) -> Run | None:
+    try:
+        return client.get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _version(number: object) -> str:
+    return f"version {number}" if number is not None else "none"

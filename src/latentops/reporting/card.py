@@ -1,0 +1,233 @@
+"""The model card: what a registered model is for, how it was judged, and where it ends.
+
+After Mitchell et al., "Model Cards for Model Reporting" (2019). Every sentence comes from a result or a
+setting; no section is empty.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from latentops import config
+from latentops.config import Params
+from latentops.errors import DataError
+from latentops.reporting import provenance, results
+from latentops.reporting.leaderboard import ahead, interval, number, ordered
+from latentops.reporting.results import Comparison, Difference, Row, Validation, title
+
+THINGS = {"image": "images", "tabular": "rows of a table", "sequence": "sequences"}
+PRIORS = ("variational", "adversarial")
+
+
+def card_for(dataset: str, params: Params, root: Path = Path()) -> str:
+    """The card of what `compare` chose on `dataset`, from the results below `root`.
+
+    Raises `DataError` where a result is missing or nothing was chosen.
+    """
+    comparison = results.comparison(dataset, root)
+    chosen = comparison.chosen.variant if comparison.chosen else None
+    lineage = {"git commit": provenance.commit(root), "dvc.lock": provenance.lock_digest(root)}
+    lineage |= provenance.digests(dataset, chosen, provenance.lock(root))
+    knobs = params.variant(chosen) if chosen else {}
+    validation = results.validation(dataset, root)
+    return model_card(
+        dataset, comparison, validation, params.dataset(dataset), params.comparison, knobs, lineage
+    )
+
+
+def model_card(
+    dataset: str,
+    comparison: Comparison,
+    validation: Validation,
+    settings: config.Dataset,
+    protocol: config.Comparison,
+    knobs: Mapping[str, object],
+    lineage: Mapping[str, str],
+) -> str:
+    """The card as Markdown.
+
+    `knobs` are the variant's settings; `lineage` maps what a result came from to its hash, and entries
+    without one are left out. Raises `DataError` where `comparison` chose nothing.
+    """
+    chosen = comparison.row(comparison.chosen.variant) if comparison.chosen else None
+    if comparison.chosen is None or chosen is None:
+        raise DataError(
+            f"results/compare/{dataset}.json: nothing was chosen, so there is no model to describe"
+        )
+    primary = comparison.primary
+    paired = [one for one in comparison.comparisons if one.variant == chosen.name]
+    size = f"{chosen.latent_dim} numbers" if chosen.latent_dim else "a code"
+    sections = {
+        "Intended use": _use(dataset, chosen, settings, size),
+        "Data": _data(validation, settings),
+        "How it was judged": _protocol(comparison, chosen, settings, protocol),
+        "Results": _results(comparison, chosen),
+        "Floors": _floors(paired, chosen),
+        "Gates": _gates(comparison),
+        "Limits": _limits(comparison, paired, chosen, settings),
+        "Lineage": _lineage(comparison, chosen, knobs, lineage),
+        "Load it": _load(dataset),
+    }
+    metric = "AUROC" if primary == "auroc" else title(primary).capitalize()
+    summary = (
+        f"A {_plain(chosen.name)} autoencoder of {_plain(dataset)}, seed {comparison.chosen.seed}, that "
+        f"makes {size} of {THINGS[settings.source.kind]}. {metric} {_figure(chosen, primary)} on test rows."
+    )
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    return f"# {_plain(dataset)}-autoencoder: {_plain(chosen.name)}\n\n{summary}\n\n{body}\n"
+
+
+def _use(dataset: str, chosen: Row, settings: config.Dataset, size: str) -> str:
+    normal = ", ".join(map(_plain, settings.normal))
+    lines = [f"- `encode`: {THINGS[settings.source.kind]} like those of {_plain(dataset)} into {size}."]
+    lines.append("- `reconstruct` and `denoise`: back from the code, without what the code does not hold.")
+    if settings.anomalies:
+        lines.append(f"- `score`: how far a row is from what is normal here ({normal}).")
+    elif normal:
+        lines.append(
+            f"- `score`: how unlike the data a row is; judged with one class at a time as normal ({normal})."
+        )
+    else:
+        lines.append("- `score`: how unlike the data a row is.")
+    if chosen.name in PRIORS:
+        lines.append("- `sample`: new rows from draws of the prior.")
+    lines.append("- Not for rows that the expectations below refuse, nor for other data than this.")
+    return "\n".join(lines)
+
+
+def _data(validation: Validation, settings: config.Dataset) -> str:
+    split, classes = settings.split, settings.expectations.classes
+    train = 1 - split.stop - split.calibration - split.test
+    met = sum(one.success for one in validation.expectations)
+    lines = [
+        f"- Source `{settings.source.name}`, label `{settings.source.label}`, {len(classes)} classes: "
+        f"{', '.join(map(_plain, classes))}.",
+        f"- {validation.rows:,} rows: {validation.clean:,} clean, {validation.quarantined:,} quarantined.",
+        f"- {met} of {len(validation.expectations)} expectations met by every row.",
+        f"- Split: {train:.0%} train, {split.stop:.0%} stop, {split.calibration:.0%} calibration, "
+        f"{split.test:.0%} test (seed {split.seed}); duplicates stay on one side.",
+    ]
+    lines += [
+        f"- Quarantined: {_plain(reason)} ({count})." for reason, count in sorted(validation.reasons.items())
+    ]
+    return "\n".join(lines)
+
+
+def _protocol(
+    comparison: Comparison, chosen: Row, settings: config.Dataset, protocol: config.Comparison
+) -> str:
+    lines = [
+        f"- Primary metric: {title(comparison.primary)}. Variant and seed were chosen by it on the stop "
+        "rows; the test rows had no say.",
+        f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals from {protocol.resamples:,} joint "
+        "resamples of seeds and test rows; comparisons are paired over test rows, corrected after Holm.",
+        "- Probe: logistic regression on standardised codes. AUROC: "
+        + (
+            "classes that are not normal as anomalies."
+            if settings.anomalies
+            else "one class as normal at a time."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _results(comparison: Comparison, chosen: Row) -> str:
+    """The excerpt: references ahead of every variant, the best variants, and floors that say most."""
+    rows, primary = ordered(comparison.rows, comparison.primary), comparison.primary
+    leaders = {row.name for row in ahead(rows, primary)}
+    variants = [row.name for row in rows if row.role == "variant"][:3]
+    own = {one.against for one in comparison.comparisons if one.variant == chosen.name}
+    best = next((row.name for row in rows if row.role == "reference"), chosen.name)
+    shown = [row for row in rows if row.name in {*leaders, *variants, *own, best, chosen.name}]
+    metrics = [primary, *(m for m in ("probe_accuracy", "auroc", "reconstruction_error") if m != primary)]
+    metrics = [metric for metric in metrics if any(metric in row.metrics for row in shown)]
+    lines = [
+        _cells(["name", "role", "size", *map(title, metrics)]),
+        _cells(["---", "---", "---:"] + ["---:"] * len(metrics)),
+    ]
+    for row in shown:
+        name = f"**{_plain(row.name)}**" if row.name == chosen.name else _plain(row.name)
+        figures = [_figure(row, metric) for metric in metrics]
+        lines.append(_cells([name, row.role, str(row.latent_dim or "–"), *figures]))
+    return "\n".join([*lines, "", f"{len(shown)} of {len(rows)} rows; this model in bold."])
+
+
+def _figure(row: Row, metric: str) -> str:
+    """`0.951 (0.940–0.962)`, without the interval where there is none."""
+    between = interval(row.metrics.get(metric))
+    return f"{number(row.mean(metric))} ({between})" if between else number(row.mean(metric))
+
+
+def _floors(paired: Sequence[Difference], chosen: Row) -> str:
+    if not paired:
+        return f"- {_plain(chosen.name)} was held against no rival."
+    return "\n".join(
+        f"- {title(one.metric)} less {_plain(one.against)}: {one.difference:+.3f} "
+        f"({one.low:+.3f} to {one.high:+.3f}), {one.verdict}."
+        for one in paired
+    )
+
+
+def _gates(comparison: Comparison) -> str:
+    if not comparison.gates:
+        return "- None was asked."
+    return "\n".join(
+        f"- {'passed' if gate.passed else 'not met'}: {_plain(gate.gate)}"
+        + (f" ({_plain(gate.text)})" if gate.text else "")
+        for gate in comparison.gates
+    )
+
+
+def _limits(
+    comparison: Comparison, paired: Sequence[Difference], chosen: Row, settings: config.Dataset
+) -> str:
+    primary = comparison.primary
+    words = {"worse": "Worse than", "no difference shown": "No difference shown from"}
+    lines = [
+        f"- Without a code, {_plain(row.name)} does better: {number(row.mean(primary))} against "
+        f"{number(chosen.mean(primary))}."
+        for row in ordered(comparison.rows, primary)
+        if row.role == "reference" and (row.mean(primary) or 0) > (chosen.mean(primary) or 0)
+    ]
+    lines += [
+        f"- {words[one.verdict]} {_plain(one.against)} in {title(one.metric)}."
+        for one in paired
+        if one.verdict != "better"
+    ]
+    lines.append(
+        "- Fixed splits: the intervals tell of other seeds and test rows, not of another source of data."
+    )
+    if settings.anomalies:
+        lines.append("- Anomalies of a kind that these rows don't hold are untested.")
+    else:
+        lines.append("- Its scores were judged on whole classes left out; subtler anomalies are untested.")
+    lines.append("- The false-alarm rate of its threshold holds for rows drawn as the calibration rows were.")
+    return "\n".join(lines)
+
+
+def _lineage(
+    comparison: Comparison, chosen: Row, knobs: Mapping[str, object], lineage: Mapping[str, str]
+) -> str:
+    seed = comparison.chosen.seed if comparison.chosen else None
+    lines = [f"- variant: `{chosen.name}`, seed {seed}"]
+    lines += [
+        f"- `variants.{chosen.name}.{key}`: {_plain(str(value))}" for key, value in sorted(knobs.items())
+    ]
+    lines += [
+        f"- {name if ' ' in name else f'`{name}`'}: `{digest}`" for name, digest in lineage.items() if digest
+    ]
+    return "\n".join(lines)
+
+
+def _load(dataset: str) -> str:
+    code = f'import latentops\nmodel = latentops.load("{dataset}@champion")\ncodes = model.encode(rows)'
+    return f"```python\n{code}\n```"
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """`text` on one line, with what Markdown and HTML would take for markup escaped."""
+    escaped = "".join(f"\\{sign}" if sign in "\\`*[]|#" else sign for sign in " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

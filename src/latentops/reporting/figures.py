@@ -1,0 +1,285 @@
+"""The report's figures, each a drawing that follows the page's colours."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from latentops.reporting.leaderboard import interval, number
+from latentops.reporting.results import Difference, Estimate, Role
+from latentops.reporting.svg import Drawing, Scale, dots, path, scale
+
+Floats = NDArray[np.float32]
+MOST_POINTS = 2000  # dots that a map shows
+MOST_CHANNELS = 8  # lines that a sequence's panel shows
+COLOURS = 10  # class colours in the style sheet
+
+
+def fences(values: Sequence[float]) -> tuple[float, float]:
+    """The range of `values` without far outliers (Tukey 1977: 1.5 quartile ranges beyond the quartiles)."""
+    lower, upper = (float(q) for q in np.percentile(values, [25, 75]))
+    reach = 1.5 * (upper - lower)
+    inside = [v for v in values if lower - reach <= v <= upper + reach]
+    return min(inside), max(inside)
+
+
+def whisker(
+    estimate: Estimate, domain: tuple[float, float], role: Role, chosen: bool, at: float | None
+) -> Markup:
+    """A mean with its interval on `domain`; floors are hollow; `at` is a value to compare with by eye.
+
+    A mean outside of `domain` is an arrow at its end.
+    """
+    label = f"{number(estimate.mean)}" + (f", interval {interval(estimate)}" if interval(estimate) else "")
+    width, middle = 128.0, 9.0
+    to = Scale(*domain, 6, width - 6)
+
+    def held(value: float) -> float:
+        return min(max(to(value), 2.0), width - 2.0)
+
+    drawing = Drawing(width, 18, label, f"whisker {role}{' chosen' if chosen else ''}")
+    drawing.add("line", "track", x1=0, x2=width, y1=middle, y2=middle)
+    if at is not None:
+        drawing.add("line", "at", x1=held(at), x2=held(at), y1=0, y2=18)
+    if estimate.low is not None and estimate.high is not None:
+        drawing.add("line", "range", x1=held(estimate.low), x2=held(estimate.high), y1=middle, y2=middle)
+    x = to(estimate.mean)
+    if x < 2:
+        drawing.add("path", "mark", d="M2 9L8 5L8 13Z", hover=label)
+    elif x > width - 2:
+        drawing.add("path", "mark", d=f"M{width - 2:g} 9L{width - 8:g} 5L{width - 8:g} 13Z", hover=label)
+    elif role == "reference":
+        drawing.add(
+            "path", "mark", d=f"M{x - 4.5:.2f} 9L{x:.2f} 4.5L{x + 4.5:.2f} 9L{x:.2f} 13.5Z", hover=label
+        )
+    else:
+        drawing.add("circle", "mark", cx=x, cy=middle, r=3.8, hover=label)
+    return drawing.markup()
+
+
+def difference(one: Difference, domain: tuple[float, float]) -> Markup:
+    """A paired difference with its interval, against zero."""
+    label = f"{one.difference:+.3f}, interval {one.low:+.3f} to {one.high:+.3f}: {one.verdict}"
+    to = Scale(*domain, 6, 154)
+    css = {"better": "better", "worse": "worse"}.get(one.verdict, "open")
+    drawing = Drawing(160, 18, label, f"whisker {css}")
+    drawing.add("line", "track", x1=0, x2=160, y1=9, y2=9)
+    drawing.add("line", "zero", x1=to(0), x2=to(0), y1=0, y2=18)
+    drawing.add("line", "range", x1=to(one.low), x2=to(one.high), y1=9, y2=9)
+    drawing.add("circle", "mark", cx=to(one.difference), cy=9, r=3.8, hover=label)
+    return drawing.markup()
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A named point of a scatter."""
+
+    name: str
+    x: float
+    y: float
+    role: Role
+    chosen: bool = False
+
+
+def scatter(points: Sequence[Dot], x_title: str, y_title: str, label: str) -> Markup:
+    """Named points; x is logarithmic where it spans more than a factor of ten.
+
+    A point whose y lies far from all others is drawn at the edge, with its value.
+    """
+    width, height = 440.0, 330.0
+    xs, (bottom, top) = [p.x for p in points], fences([p.y for p in points])
+    spread = min(xs) > 0 and max(xs) / min(xs) > 10
+    across = scale(xs, 52, width - 14, 0.1, log=spread)
+    up = scale([bottom, top], height - 44, 14, 0.08)
+    drawing = Drawing(width, height, label, "plot")
+    _axes(drawing, across, up, x_title + (" (log)" if spread else ""), y_title)
+    shown = []
+    for p in sorted(points, key=lambda p: (not p.chosen, p.role != "variant", p.name)):
+        name = (
+            f"{p.name} ↓ {number(p.y)}"
+            if p.y < up.low
+            else f"{p.name} ↑ {number(p.y)}"
+            if p.y > up.high
+            else p.name
+        )
+        shown.append((p, name, (across(p.x), up(min(max(p.y, up.low), up.high)))))
+    taken = [(x - 5, y - 5, x + 5, y + 5) for _, _, (x, y) in shown]
+    for p, name, at in shown:
+        css = "name chosen" if p.chosen else f"name {p.role}"
+        _place(drawing, name, css, at, taken, (across.start + 2, up.end - 8, across.end + 12, up.start - 2))
+    for p, _, (x, y) in reversed(shown):
+        css = f"point {p.role}{' chosen' if p.chosen else ''}"
+        drawing.add("circle", css, cx=x, cy=y, r=4.2, hover=f"{p.name}: {number(p.x)}, {number(p.y)}")
+    return drawing.markup()
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+BESIDE = ((8, 4, "start"), (-8, 4, "end"), (0, -9, "middle"), (0, 17, "middle"))
+ASIDE = tuple(  # further off, to be tied to the point by a line
+    (dx, dy, "start" if dx > 0 else "end")
+    for reach in (22, 36, 50, 64, 78)
+    for dy in (-reach, reach + 8, -reach / 2, reach / 2 + 4)
+    for dx in (reach, -reach)
+)
+
+
+def _place(
+    drawing: Drawing, name: str, css: str, at: tuple[float, float], taken: list[Box], frame: Box
+) -> None:
+    """Write `name` where nothing is yet within `frame`, as near as there is room, and take that place."""
+    x, y = at
+    length = 5.9 * len(name)
+    for dx, dy, anchor in (*BESIDE, *ASIDE):
+        left = x + dx - {"start": 0.0, "end": length, "middle": length / 2}[anchor]
+        box = (left - 2, y + dy - 10, left + length + 2, y + dy + 3)
+        inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+        free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
+        if inside and free:
+            if (dx, dy, anchor) not in BESIDE:
+                nearer = -2 if dx > 0 else 2
+                drawing.add("line", "leader", x1=x, y1=y, x2=x + dx + nearer, y2=y + dy - 4)
+            drawing.add("text", css, name, x=x + dx, y=y + dy, text_anchor=anchor)
+            taken.append(box)
+            return
+
+
+def _axes(drawing: Drawing, across: Scale, up: Scale, x_title: str, y_title: str) -> None:
+    floor, left = up.start, across.start
+    for value in up.ticks(5):
+        drawing.add("line", "grid", x1=left, x2=across.end, y1=up(value), y2=up(value))
+        drawing.add("text", "tick", _tick(value), x=left - 6, y=up(value) + 3.5, text_anchor="end")
+    for value in across.ticks(5):
+        drawing.add("line", "grid", x1=across(value), x2=across(value), y1=floor, y2=up.end)
+        drawing.add("text", "tick", _tick(value), x=across(value), y=floor + 15, text_anchor="middle")
+    drawing.add("line", "axis", x1=left, x2=across.end, y1=floor, y2=floor)
+    middle = (across.start + across.end) / 2
+    drawing.add("text", "axis-title", x_title, x=middle, y=floor + 34, text_anchor="middle")
+    turn = f"rotate(-90 12 {(up.start + up.end) / 2:.1f})"
+    drawing.add(
+        "text", "axis-title", y_title, x=12, y=(up.start + up.end) / 2, text_anchor="middle", transform=turn
+    )
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def curves(by_seed: Mapping[int, Sequence[tuple[int, float, float | None]]], label: str) -> Markup:
+    """Objective by step: a pale line a seed for training, a strong one for the stop rows."""
+    rows = [row for seed in by_seed.values() for row in seed]
+    settled = sorted(value for row in rows for value in row[1:] if value is not None and math.isfinite(value))
+    top = settled[min(len(settled) - 1, int(len(settled) * 0.98))] if settled else 1.0
+    bottom = settled[0] if settled else 0.0
+    width, height = 216.0, 132.0
+    across = Scale(0, max((row[0] for row in rows), default=1), 38, width - 8)
+    up = scale([bottom, top], height - 20, 8, 0.05)
+    drawing = Drawing(width, height, label, "plot small")
+    for value in up.ticks(3):
+        drawing.add("line", "grid", x1=38, x2=width - 8, y1=up(value), y2=up(value))
+        drawing.add("text", "tick", _tick(value), x=34, y=up(value) + 3.5, text_anchor="end")
+    for value in (0, across.high):
+        anchor = "start" if value == 0 else "end"
+        drawing.add("text", "tick", f"{value:g}", x=across(value), y=height - 6, text_anchor=anchor)
+    for css, column in (("train", 1), ("stop", 2)):
+        for seed in by_seed.values():
+            line = [(row[0], row[column]) for row in seed]
+            kept = [(across(x), up(min(y, up.high))) for x, y in line if y is not None and math.isfinite(y)]
+            if kept:
+                drawing.add("path", f"line {css}", d=path(kept))
+    return drawing.markup()
+
+
+def cloud(
+    points: Floats, labels: NDArray[np.int64], names: Sequence[str], axes: tuple[str, str], label: str
+) -> Markup:
+    """Points [n, 2] coloured by class, each class named at its median.
+
+    `names` are the classes that `labels` count into. At most `MOST_POINTS` evenly chosen points are drawn.
+    """
+    step = max(1, math.ceil(len(points) / MOST_POINTS))
+    points, labels = points[::step], labels[::step]
+    present = [k for k in range(len(names)) if (labels == k).any()]
+    groups = {names[k]: (f"c{k % COLOURS}", points[labels == k]) for k in present}
+    drawing, place = _plane(groups, axes, label)
+    for name, (_, mine) in groups.items():
+        x, y = place(np.median(mine, axis=0))
+        drawing.add("text", "class-name", name, x=x, y=y + 4, text_anchor="middle")
+    return drawing.markup()
+
+
+def overlay(real: Floats, made: Floats, names: tuple[str, str], axes: tuple[str, str], label: str) -> Markup:
+    """Made points [m, 2] in the accent's colour over real ones [n, 2] in grey."""
+    return _plane({names[0]: ("real", real), names[1]: ("made", made)}, axes, label)[0].markup()
+
+
+def _plane(
+    groups: Mapping[str, tuple[str, Floats]], axes: tuple[str, str], label: str
+) -> tuple[Drawing, Callable[[NDArray[np.floating]], tuple[float, float]]]:
+    """A drawing of named groups of points, each with its colour, and where a point [2] comes to lie."""
+    width, height = 440.0, 330.0
+    points = np.concatenate([mine for _, mine in groups.values()])
+    across = scale([float(v) for v in points[:, 0]], 22, width - 8, 0.03)
+    up = scale([float(v) for v in points[:, 1]], height - 24, 8, 0.03)
+
+    def place(point: NDArray[np.floating]) -> tuple[float, float]:
+        return across(float(point[0])), up(float(point[1]))
+
+    drawing = Drawing(width, height, label, "plot")
+    drawing.add("path", "axis", d=f"M{across.start:g} 8V{up.start:g}H{across.end:g}", fill="none")
+    for name, (css, mine) in groups.items():
+        drawing.add(
+            "path", f"dots {css}", d=dots([place(p) for p in mine]), hover=f"{name}: {len(mine)} rows"
+        )
+    middle = (up.start + up.end) / 2
+    centre = (across.start + across.end) / 2
+    drawing.add("text", "axis-title", axes[0], x=centre, y=height - 7, text_anchor="middle")
+    turn = f"rotate(-90 12 {middle:g})"
+    drawing.add("text", "axis-title", axes[1], x=12, y=middle, text_anchor="middle", transform=turn)
+    return drawing, place
+
+
+def ridges(original: Floats, other: Floats | None, domain: tuple[float, float], label: str) -> Markup:
+    """A sequence [T, C] with its reconstruction over it, a line a channel, on one scale."""
+    steps, channels = original.shape
+    shown = min(channels, MOST_CHANNELS)
+    width, row = 150.0, 84.0 if shown == 1 else 46.0 if shown <= 3 else 19.0
+    height = shown * row + 8
+    across = Scale(0, max(steps - 1, 1), 6, width - 6)
+    drawing = Drawing(width, height, label, "plot small")
+    for channel in range(shown):
+        up = Scale(*domain, (channel + 1) * row + 3, channel * row + 6)
+        drawing.add("line", "grid", x1=6, x2=width - 6, y1=up.start, y2=up.start)
+        for css, values in (("train", original), ("stop", other)):
+            if values is not None:
+                clipped = np.clip(np.nan_to_num(values[:, channel]), *domain)
+                line = [(across(t), up(float(v))) for t, v in enumerate(clipped)]
+                drawing.add("path", f"line {css}", d=path([*line, line[-1]]))
+    return drawing.markup()
+
+
+def shares(values: Mapping[str, float], label: str) -> Markup:
+    """Named shares of one (below zero shown as zero), largest first, as dots on a line."""
+    ranked = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+    width, row, left = 440.0, 17.0, 150.0
+    to = Scale(0, 1, left, width - 40)
+    drawing = Drawing(width, row * len(ranked) + 20, label, "plot")
+    for tick in (0, 0.5, 1):
+        drawing.add("line", "grid", x1=to(tick), x2=to(tick), y1=0, y2=row * len(ranked))
+        drawing.add("text", "tick", f"{tick:g}", x=to(tick), y=row * len(ranked) + 14, text_anchor="middle")
+    for k, (name, value) in enumerate(ranked):
+        y, x = (k + 0.5) * row, to(min(max(value, 0.0), 1.0))
+        drawing.add(
+            "text",
+            "tick",
+            name if len(name) < 27 else name[:25] + "…",
+            x=left - 8,
+            y=y + 3.5,
+            text_anchor="end",
+        )
+        drawing.add("line", "range", x1=left, x2=x, y1=y, y2=y)
+        drawing.add("circle", "point variant", cx=x, cy=y, r=3.2, hover=f"{name}: {value:.2f}")
+        drawing.add("text", "tick", f"{value:.2f}", x=width - 2, y=y + 3.5, text_anchor="end")
+    return drawing.markup()

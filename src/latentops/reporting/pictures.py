@@ -1,0 +1,243 @@
+"""What the models themselves show: latent maps, reconstructions and samples.
+
+These need the weights and the test rows, which a clone without `dvc pull` doesn't have. Then there are no
+pictures, and a note says which file is missing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from latentops.data import prepared
+from latentops.data.prepared import Description, Samples
+from latentops.errors import DataError, LatentOpsError
+from latentops.reporting import figures, svg
+from latentops.reporting.leaderboard import ordered
+from latentops.reporting.results import Comparison
+
+if TYPE_CHECKING:
+    from latentops.training.trained import Trained
+
+Floats = NDArray[np.float32]
+SHOWN = 10  # samples in a row
+MOST_ROWS = 400  # sampled rows of a table on their map
+PRIORS = ("variational", "adversarial")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of images under one name."""
+
+    name: str
+    source: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A titled figure: drawings side by side, or rows of images, with what they show."""
+
+    heading: str
+    caption: str
+    drawings: tuple[tuple[str, Markup], ...] = ()
+    strips: tuple[Strip, ...] = ()
+    wide: bool = True
+    legend: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a dataset, and why any are missing."""
+
+    map: Picture | None = None
+    others: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
+    """Everything that can be drawn of the chosen member and of those that sample."""
+    if comparison.chosen is None:
+        return Gallery(notes=("No variant was chosen, so there is none to look into.",))
+    dataset, chosen, seed = comparison.dataset, comparison.chosen.variant, comparison.chosen.seed
+    data = root / "data" / "prepared" / dataset
+    try:
+        description, test = prepared.describe(data), prepared.load(data, "test")
+    except DataError as error:
+        return Gallery(notes=(f"No pictures: {error}.",))
+    notes: list[str] = []
+
+    def member(variant: str) -> "Trained | None":
+        directory = root / "models" / dataset / variant
+        if not (directory / "weights.safetensors").exists():
+            notes.append(
+                f"No pictures of {variant}: {directory} is not here; `dvc pull` or `dvc repro` brings it."
+            )
+            return None
+        from latentops.training.members import VIEW_ALL
+        from latentops.training.trained import Trained
+
+        try:
+            return Trained.load(directory).select(seed=seed, view=VIEW_ALL)
+        except LatentOpsError as error:
+            notes.append(f"No pictures of {variant}: {error}.")
+            return None
+
+    first = member(chosen)
+    if first is None:
+        return Gallery(notes=tuple(notes))
+    rows = one_of_each(np.asarray(test.labels), len(description.classes))
+    few = test.select(rows)
+    names = [row.name for row in ordered(comparison.rows, comparison.primary) if row.role == "variant"]
+    others: list[Picture] = []
+    if description.kind == "image":
+        others.append(_images(few, description, [chosen, *(n for n in names if n != chosen)], member))
+    elif description.kind == "sequence":
+        others.append(_sequences(chosen, few, description, first.reconstruct(few)[0]))
+    else:
+        others.append(_columns(chosen, test, description, first.reconstruct(test)[0]))
+    drawn: dict[str, Floats] = {}
+    for variant in PRIORS:
+        stack = member(variant) if variant in names else None
+        if stack is not None:
+            try:
+                count = min(len(test), MOST_ROWS) if description.kind == "tabular" else SHOWN
+                drawn[variant] = stack.sample(count, seed=0)[0]
+            except LatentOpsError as error:
+                notes.append(f"No samples of {variant}: {error}.")
+    if drawn and description.kind == "image":
+        others.append(_sampled_images(drawn))
+    else:
+        others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
+    return Gallery(_map(chosen, first.encode(test)[0], test, description), tuple(others), tuple(notes))
+
+
+def one_of_each(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Up to `SHOWN` rows, taken from the classes in turn."""
+    by_class = [np.flatnonzero(labels == k) for k in range(classes)]
+    turns = [rows[turn] for turn in range(SHOWN) for rows in by_class if turn < len(rows)]
+    picked = np.array(turns[:SHOWN], dtype=np.int64)
+    return picked[np.argsort(labels[picked], kind="stable")]
+
+
+def principal(values: NDArray[np.floating], onto: NDArray[np.floating]) -> tuple[Floats, tuple[float, float]]:
+    """`values` [n, d] on the first two principal axes of `onto` [m, d], and the shares of its variance."""
+    centre = onto.mean(axis=0)
+    spread, axes = np.linalg.svd(np.asarray(onto - centre, dtype=np.float64), full_matrices=False)[1:]
+    axes = axes * np.where(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    plane = np.zeros((onto.shape[1], 2))
+    plane[:, : min(2, len(axes))] = axes[:2].T
+    total = float((spread**2).sum()) or 1.0
+    shares = [float(s) ** 2 / total for s in spread[:2]] + [0.0, 0.0]
+    return ((values - centre) @ plane).astype(np.float32), (shares[0], shares[1])
+
+
+def _map(chosen: str, codes: Floats, test: Samples, description: Description) -> Picture:
+    plane, shares = principal(codes, codes)
+    axes = (
+        f"principal axis 1 ({shares[0]:.0%} of variance)",
+        f"principal axis 2 ({shares[1]:.0%} of variance)",
+    )
+    what = f"the {codes.shape[1]}-dimensional test codes of {chosen}, two principal axes, coloured by class"
+    drawing = figures.cloud(plane, np.asarray(test.labels), description.classes, axes, f"Map of {what}")
+    caption = (
+        f"{len(codes):,} test codes of {chosen} on their first two principal axes; a class is named at its "
+        "median. Classes that overlap here may still part in the other dimensions."
+    )
+    return Picture("Latent map", caption, drawings=(("", drawing),), wide=False)
+
+
+def _images(
+    few: Samples, description: Description, names: Sequence[str], member: "Callable[[str], Trained | None]"
+) -> Picture:
+    classes = ", ".join(description.classes[k] for k in few.labels)
+    strips = [Strip("original", svg.strip(np.asarray(few.values)), f"Test images of classes {classes}")]
+    for name in names:
+        stack = member(name)
+        if stack is not None:
+            source = svg.strip(stack.reconstruct(few)[0])
+            strips.append(Strip(name, source, f"The same images as {name} reconstructs them"))
+    caption = "Test images and what each variant makes of them from its code, the chosen variant first."
+    return Picture("Reconstructions", caption, strips=tuple(strips))
+
+
+def _sequences(chosen: str, few: Samples, description: Description, made: Floats) -> Picture:
+    drawings = []
+    lengths = few.lengths if few.lengths is not None else np.full(len(few), few.values.shape[1])
+    domain = _domain(few.values, description)
+    for k, steps in enumerate(lengths):
+        name = description.classes[few.labels[k]]
+        label = f"A test sequence of class {name} and its reconstruction"
+        original, other = np.asarray(few.values[k, :steps]), made[k, :steps]
+        drawings.append((name, figures.ridges(original, other, domain, label)))
+    caption = f"Test sequences and what {chosen} makes of them from its code, {_lines(description)}."
+    return Picture(
+        "Reconstructions", caption, drawings=tuple(drawings), legend=("original", "reconstruction")
+    )
+
+
+def _columns(chosen: str, test: Samples, description: Description, made: Floats) -> Picture:
+    values = np.asarray(test.values, dtype=np.float64)
+    missed = ((values - made) ** 2).sum(axis=0)
+    total = ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+    kept = {
+        name: float(1 - missed[k] / total[k]) if total[k] > 0 else 0.0
+        for k, name in enumerate(description.features)
+    }
+    drawing = figures.shares(kept, f"Share of each column's variance that {chosen} reconstructs")
+    caption = (
+        f"Share of each column's test variance that {chosen} keeps through its code (R², below 0 shown as 0)."
+    )
+    return Picture("Reconstruction by column", caption, drawings=(("", drawing),), wide=False)
+
+
+def _sampled_images(drawn: Mapping[str, Floats]) -> Picture:
+    strips = tuple(
+        Strip(name, svg.strip(images), f"Images decoded from draws of {name}'s prior")
+        for name, images in drawn.items()
+    )
+    return Picture("Samples", "Decoded from random draws of each variant's prior.", strips=strips)
+
+
+def _samples(variant: str, drawn: Floats, test: Samples, description: Description) -> Picture:
+    heading = f"Samples of {variant}"
+    if description.kind == "sequence":
+        domain = _domain(test.values, description)
+        drawings = tuple(
+            ("", figures.ridges(one, None, domain, f"Sequence {k} decoded from {variant}'s prior"))
+            for k, one in enumerate(drawn, start=1)
+        )
+        return Picture(
+            heading,
+            f"Decoded from random draws of {variant}'s prior at full length, {_lines(description)}.",
+            drawings=drawings,
+        )
+    real = np.asarray(test.values)
+    there, shares = principal(real, real)
+    here, _ = principal(drawn, real)
+    axes = (f"principal axis 1 of the test rows ({shares[0]:.0%})", f"principal axis 2 ({shares[1]:.0%})")
+    names = ("test rows", "samples")
+    drawing = figures.overlay(there, here, names, axes, f"{names[1]} of {variant} over the {names[0]}")
+    caption = (
+        f"{len(drawn)} rows decoded from random draws of {variant}'s prior over the test rows, on the first "
+        "two principal axes of these."
+    )
+    return Picture(heading, caption, drawings=(("", drawing),), wide=False, legend=names)
+
+
+def _domain(values: NDArray[np.float32], description: Description) -> tuple[float, float]:
+    if description.likelihood_range:
+        return description.likelihood_range
+    low, high = np.percentile(values, [0.5, 99.5])
+    return float(low), float(high)
+
+
+def _lines(description: Description) -> str:
+    channels = description.shape[-1]
+    if channels > figures.MOST_CHANNELS:
+        return f"a line a channel, the first {figures.MOST_CHANNELS} of {channels}"
+    return "a line a channel" if channels > 1 else "over time"

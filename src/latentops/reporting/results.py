@@ -1,0 +1,232 @@
+"""The result files of the stages, read and checked: one model a file, one line an error.
+
+Keys that a report has no use for are passed over, so that a stage may write more than is shown here.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from latentops.errors import DataError
+
+Role = Literal["variant", "rival", "reference"]
+
+# Metrics where less is more; everything else is better when higher.
+LOWER_IS_BETTER = frozenset({"reconstruction_error", "false_alarm_rate"})
+TITLES = {
+    "probe_accuracy": "probe accuracy",
+    "auroc": "AUROC",
+    "auroc_reconstruction": "AUROC, reconstruction",
+    "auroc_latent": "AUROC, code",
+    "reconstruction_error": "reconstruction error",
+    "false_alarm_rate": "false-alarm rate",
+}
+
+
+def title(metric: str) -> str:
+    """The metric's name as a person writes it."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+class Result(BaseModel):
+    """A part of a result file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Estimate(Result):
+    """A mean over seeds with its interval; `values` holds one number a seed."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float, ...] = ()
+
+
+class Row(Result):
+    """One line of the leaderboard."""
+
+    dataset: str
+    kind: str
+    name: str
+    role: Role
+    latent_dim: int | None
+    members: int
+    metrics: dict[str, Estimate]
+
+    def mean(self, metric: str) -> float | None:
+        """The mean of `metric`, where this row has it."""
+        return self.metrics[metric].mean if metric in self.metrics else None
+
+
+class Chosen(Result):
+    """The variant and the seed that the stop rows chose."""
+
+    variant: str
+    seed: int
+
+
+class Difference(Result):
+    """A paired comparison: `variant` less `against` in `metric`."""
+
+    variant: str
+    against: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or `no difference shown` where the interval holds zero."""
+        if self.low <= 0 <= self.high:
+            return "no difference shown"
+        higher = self.low > 0
+        return "worse" if higher == (self.metric in LOWER_IS_BETTER) else "better"
+
+
+class Gate(Result):
+    """One condition of promotion, with what was measured and what was asked."""
+
+    gate: str
+    value: float | str | None = None
+    limit: float | str | None = None
+    passed: bool
+    text: str = ""
+
+
+class Comparison(Result):
+    """`results/compare/<dataset>.json`."""
+
+    dataset: str
+    kind: str
+    primary: str
+    chosen: Chosen | None = None
+    rows: tuple[Row, ...]
+    comparisons: tuple[Difference, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    passed: bool
+    error_rank_correlation: float | None = None
+
+    def row(self, name: str) -> Row | None:
+        """The row called `name`."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def held(self) -> list[Gate]:
+        """The gates that were not passed."""
+        return [gate for gate in self.gates if not gate.passed]
+
+
+class Expectation(Result):
+    """One expectation that the rows were held to."""
+
+    name: str
+    column: str | None = None
+    level: str = "row"
+    success: bool
+
+
+class Validation(Result):
+    """`results/validate/<dataset>.json`."""
+
+    rows: int
+    clean: int
+    quarantined: int
+    reasons: dict[str, int] = {}
+    expectations: tuple[Expectation, ...] = ()
+
+
+class Failure(Result):
+    """Why a member stopped: the term that was not finite, and when."""
+
+    step: int
+    term: str
+
+
+class Member(Result):
+    """One trained member."""
+
+    seed: int
+    view: str
+    best_step: int | None = None
+    failed: Failure | None = None
+
+
+class Training(Result):
+    """`results/train/<dataset>/<variant>/metrics.json`."""
+
+    dataset: str
+    variant: str
+    architecture: str
+    latent_dim: int
+    parameters: int
+    steps: int
+    members: tuple[Member, ...] = ()
+
+
+R = TypeVar("R", bound=Result)
+
+
+def read(model: type[R], path: Path, command: str) -> R:
+    """`path` as a `model`; `DataError` says what is wrong with it and that `command` makes it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return model.model_validate(value)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; `{command}` makes it") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not JSON (line {error.lineno}); `{command}` makes it anew") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise DataError(f"{path}: {where}: {problem['msg']}; `{command}` makes it anew") from None
+
+
+def comparison(dataset: str, root: Path = Path()) -> Comparison:
+    """What `compare` found out about `dataset`."""
+    path = root / "results" / "compare" / f"{dataset}.json"
+    return read(Comparison, path, f"dvc repro compare@{dataset}")
+
+
+def validation(dataset: str, root: Path = Path()) -> Validation:
+    """What `validate` found out about `dataset`."""
+    path = root / "results" / "validate" / f"{dataset}.json"
+    return read(Validation, path, f"dvc repro validate@{dataset}")
+
+
+def training(dataset: str, variant: str, root: Path = Path()) -> Training:
+    """How `variant` was trained on `dataset`."""
+    path = root / "results" / "train" / dataset / variant / "metrics.json"
+    return read(Training, path, f"dvc repro train@{dataset}-{variant}")
+
+
+def curves(
+    dataset: str, variant: str, root: Path = Path()
+) -> dict[int, list[tuple[int, float, float | None]]]:
+    """By seed: (step, objective, objective on the stop rows where it was looked at), in order of step."""
+    path = root / "results" / "train" / dataset / variant / "curves.csv"
+    command = f"dvc repro train@{dataset}-{variant}"
+    result: dict[int, list[tuple[int, float, float | None]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for line in csv.DictReader(stream):
+                stop = float(line["stop"]) if line.get("stop") else None
+                row = (int(line["step"]), float(line["objective"]), stop)
+                result.setdefault(int(line["seed"]), []).append(row)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; `{command}` makes it") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a table of curves ({error}); `{command}` makes it anew") from None
+    return result
+
+
+def compared(root: Path = Path()) -> Sequence[str]:
+    """Names of the datasets that have been compared."""
+    return sorted(path.stem for path in (root / "results" / "compare").glob("*.json"))

@@ -1,0 +1,77 @@
+"""`python -m latentops.stages STAGE ARGS [--debug]`: run one stage, as `dvc.yaml` does."""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from latentops import atomic, stages
+from latentops.errors import LatentOpsError, UnknownNameError
+
+_COSTS = Path("var/costs")
+
+
+def run(name: str, *args: str) -> None:
+    """Run stage `name` and write down what it cost.
+
+    Raises `UnknownNameError` where there is no such stage, `LatentOpsError` for a wrong number of
+    arguments, and whatever the stage raises.
+    """
+    known = stage_names()
+    if name not in known:
+        from latentops.config import nearest
+
+        raise UnknownNameError(f"unknown stage {name!r}{nearest(name, known)}")
+    began = time.perf_counter()
+    stage = importlib.import_module(f"{stages.__name__}.{name}").run
+    signature = inspect.signature(stage)
+    try:
+        signature.bind(*args)
+    except TypeError:
+        wanted = " ".join(parameter.upper() for parameter in signature.parameters) or "no argument"
+        given = " ".join(args) or "none"
+        raise LatentOpsError(f"stage {name} takes {wanted}, but was given {given}") from None
+    stage(*args)
+    _write_costs("-".join([name, *args]), time.perf_counter() - began)
+
+
+def stage_names() -> list[str]:
+    """Every stage there is: the public modules of this package."""
+    modules = pkgutil.iter_modules(stages.__path__)
+    return sorted(module.name for module in modules if not module.name.startswith("_"))
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0, or 1 after one line on stderr that says what went wrong."""
+    debug = "--debug" in argv or os.environ.get("LATENTOPS_DEBUG") == "1"
+    words = [word for word in argv if word != "--debug"]
+    try:
+        if not words:
+            raise LatentOpsError(f"which stage? known: {', '.join(stage_names())}")
+        run(*words)
+    except LatentOpsError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _write_costs(run_name: str, wall: float) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    costs = {
+        "wall_seconds": round(wall, 3),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
+        "peak_bytes": used.ru_maxrss * unit,
+    }
+    atomic.write_json(_COSTS / f"{run_name}.json", costs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

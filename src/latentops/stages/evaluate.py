@@ -1,0 +1,82 @@
+"""Judge one trained variant, and its own encoder at its initial weights, on one dataset."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from latentops import atomic
+from latentops.config import load_params
+from latentops.data.prepared import SplitName
+from latentops.evaluation.floors import flatten
+from latentops.evaluation.judge import Coded, Coder, Verdict, judge
+from latentops.evaluation.structure import effective_rank
+from latentops.stages.floors import linearly_decoded, read_field
+from latentops.training.members import VIEW_ALL
+from latentops.training.trained import Trained
+
+
+def run(dataset_name: str, variant: str) -> None:
+    """Write `results/evaluate/<dataset>/<variant>/`."""
+    params = load_params()
+    torch.set_num_threads(params.training.threads)
+    field = read_field(
+        Path("data/prepared", dataset_name), params.dataset(dataset_name).normal, params.evaluation
+    )
+    trained = Trained.load(Path("models", dataset_name, variant))
+
+    rows = {split: flatten(samples) for split, samples in field.samples.items()}
+    untrained = trained.untrained()
+
+    @lru_cache
+    def coder(view: str, split: SplitName) -> Coded:
+        members = trained.select(view=view)
+        return Coded(members.encode(field.samples[split]), members.residuals(field.samples[split]))
+
+    def initial_codes(view: str, split: SplitName) -> NDArray[np.floating]:
+        return untrained.select(view=view).encode(field.samples[split])
+
+    floor = linearly_decoded(field, rows, initial_codes)
+    seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
+    verdicts = [
+        judge(field, variant, "variant", trained.latent_dim, seeds, coder),
+        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, floor),
+    ]
+    codes = coder(VIEW_ALL, "test").codes
+    whole = trained.select(view=VIEW_ALL)
+    diagnosis = {
+        **whole.diagnose(field.samples["test"]),
+        "effective_rank": [effective_rank(each) for each in codes],
+    }
+    write(
+        Path("results/evaluate", dataset_name, variant),
+        {"dataset": dataset_name, "diagnosis": diagnosis, "alive": alive(verdicts[0], codes)},
+        verdicts,
+        {},
+    )
+
+
+def alive(verdict: Verdict, codes: NDArray[np.floating]) -> dict[str, bool]:
+    """Whether the scores differ, the codes `[seeds, n, latent]` vary, and all of it is numbers."""
+    scores = [values for key, values in verdict.samples.items() if key.startswith("score/")]
+    return {
+        "scores_differ": all(len(np.unique(seed)) > 1 for values in scores for seed in values),
+        "code_varies": bool((codes.var(axis=1).max(axis=1) > 1e-10).all()),
+        "finite": bool(np.isfinite(codes).all() and all(np.isfinite(values).all() for values in scores)),
+    }
+
+
+def write(
+    folder: Path, heading: dict[str, object], verdicts: list[Verdict], shared: dict[str, NDArray[Any]]
+) -> None:
+    """Write `metrics.json` and `samples.safetensors` of some rows; `shared` tensors belong to no row."""
+    tensors = shared | {key: value for verdict in verdicts for key, value in verdict.tensors().items()}
+    with atomic.replacing(folder / "samples.safetensors") as aside:
+        save_file(tensors, aside)
+    atomic.write_json(
+        folder / "metrics.json", {**heading, "rows": [verdict.to_json() for verdict in verdicts]}
+    )

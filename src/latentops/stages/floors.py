@@ -1,0 +1,165 @@
+"""Judge the floors of one dataset: raw input, PCA, random projection, isolation forest, kNN."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentops.config import Evaluation, load_params
+from latentops.data import prepared
+from latentops.data.prepared import SPLITS, SplitName
+from latentops.evaluation.anomaly import neighbour_distance
+from latentops.evaluation.floors import (
+    Array,
+    LinearDecoder,
+    Projection,
+    flatten,
+    isolation_forest_scores,
+    pca,
+    random_projection,
+)
+from latentops.evaluation.judge import (
+    VIEW_ALL,
+    Coded,
+    Coder,
+    Field,
+    Verdict,
+    add_scores,
+    average_views,
+    judge,
+    judge_probe,
+)
+
+
+def run(dataset_name: str) -> None:
+    """Write `results/floors/<dataset>/`."""
+    from latentops.stages.evaluate import write
+
+    params = load_params()
+    dataset = params.dataset(dataset_name)
+    source = Path("data/prepared", dataset_name)
+    description = prepared.describe(source)
+    torch.set_num_threads(params.training.threads)
+    field = read_field(source, dataset.normal, params.evaluation)
+    rows = {split: flatten(samples) for split, samples in field.samples.items()}
+    seeds, neighbours = params.training.seeds, params.evaluation.anomaly.neighbours
+    inputs = rows["train"].shape[1]
+    expansion = float(str(params.variant("overcomplete")["expansion"]))
+    wide = math.ceil(expansion * math.prod(description.shape))
+
+    def fold(view: str) -> Array:
+        return rows["train"] if view == VIEW_ALL else rows["train"][field.is_normal("train", view)]
+
+    def projected(fits: Sequence[Callable[[Array], Projection]]) -> Coder:
+        """Codes of one projection a seed, each fitted on its view's training rows."""
+
+        @lru_cache
+        def fitted(view: str) -> list[Projection]:
+            return [fit(fold(view)) for fit in fits]
+
+        return linearly_decoded(
+            field, rows, lambda view, split: np.stack([each.encode(rows[split]) for each in fitted(view)])
+        )
+
+    def raw(view: str, split: SplitName) -> Coded:
+        del view
+        return Coded(rows[split][None], np.zeros((1, len(rows[split]), 1)))
+
+    verdicts = [Verdict("raw", "reference", None, [0], {}, {})]
+    judge_probe(field, verdicts[0], raw)
+    if field.samples["train"].lengths is not None:
+        verdicts.append(length_alone(field))
+    if dataset.latent_dim <= min(rows["train"].shape):
+        coder = projected([lambda train: pca(train, dataset.latent_dim)])
+        verdicts.append(judge(field, f"PCA-{dataset.latent_dim}", "rival", dataset.latent_dim, [0], coder))
+    for size in (dataset.latent_dim, wide):
+        fits = [lambda train, size=size, seed=seed: random_projection(train, size, seed) for seed in seeds]
+        name = f"random projection-{size}" if size <= inputs else f"random ReLU features-{size}"
+        verdicts.append(judge(field, name, "rival", size, seeds, projected(fits)))
+    if field.normal:
+        verdicts.append(isolation_forest(field, rows, fold, seeds, params.floors.trees))
+        verdicts.append(nearest_neighbours(field, rows, fold, neighbours))
+    write(
+        Path("results/floors", dataset_name),
+        {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
+        verdicts,
+        {"labels": field.labels("test")},
+    )
+
+
+def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Field:
+    """All splits of a prepared dataset, to be judged on."""
+    description = prepared.describe(source)
+    return Field(
+        {split: prepared.load(source, split) for split in SPLITS}, description.classes, normal, settings
+    )
+
+
+def linearly_decoded(
+    field: Field, rows: dict[SplitName, Array], encode: Callable[[str, SplitName], NDArray[np.floating]]
+) -> Coder:
+    """Codes `[seeds, n, latent]` that have no trained decoder, with the best affine one on each view's rows."""
+
+    @lru_cache
+    def decoders(view: str) -> list[LinearDecoder]:
+        kept = slice(None) if view == VIEW_ALL else field.is_normal("train", view)
+        return [LinearDecoder.fit(codes[kept], rows["train"][kept]) for codes in encode(view, "train")]
+
+    @lru_cache
+    def coded(view: str, split: SplitName) -> Coded:
+        codes = encode(view, split)
+        pairs = zip(decoders(view), codes, strict=True)
+        return Coded(codes, np.stack([decoder.residuals(each, rows[split]) for decoder, each in pairs]))
+
+    return coded
+
+
+def length_alone(field: Field) -> Verdict:
+    """A ragged sequence's length as its whole code."""
+
+    def coded(view: str, split: SplitName) -> Coded:
+        del view
+        lengths = np.asarray(field.samples[split].lengths, dtype=np.float64)
+        return Coded(lengths[None, :, None], np.zeros((1, len(lengths), 1)))
+
+    verdict = Verdict("length alone", "reference", None, [0], {}, {})
+    judge_probe(field, verdict, coded)
+    return verdict
+
+
+def isolation_forest(
+    field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array], seeds: Sequence[int], trees: int
+) -> Verdict:
+    """An isolation forest a seed on each view's raw rows."""
+    verdict = Verdict("isolation forest", "reference", None, list(seeds), {}, {})
+    judged: list[SplitName] = ["stop", "calibration", "test"]
+    for view in field.normal:
+        runs = [isolation_forest_scores(fold(view), [rows[s] for s in judged], trees, seed) for seed in seeds]
+        add_scores(
+            field,
+            verdict,
+            view,
+            {split: {"auroc": np.stack([run[at] for run in runs])} for at, split in enumerate(judged)},
+        )
+    average_views(field, verdict)
+    return verdict
+
+
+def nearest_neighbours(
+    field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array], neighbours: int
+) -> Verdict:
+    """Distance to the nearest raw rows of each view."""
+    verdict = Verdict("kNN", "reference", None, [0], {}, {})
+    judged: list[SplitName] = ["stop", "calibration", "test"]
+    for view in field.normal:
+        train = fold(view)
+        scores = {
+            split: {"auroc": neighbour_distance(train, rows[split], neighbours)[None]} for split in judged
+        }
+        add_scores(field, verdict, view, scores)
+    average_views(field, verdict)
+    return verdict

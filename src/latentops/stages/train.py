@@ -1,0 +1,105 @@
+"""Train every member of one variant on one dataset, as one stack."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from latentops import atomic
+from latentops.config import load_params
+from latentops.data import prepared
+from latentops.errors import ConfigError
+from latentops.progress import bar
+from latentops.training.loop import Look, fit
+from latentops.training.members import VIEW_ALL, stack_members
+from latentops.training.trained import Recipe, Trained
+
+
+def run(dataset_name: str, variant: str) -> None:
+    """Write `models/<dataset>/<variant>/` and `results/train/<dataset>/<variant>/`."""
+    params = load_params()
+    dataset, training = params.dataset(dataset_name), params.training
+    torch.set_num_threads(training.threads)
+    source = Path("data/prepared", dataset_name)
+    recipe = Recipe.resolve(
+        variant,
+        params.variant(variant),
+        dataset.architecture,
+        params.architectures,
+        dataset.latent_dim,
+        prepared.describe(source),
+    )
+    members = stack_members(training.seeds, dataset.normal)
+    model = recipe.build(members)
+    steps = training.steps[recipe.architecture]
+    results = Path("results/train", dataset_name, variant)
+    shown = [index for index, member in enumerate(members) if member.view == VIEW_ALL]
+    terms = tuple(model.coefficients())
+    with (
+        atomic.writing(results / "curves.csv") as curves,
+        bar(f"train {dataset_name} {variant}", steps) as progress,
+    ):
+        print("step", "seed", "objective", "stop", *terms, sep=",", file=curves)
+
+        def on_look(look: Look) -> None:
+            for index in shown:
+                figures = [look.objective, look.stop, *(look.terms[name] for name in terms)]
+                numbers = (f"{figure[index].item():.6g}" for figure in figures)
+                print(look.step, members[index].seed, *numbers, sep=",", file=curves)
+            progress(look.step)
+
+        outcome = fit(
+            model,
+            members,
+            prepared.load(source, "train"),
+            prepared.load(source, "stop"),
+            recipe.description.classes,
+            training,
+            steps,
+            _device(training.device),
+            on_look,
+        )
+    trained = Trained(model, members, recipe)
+    trained.save(Path("models", dataset_name, variant))
+    failures = outcome.failures
+    atomic.write_json(
+        results / "metrics.json",
+        {
+            "dataset": dataset_name,
+            "variant": variant,
+            "architecture": recipe.architecture,
+            "latent_dim": recipe.latent_dim,
+            "parameters": trained.parameters,
+            "steps": outcome.steps,
+            "members": [
+                {
+                    **asdict(member),
+                    "best_step": outcome.best_step[index],
+                    "objective": _finite(outcome.best_objective[index]),
+                    "stopped_early": outcome.stopped_early[index],
+                    "failed": None if (failure := failures[index]) is None else asdict(failure),
+                    "terms": {name: values[index] for name, values in outcome.terms.items()},
+                }
+                for index, member in enumerate(members)
+            ],
+            "alive": {"moved": all(outcome.moved), "finite": not any(failures)},
+        },
+    )
+    for member, failure in zip(members, failures, strict=True):
+        if failure is not None:
+            print(
+                f"warning: {dataset_name} {variant}: seed {member.seed}, view {member.view}: {failure.term} "
+                f"ceased to be a number at step {failure.step}; its weights are those of the last good look"
+            )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("params.yaml: training.device: cuda, but torch sees no GPU; use cpu or auto")
+    return torch.device(name)
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None

@@ -1,0 +1,93 @@
+"""Members of a stack: one seed on one view of the data each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from latentops.architectures.stack import Batch, generator
+from latentops.data.prepared import Samples
+from latentops.errors import DataError
+
+VIEW_ALL = "all"
+"""The view of every row; the other views are named after the one class they hold."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained model: a seed, and the view it is trained on."""
+
+    seed: int
+    view: str
+
+    def generator(self, purpose: str) -> Generator:
+        """Random numbers that depend on this member and `purpose` alone, not on its neighbours."""
+        return generator(self.seed, self.view, purpose)
+
+
+def stack_members(seeds: Sequence[int], normal: Sequence[str]) -> tuple[Member, ...]:
+    """Every seed on every view: all rows first, then one view for each class in `normal`."""
+    return tuple(Member(seed, view) for view in (VIEW_ALL, *normal) for seed in seeds)
+
+
+def view_rows(samples: Samples, view: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Positions of the rows that `view` holds; `DataError` where it holds none."""
+    if view == VIEW_ALL:
+        return np.arange(len(samples))
+    rows = np.flatnonzero(samples.labels == classes.index(view))
+    if not len(rows):
+        raise DataError(f"view {view!r} holds no row of a split: lower its other shares or add rows")
+    return rows
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Samples as tensors on the device, from which batches are gathered by row."""
+
+    values: Float[Tensor, "rows ..."]
+    lengths: Int[Tensor, " rows"] | None
+
+    @classmethod
+    def put(cls, samples: Samples, device: torch.device) -> "Resident":
+        """Copy `samples` to `device`."""
+        lengths = None if samples.lengths is None else torch.from_numpy(np.array(samples.lengths)).to(device)
+        return cls(torch.from_numpy(np.array(samples.values)).to(device), lengths)
+
+    def gather(self, rows: Int[Tensor, "members batch"]) -> Batch:
+        """The rows of each member as one batch."""
+        return Batch(self.values[rows], None if self.lengths is None else self.lengths[rows])
+
+    def shared(self, members: int, part: slice = slice(None)) -> Batch:
+        """The same rows for all members, without a copy."""
+        values = self.values[part]
+        lengths = None if self.lengths is None else self.lengths[part].expand(members, -1)
+        return Batch(values.expand(members, *values.shape), lengths)
+
+
+class Order:
+    """The endless stream of rows that a member sees: one permutation of its view after another."""
+
+    def __init__(self, rows: NDArray[np.int64], member_generator: Generator) -> None:
+        self.rows = torch.from_numpy(rows)
+        self.generator = member_generator
+        self.rest = self.rows[:0]
+
+    def take(self, count: int) -> Int[Tensor, " count"]:
+        """The next `count` rows."""
+        parts = [self.rest]
+        available = len(self.rest)
+        while available < count:
+            parts.append(self.rows[torch.randperm(len(self.rows), generator=self.generator)])
+            available += len(self.rows)
+        stream = torch.cat(parts)
+        self.rest = stream[count:]
+        return stream[:count]
+
+
+def cycled(rows: NDArray[np.int64], count: int) -> Int[Tensor, " count"]:
+    """`rows` over and over, `count` of them, so that views of different sizes stack."""
+    return torch.from_numpy(np.resize(rows, count))

@@ -1,0 +1,120 @@
+"""The contract of every variant: what it encodes, decodes, and which named terms it minimises."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from latentops.architectures import Shape, build
+from latentops.architectures.stack import Batch
+from latentops.config import ArchitectureName, Architectures, Settings
+from latentops.errors import LatentOpsError
+from latentops.variants.likelihood import GaussianLikelihood
+
+
+class VariantSettings(Settings):
+    """Keys that every section under `variants:` has; `auto` is the architecture that the dataset names."""
+
+    architecture: Literal["auto", "mlp", "convolutional", "recurrent"] = "auto"
+
+
+class Noise:
+    """Random numbers for a stack; each member draws from a generator of its own."""
+
+    def __init__(self, generators: Sequence[Generator], device: torch.device | str = "cpu") -> None:
+        self.generators = generators
+        self.device = device
+
+    def normal(self, shape: Sequence[int]) -> Float[Tensor, "members ..."]:
+        """Standard normal numbers `[members, *shape[1:]]`; `shape[0]` is the number of members."""
+        draws = torch.empty(*shape)
+        for slot, generator in zip(draws, self.generators, strict=True):
+            slot.normal_(generator=generator)
+        return draws.to(self.device)
+
+
+class Autoencoder(nn.Module):
+    """A stack of plain autoencoders; a variant overrides what is its own.
+
+    `loss_terms` returns named, unweighted terms `[members]`; the loop minimises their sum weighted by
+    `coefficients`. `reconstruction` is the negative log-likelihood in nats.
+    """
+
+    Settings: ClassVar[type[VariantSettings]] = VariantSettings
+    heads: ClassVar[int] = 1
+    """Numbers that the encoder gives for each latent dimension."""
+
+    has_prior: ClassVar[bool] = False
+    """Whether codes drawn from N(0, I) can be decoded to samples."""
+
+    def __init__(
+        self,
+        settings: VariantSettings,
+        architecture: ArchitectureName,
+        architectures: Architectures,
+        shape: Shape,
+        latent_dim: int,
+        generators: Sequence[Generator],
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.shape = shape
+        self.latent_dim = latent_dim
+        self.encoder, self.decoder = build(
+            architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
+        )
+        self.likelihood = GaussianLikelihood(len(generators), shape.spread)
+
+    @classmethod
+    def width(cls, settings: VariantSettings, shape: Shape, latent_dim: int) -> int:
+        """Size of this variant's code where the dataset asks for `latent_dim`."""
+        del settings, shape
+        return latent_dim
+
+    def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
+        """The code that is judged and used: deterministic, without noise."""
+        codes: Tensor = self.encoder(batch)
+        return codes
+
+    def decode(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
+        """Values of the input's shape."""
+        values: Tensor = self.decoder(codes)
+        return values
+
+    def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
+        """`decode(encode(batch))`, zero in padding."""
+        return self.decode(self.encode(batch)) * batch.mask
+
+    def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
+        """Named terms, averaged over the batch, unweighted."""
+        del noise
+        return {
+            "reconstruction": self.likelihood.negative_log_likelihood(batch, self.decode(self.encode(batch)))
+        }
+
+    def coefficients(self, progress: float = 1.0) -> dict[str, float]:
+        """Weight of each term that `loss_terms` names, when `progress` of the steps is done."""
+        del progress
+        return {"reconstruction": 1.0}
+
+    def monitored(self) -> tuple[str, ...]:
+        """Terms whose weighted sum on the stop rows chooses a member's weights."""
+        return tuple(self.coefficients())
+
+    def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
+        """Health numbers of the code that are particular to this variant."""
+        del batch
+        return {}
+
+    def sample(self, count: int, noise: Noise) -> Float[Tensor, "members count ..."]:
+        """Decode `count` draws from the prior.
+
+        Raises `LatentOpsError` where the variant has none.
+        """
+        if not self.has_prior:
+            raise LatentOpsError(
+                "this variant has no prior to sample from; variational and adversarial have one"
+            )
+        return self.decode(noise.normal((len(noise.generators), count, self.latent_dim)))

@@ -1,0 +1,69 @@
+"""Contractive autoencoder: small changes of the input should hardly change the code.
+
+What is asked of the code: to be insensitive in every direction but those that reconstruction needs, by a
+penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, eq. 5).
+
+Diagnosis: that norm on held-out data, and the variation left in the code: too much contraction collapses it.
+"""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from latentops.architectures.mlp import Encoder as Perceptron
+from latentops.architectures.stack import Batch
+from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+
+
+class ContractiveSettings(VariantSettings):
+    """`weight`: nats for each unit of the squared norm; `samples`: how many of a batch it is taken on."""
+
+    weight: Annotated[float, Field(ge=0)]
+    samples: Annotated[int, Field(gt=0)]
+
+
+class Variant(Autoencoder):
+    """Reconstruction plus the exact squared norm of the encoder's Jacobian."""
+
+    Settings = ContractiveSettings
+    settings: ContractiveSettings
+
+    def squared_jacobian_norm(self, batch: Batch) -> Float[Tensor, "members batch"]:
+        """``‖∂z/∂x‖²_F`` of each sample, over its valid values, differentiable.
+
+        A perceptron's is a chain of its layers' Jacobians; any other encoder's is taken row by row.
+        """
+        if isinstance(self.encoder, Perceptron):
+            flat = self.encoder.jacobian(batch)
+            jacobian = flat.view(*flat.shape[:3], *self.shape.sizes)
+            return (jacobian**2 * batch.mask.unsqueeze(2)).flatten(2).sum(-1)
+        with torch.enable_grad():
+            values = batch.values.detach().requires_grad_()
+            codes = self.encode(batch.with_values(values))
+            rows = [
+                torch.autograd.grad(codes[..., unit].sum(), values, create_graph=True)[0]
+                for unit in range(codes.shape[-1])
+            ]
+        return torch.stack([(row**2 * batch.mask).flatten(2).sum(-1) for row in rows]).sum(0)
+
+    def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
+        """`contraction` is the mean squared Jacobian norm over the first `samples` of the batch."""
+        part = slice(self.settings.samples)
+        lengths = None if batch.lengths is None else batch.lengths[:, part]
+        norm = self.squared_jacobian_norm(Batch(batch.values[:, part], lengths)).mean(-1)
+        return {**super().loss_terms(batch, noise), "contraction": norm}
+
+    def coefficients(self, progress: float = 1.0) -> dict[str, float]:
+        """The reconstruction counts once, the squared norm as often as `weight` says."""
+        del progress
+        return {"reconstruction": 1.0, "contraction": self.settings.weight}
+
+    def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
+        """`jacobian_norm`: root of the mean squared norm; `code_variance`: mean over units."""
+        return {
+            "jacobian_norm": self.squared_jacobian_norm(batch).mean(-1).sqrt().detach(),
+            "code_variance": self.encode(batch).var(dim=1).mean(-1),
+        }

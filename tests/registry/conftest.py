@@ -1,0 +1,211 @@
+"""A project in miniature, trained for real: an image, a table and a sequence set, two variants, two seeds."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from latentops.atomic import write_json, write_text
+from latentops.config import load_params
+from latentops.data import prepared
+from latentops.data.prepared import Description, Samples, SplitName
+from latentops.data.transforms import Transform
+from latentops.registry import champion, store, tracking
+from latentops.stages import evaluate, train
+
+ROOT = Path(__file__).parents[2]
+VARIANTS = ("undercomplete", "variational")
+ROWS: dict[SplitName, int] = {"train": 90, "stop": 40, "calibration": 60, "test": 40}
+DATASETS = {  # kind, shape, classes, normal, primary
+    "pictures": ("image", (1, 4, 4), ("a", "b"), ["a", "b"], "probe_accuracy"),
+    "table": ("tabular", (5,), ("benign", "malignant"), ["benign"], "auroc"),
+    "series": ("sequence", (6, 3), ("a", "b"), ["a"], "probe_accuracy"),
+}
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def write_params() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    pattern = params["datasets"]["digits"]
+    params["run"] = {"datasets": list(DATASETS), "variants": list(VARIANTS)}
+    params["datasets"] = {}
+    for name, (kind, shape, classes, normal, primary) in DATASETS.items():
+        params["datasets"][name] = {
+            **pattern,
+            "source": {
+                "name": name,
+                "kind": kind,
+                "label": "class",
+                "channels": shape[0],
+                "value_range": [0, 16],
+            },
+            "expectations": {**pattern["expectations"], "classes": list(classes)},
+            "normal": normal,
+            "primary": primary,
+            "latent_dim": 3,
+        }
+    params["training"] |= {
+        "seeds": [0, 1],
+        "steps": {"mlp": 60, "convolutional": 20, "recurrent": 20},
+        "check_every": 20,
+        "batch_size": 16,
+    }
+    params["architectures"] |= {"mlp": {"hidden": [16]}}
+    write_text(Path("params.yaml"), yaml.safe_dump(params))
+
+
+def write_rows(name: str) -> None:
+    kind, shape, classes, normal, primary = DATASETS[name]
+    random = np.random.default_rng(len(name))
+    transform = Transform.from_range(0, 16)
+    if kind == "tabular":
+        transform = Transform(
+            tuple(random.normal(size=shape[0])), tuple(random.uniform(0.5, 2, size=shape[0]))
+        )
+    directions = random.uniform(size=(len(classes), 2, *shape))
+    splits = {}
+    for split, count in ROWS.items():
+        labels = np.arange(count) % len(classes)
+        if primary == "auroc" and split == "calibration":
+            labels[:] = classes.index(normal[0])
+        mix = random.uniform(size=(count, 2, *[1] * len(shape)))
+        values = (mix * directions[labels]).mean(axis=1) + 0.05 * random.uniform(size=(count, *shape))
+        lengths = None
+        if kind == "sequence":
+            lengths = random.integers(1, shape[0] + 1, size=count)
+            values[np.arange(shape[0]) >= lengths[:, None]] = 0
+        ids = random.integers(0, 256, size=(count, 32), dtype=np.uint8)
+        splits[split] = Samples(values.astype(np.float32), lengths, labels, ids)
+    features = tuple(f"feature {k}" for k in range(shape[0])) if kind == "tabular" else ()
+    described = Description(kind, shape, features, classes, transform)
+    prepared.write(Path("data/prepared") / name, described, splits)
+
+
+def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **changes: Any) -> None:
+    """A comparison in the stage's form, whose figures and gates a test may change."""
+    kind, _, _, _, primary = DATASETS[name]
+    values = changes.pop("values", [0.90, 0.92])
+    estimate = {
+        "mean": float(np.mean(values)),
+        "low": min(values) - 0.01,
+        "high": max(values),
+        "values": values,
+    }
+    rows = [
+        {
+            "dataset": name,
+            "kind": kind,
+            "name": variant,
+            "role": "variant",
+            "latent_dim": 3,
+            "members": 2,
+            "metrics": {primary: estimate},
+        }
+        for variant in VARIANTS
+    ]
+    gates = [
+        {"gate": "rivals", "value": 0.04, "limit": 0.0, "passed": True, "text": "beats pca-3 by 0.04"},
+        {"gate": "retention", "value": 0.98, "limit": 0.9, "passed": True, "text": "keeps 0.98 of raw"},
+    ]
+    compared = {
+        "dataset": name,
+        "kind": kind,
+        "primary": primary,
+        "chosen": {"variant": chosen, "seed": seed},
+        "rows": rows,
+        "comparisons": [],
+        "gates": gates,
+        "passed": True,
+    }
+    write_json(Path("results/compare") / f"{name}.json", {**compared, **changes})
+
+
+def write_lock() -> None:
+    stages: dict[str, Any] = {}
+
+    def entry(path: str) -> dict[str, str]:
+        return {"path": path, "hash": "md5", "md5": f"{abs(hash(path)):032d}"[:32]}
+
+    for name in DATASETS:
+        stages[f"prepare@{name}"] = {"outs": [{**entry(f"data/prepared/{name}"), "md5": f"{name:_<32}.dir"}]}
+        for variant in VARIANTS:
+            deps = [entry(f"data/prepared/{name}/train"), entry("src/latentops/training")]
+            outs = [entry(f"models/{name}/{variant}")]
+            stages[f"train@{name}-{variant}"] = {"deps": deps, "outs": outs}
+            stages[f"evaluate@{name}-{variant}"] = {"deps": outs, "outs": []}
+    write_text(Path("dvc.lock"), yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything the DAG leaves before `record`, and an MLflow store that is initialised and empty."""
+    folder = tmp_path_factory.mktemp("trained")
+    with inside(folder):
+        write_params()
+        for name in DATASETS:
+            write_rows(name)
+            for variant in VARIANTS:
+                train.run(name, variant)
+                evaluate.run(name, variant)
+            write_comparison(name)
+        write_lock()
+        store.connect()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def live(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose three datasets have a champion. Tests only read it."""
+    folder = tmp_path_factory.mktemp("live") / "project"
+    _copy(trained, folder)
+    with inside(folder):
+        params = load_params()
+        for name in DATASETS:
+            tracking.record(name, params)
+            assert champion.promote(name).promoted
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one's own, trained and not yet recorded; the test runs inside it."""
+    folder = tmp_path / "project"
+    _copy(trained, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def at_live(live: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The live project, with the test running inside it."""
+    monkeypatch.chdir(live)
+    return live
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("var"))
+    database = store.home().relative_to(store.project_root()) / "mlflow.db"
+    (target / database).parent.mkdir(parents=True)
+    with sqlite3.connect(source / database) as old, sqlite3.connect(target / database) as new:
+        old.backup(new)

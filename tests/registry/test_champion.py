@@ -1,0 +1,267 @@
+"""Promotion: gates decide, the ledger knows, and everything can be undone and proven."""
+
+import json
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+import latentops
+from latentops.config import load_params
+from latentops.errors import RegistryError
+from latentops.registry import champion, ledger, store, tracking, versions
+from latentops.registry.champion import Decision, history, promote, rollback
+from latentops.registry.versions import resolve
+
+from .conftest import write_comparison
+
+MODEL = "table-autoencoder"
+
+
+@pytest.fixture
+def recorded(project: Path) -> Path:
+    tracking.record("table", load_params())
+    return project
+
+
+def challenge(variant: str = "undercomplete", **changes: object) -> Decision:
+    """Let the comparison choose `variant`, record that and try to promote it."""
+    write_comparison("table", variant, **changes)
+    tracking.record("table", load_params())
+    return promote("table", reason="a test")
+
+
+def files() -> Path:
+    folder = versions.files(store.connect(), resolve("table"))
+    assert folder is not None
+    return folder
+
+
+def count() -> int:
+    return len(versions.versions(store.connect(), "table"))
+
+
+def test_what_passes_every_gate_is_champion(recorded: Path) -> None:
+    decision = promote("table", reason="first light", card="# Table\n\nA card.")
+    assert decision.promoted
+    assert (decision.version, decision.previous, decision.variant, decision.seed) == (
+        1,
+        None,
+        "variational",
+        1,
+    )
+    version = resolve("table@champion")
+    assert version.number == 1
+    assert version.tags[tracking.CONTENT] == decision.content_hash
+    assert json.loads(version.tags["gate.rivals"]) == {"value": 0.04, "limit": 0.0, "verdict": "passed"}
+    assert "gate.champion" in version.tags
+    described = store.connect().get_model_version(MODEL, "1")
+    assert described.description == "# Table\n\nA card."
+
+
+def test_a_version_is_tied_to_its_run_and_its_logged_model(recorded: Path) -> None:
+    promote("table")
+    client = store.connect()
+    version = client.get_model_version(MODEL, "1")
+    run = tracking.find(client, "table", version.tags[tracking.CONTENT])
+    assert version.run_id == run.info.run_id
+    [output] = run.outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert logged.status.name == "READY"
+    assert version.source == logged.artifact_location
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": MODEL, "version": 1}]
+
+
+def test_without_a_card_the_description_is_not_empty(recorded: Path) -> None:
+    promote("table")
+    text = store.connect().get_model_version(MODEL, "1").description
+    assert "variational autoencoder of table, seed 1" in text
+    assert "beats pca-3" in text
+
+
+def test_promoting_the_same_content_again_does_nothing(recorded: Path) -> None:
+    promote("table")
+    again = promote("table")
+    assert not again.promoted
+    assert again.version == 1
+    assert "is champion already (version 1)" in again.text
+    assert count() == 1
+    assert len(history("table")) == 1
+
+
+def test_a_gate_that_holds_leaves_the_alias_alone(recorded: Path) -> None:
+    promote("table")
+    failing = {"gate": "rivals", "value": -0.01, "limit": 0.0, "passed": False, "text": "does not beat pca-3"}
+    decision = challenge(gates=[failing], passed=False)
+    assert not decision.promoted
+    assert [gate.gate for gate in decision.held] == ["rivals"]
+    assert "held by rivals: does not beat pca-3" in decision.text
+    assert resolve("table@champion").number == 1
+    assert count() == 1
+    assert len(history("table")) == 1
+
+
+def test_without_a_champion_a_failing_gate_sets_no_alias(recorded: Path) -> None:
+    failing = {"gate": "rivals", "value": None, "limit": 0.0, "passed": False, "text": "does not beat pca-3"}
+    decision = challenge(gates=[failing], passed=False)
+    assert (decision.promoted, decision.version) == (False, None)
+    with pytest.raises(RegistryError, match="nothing is registered yet: run `make repro`"):
+        resolve("table@champion")
+
+
+def test_a_challenger_may_be_worse_by_the_margin_and_no_more(recorded: Path) -> None:
+    promote("table")  # 0.91
+    assert [gate.gate for gate in challenge(values=[0.85, 0.90]).held] == ["champion"]
+    assert challenge(values=[0.90, 0.904]).promoted
+
+
+def test_a_promotion_remembers_the_champion_before(recorded: Path) -> None:
+    promote("table")
+    decision = challenge()
+    assert (decision.version, decision.previous) == (2, 1)
+    assert (resolve("table@champion").number, resolve("table@previous").number) == (2, 1)
+    assert latentops.load("table@champion").facts.variant == "undercomplete"
+    assert latentops.load("table@previous").facts.variant == "variational"
+
+
+def test_rollback_restores_and_rolling_back_again_undoes_it(recorded: Path) -> None:
+    promote("table")
+    challenge()
+    undone = rollback("table", reason="it misbehaved")
+    assert (undone.promoted, undone.version, undone.previous) == (True, 1, 2)
+    assert (resolve("table@champion").number, resolve("table@previous").number) == (1, 2)
+    rollback("table")
+    assert (resolve("table@champion").number, resolve("table@previous").number) == (2, 1)
+    assert [(line["event"], line["version"], line["previous"]) for line in history("table")] == [
+        ("promote", 1, None),
+        ("promote", 2, 1),
+        ("rollback", 1, 2),
+        ("rollback", 2, 1),
+    ]
+    assert history("table")[2]["why"] == "it misbehaved"
+    assert ledger.breaks() == []
+
+
+def test_content_that_was_registered_before_needs_no_new_version(recorded: Path) -> None:
+    promote("table")
+    challenge()
+    rollback("table")
+    assert promote("table").version == 2
+    assert count() == 2
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(recorded: Path) -> None:
+    promote("table")
+    with pytest.raises(
+        RegistryError, match="table: nothing to roll back to, version 1 is the first champion"
+    ):
+        rollback("table")
+
+
+def test_what_was_not_recorded_cannot_be_promoted(project: Path) -> None:
+    with pytest.raises(RegistryError, match=r"not recorded; run `latentops record table`"):
+        promote("table")
+    assert history("table") == []
+
+
+def test_two_promotions_at_once_make_one_version(recorded: Path) -> None:
+    with ThreadPoolExecutor(2) as both:
+        decisions = list(both.map(promote, ["table", "table"]))
+    assert sorted(decision.promoted for decision in decisions) == [False, True]
+    assert count() == 1
+    assert len(history("table")) == 1
+
+
+def test_a_gate_of_any_name_becomes_a_tag(recorded: Path) -> None:
+    gate = {"gate": "beats PCA-3 (α=5%)", "value": 1.0, "limit": 0.0, "passed": True, "text": "it does"}
+    assert challenge(gates=[gate]).promoted
+    assert any(key.startswith("gate.beats PCA-3") for key in resolve("table").tags)
+
+
+def test_where_nothing_was_chosen_nothing_is_promoted(recorded: Path) -> None:
+    write_comparison("table", chosen=None)
+    path = Path("results/compare/table.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chosen": None}))
+    decision = promote("table")
+    assert not decision.promoted
+    assert "nothing was chosen" in decision.text
+
+
+@pytest.mark.parametrize("event", ["promote", "rollback"])
+@pytest.mark.parametrize("done", [0, 1])
+def test_an_event_cut_short_between_ledger_and_alias_is_finished(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, event: str, done: int
+) -> None:
+    """However many aliases were moved before the end, the next call finishes what the ledger says, once."""
+    promote("table")
+    if event == "rollback":
+        challenge()
+    move, moved = MlflowClient.set_registered_model_alias, []
+
+    def cut_short(self: MlflowClient, *arguments: str) -> None:
+        if len(moved) == done:
+            raise KeyboardInterrupt
+        moved.append(arguments)
+        move(self, *arguments)
+
+    act = challenge if event == "promote" else lambda: rollback("table")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    lines = len(history("table"))
+    act()
+    last = history("table")[-1]
+    assert len(history("table")) == lines
+    assert (resolve("table@champion").number, resolve("table@previous").number) == (
+        last["version"],
+        last["previous"],
+    )
+
+
+def test_a_champion_whose_files_were_damaged_is_made_again(recorded: Path) -> None:
+    promote("table")
+    (files() / "artifacts" / "package" / "package.json").unlink()
+    assert promote("table").version == 2
+    shutil.rmtree(files())
+    with pytest.raises(
+        RegistryError, match="table@champion: its files are gone; run `latentops promote table`"
+    ):
+        latentops.load("table@champion")
+    assert promote("table").version == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tabel@champion", "no model 'tabel@champion'; models exist for: pictures, series, table"),
+        ("table@live", "no model 'table@live'; table has versions 1 and aliases champion"),
+        ("table/7", "no model 'table/7'; table has versions 1 and aliases champion"),
+        ("a@b@c", "'a@b@c' is not a model's name; write DATASET, DATASET@ALIAS or DATASET/VERSION"),
+    ],
+)
+def test_a_name_that_means_nothing_is_told_what_exists(at_live: Path, name: str, message: str) -> None:
+    with pytest.raises(RegistryError, match=re.escape(message)):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["table", "table@champion", "table/1", "table-autoencoder@champion", "models:/table-autoencoder/1"],
+)
+def test_a_model_answers_to_each_of_its_names(at_live: Path, name: str) -> None:
+    version = resolve(name)
+    assert (version.dataset, version.model, version.number) == ("table", MODEL, 1)
+
+
+def test_tags_name_every_gate(at_live: Path) -> None:
+    tags = resolve("table").tags
+    assert {key for key in tags if key.startswith("gate.")} == {
+        "gate.rivals",
+        "gate.retention",
+        "gate.champion",
+    }
+    assert tags[champion.PACKAGE]

@@ -1,0 +1,130 @@
+"""The champion over HTTP, as `make serve` starts it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import latentops
+from latentops.data import prepared
+from latentops.registry import store
+from latentops.registry.verification import verify
+
+pytestmark = pytest.mark.slow
+WAIT = 90.0
+
+
+@pytest.fixture(scope="module")
+def server(live: Path) -> Iterator[str]:
+    """`mlflow models serve` on a free port of this machine, until it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+    ]
+    command += ["-m", "models:/series-autoencoder@champion", "-p", str(port), "--workers", "1"]
+    log = live / "serve.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=live,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _await(address, process, log)
+            yield address
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=30)
+
+
+def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/ping", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"no answer after {WAIT} s:\n{log.read_text()}")
+
+
+def post(address: str, body: dict) -> list[dict]:
+    request = urllib.request.Request(
+        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["predictions"]
+
+
+def test_a_request_over_http_scores_as_the_model_here(
+    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(live)
+    model = latentops.load("series@champion")
+    raw = model.raw(prepared.load(Path("data/prepared/series"), "test").select(slice(0, 8)))
+    answer = pd.DataFrame(post(server, model.request(raw, "score")))
+    expected = model.score(raw)
+    np.testing.assert_allclose(answer["score"], expected["score"], atol=1e-5)
+    assert answer["is_anomaly"].tolist() == expected["is_anomaly"].tolist()
+    codes = pd.DataFrame(post(server, model.request(raw)))
+    np.testing.assert_allclose(codes, model.encode(raw), atol=1e-5)
+    assert len(post(server, model.request(raw[:1], "sample", n=3))) == 3
+    back = post(server, model.request(raw, "denoise"))
+    assert [len(row["values"]) for row in back] == [len(row) for row in raw]
+
+
+def test_serving_leaves_the_package_as_it_was(
+    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(live)
+    assert post(server, {"dataframe_split": {"columns": ["values"], "data": [[[[1.5, 2.5, 3.5]]]]}})
+    assert verify("series@champion").holds
+
+
+def test_a_bad_request_says_what_is_wrong(server: str) -> None:
+    body = {
+        "dataframe_split": {"columns": ["values"], "data": [[[[1.5, 2.5]]]]},
+        "params": {"task": "encode"},
+    }
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        post(server, body)
+    assert raised.value.code == 400
+    assert "row 0: shape [1, 2], expected [steps, 3]" in raised.value.read().decode()
+
+
+def test_serving_reads_the_store_that_the_project_uses(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(live)
+    assert store.tracking_uri() == f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"

@@ -1,0 +1,162 @@
+"""Recording: one run a content hash, whatever happened to the store."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from latentops.config import load_params
+from latentops.errors import RegistryError
+from latentops.registry import store, tracking
+from latentops.stages import record as record_stage
+
+from .conftest import VARIANTS, write_comparison
+
+
+def runs(dataset: str = "pictures") -> dict[str, list]:
+    client = store.connect()
+    found = client.search_runs([store.experiment(client, dataset)])
+    return {
+        role: [run for run in found if run.data.tags[tracking.ROLE] == role] for role in ("variant", "member")
+    }
+
+
+def record() -> dict[str, str]:
+    return tracking.record("pictures", load_params())
+
+
+def test_one_parent_a_variant_and_one_child_a_seed(project: Path) -> None:
+    hashes = record()
+    found = runs()
+    assert {run.data.tags[tracking.CONTENT] for run in found["variant"]} == set(hashes.values())
+    assert len(found["variant"]) == len(VARIANTS)
+    parents = {run.info.run_id for run in found["variant"]}
+    assert len(found["member"]) == 2 * len(VARIANTS)
+    assert {run.data.tags["mlflow.parentRunId"] for run in found["member"]} == parents
+    assert all(run.info.status == "FINISHED" for role in found.values() for run in role)
+
+
+def test_a_run_says_what_it_is_and_where_it_came_from(project: Path) -> None:
+    record()
+    run = next(run for run in runs()["variant"] if run.info.run_name == "variational")
+    assert run.data.params["variant.beta"] == "1.0"
+    assert run.data.params["training.seeds"] == "[0, 1]"
+    assert run.data.metrics["probe_accuracy"] == pytest.approx(0.91)
+    assert run.data.metrics["probe_accuracy_low"] < run.data.metrics["probe_accuracy_high"]
+    assert run.data.tags["dvc.stage"] == "train@pictures-variational"
+    assert run.data.tags["dvc.md5 src/latentops/training"]
+    assert run.data.tags["library.torch"].startswith("2.")
+    [used] = run.inputs.dataset_inputs
+    assert used.dataset.digest == f"{'pictures':_<32}.dir"
+    client = store.connect()
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"settings.json", "config.json", "compare.json", "members.json", "train", "evaluate"} <= names
+
+
+def test_every_member_is_in_the_table_whatever_its_view(project: Path) -> None:
+    record()
+    run = runs()["variant"][0]
+    folder = Path(store.connect().download_artifacts(run.info.run_id, tracking.MEMBERS))
+    table = json.loads(folder.read_text())
+    views = [row[table["columns"].index("view")] for row in table["data"]]
+    assert sorted(views) == ["a", "a", "all", "all", "b", "b"]
+
+
+def test_curves_are_metrics_by_step(project: Path) -> None:
+    record()
+    client = store.connect()
+    child = runs()["member"][0]
+    history = client.get_metric_history(child.info.run_id, "curve/objective")
+    assert [point.step for point in history] == [20, 40, 60]
+
+
+def test_recording_twice_adds_nothing(project: Path) -> None:
+    first = record()
+    before = {run.info.run_id for role in runs().values() for run in role}
+    assert record() == first
+    assert {run.info.run_id for role in runs().values() for run in role} == before
+
+
+def test_a_lost_store_is_rebuilt_with_the_same_hashes(project: Path) -> None:
+    first = record()
+    shutil.rmtree("var")
+    assert record() == first
+    assert len(runs()["variant"]) == len(VARIANTS)
+
+
+def test_other_results_are_another_run(project: Path) -> None:
+    first = record()
+    write_comparison("pictures", values=[0.7, 0.8])
+    second = record()
+    assert set(first.values()).isdisjoint(second.values())
+    assert len(runs()["variant"]) == 2 * len(VARIANTS)
+
+
+def test_a_recording_that_was_cut_short_is_begun_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifacts", _raise)
+        with pytest.raises(KeyboardInterrupt):
+            record()
+    assert [run.info.status for run in runs()["variant"]] == ["RUNNING"]
+    record()
+    found = runs()
+    assert [run.info.status for run in found["variant"]] == ["FINISHED"] * len(VARIANTS)
+    assert len(found["member"]) == 2 * len(VARIANTS)
+
+
+def _raise(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_stage_writes_content_hashes_only(project: Path) -> None:
+    record_stage.run("pictures")
+    written = json.loads(Path("results/record/pictures.json").read_text())
+    assert written == {"runs": record()}
+
+
+def test_artifacts_go_to_an_absolute_place(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record()
+    client = store.connect()
+    location = Path(client.get_experiment_by_name("pictures").artifact_location)
+    assert location == project / "var" / "mlflow" / "artifacts" / "pictures"
+
+
+def test_an_experiments_copy_records_into_the_projects_store(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = project / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert store.home() == project / "var" / "mlflow"
+
+
+@pytest.mark.slow
+def test_a_fresh_store_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """MLflow's own initialisation of a SQLite file doesn't survive this; ours is serial."""
+    code = "from latentops.registry import store; store.experiment(store.connect(), 'pictures')"
+    command = [sys.executable, "-c", code.replace("pictures", "one of several")]
+    many = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(each.communicate()[1], each.returncode) for each in many] == [("", 0)] * 3
+
+
+def test_a_missing_result_is_named(project: Path) -> None:
+    Path("results/evaluate/pictures/variational/metrics.json").unlink()
+    with pytest.raises(
+        RegistryError, match=r"results/evaluate/pictures/variational/metrics\.json: not found"
+    ):
+        record()
+
+
+def test_a_server_that_is_down_is_one_clear_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(
+        RegistryError, match=r"no MLflow server answers at http://127\.0\.0\.1:9 .*make services"
+    ) as raised:
+        record()
+    assert "\n" not in str(raised.value)

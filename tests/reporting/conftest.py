@@ -1,0 +1,243 @@
+"""A finished project in miniature: the result files of three datasets, made up but in the stages' form."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latentops.atomic import write_json, write_text
+
+VARIANTS = (
+    "undercomplete",
+    "overcomplete",
+    "sparse",
+    "denoising",
+    "contractive",
+    "variational",
+    "convolutional",
+    "sequence",
+    "adversarial",
+)
+DATASETS = {
+    "digits": ("image", "probe_accuracy", "denoising"),
+    "breast_cancer": ("tabular", "auroc", "sparse"),
+    "digit_columns": ("sequence", "probe_accuracy", "sequence"),
+}
+# probe accuracy, AUROC, reconstruction error
+FLOORS = {
+    "raw": ("reference", None, 0.964, None, None),
+    "isolation forest": ("reference", None, None, 0.961, None),
+    "kNN": ("reference", None, None, 0.975, None),
+    "PCA-8": ("rival", 8, 0.889, 0.941, 0.0221),
+    "PCA-16": ("rival", 16, 0.938, 0.955, 0.0112),
+    "random projection-8": ("rival", 8, 0.781, 0.872, None),
+    "random projection-16": ("rival", 16, 0.874, 0.911, None),
+}
+
+
+def estimate(mean: float, spread: float, seeds: int, random: np.random.Generator) -> dict[str, Any]:
+    values = [float(v) for v in mean + spread * random.standard_normal(seeds) / 3]
+    mean = float(np.mean(values))
+    return {"mean": mean, "low": mean - spread, "high": min(mean + spread, max(mean, 1.0)), "values": values}
+
+
+def comparison(dataset: str) -> dict[str, Any]:
+    kind, primary, chosen = DATASETS[dataset]
+    random = np.random.default_rng(sum(map(ord, dataset)))
+    rows = []
+
+    def add(name: str, role: str, size: int | None, seeds: int, **means: float | None) -> None:
+        metrics = {
+            metric: estimate(mean, 0.0004 if metric == "reconstruction_error" else 0.011, seeds, random)
+            for metric, mean in means.items()
+            if mean is not None
+        }
+        rows.append(
+            {
+                "dataset": dataset,
+                "kind": kind,
+                "name": name,
+                "role": role,
+                "latent_dim": size,
+                "members": seeds,
+                "metrics": metrics,
+            }
+        )
+
+    for k, name in enumerate(VARIANTS):
+        probe, auroc = 0.885 + 0.006 * k, 0.962 - 0.005 * k
+        if name == chosen:
+            probe, auroc = 0.951, 0.979
+        size = 128 if name == "overcomplete" and kind == "image" else 8
+        error = 0.02 + 0.004 * math.cos(k) + (0.03 if name == "adversarial" else 0)
+        add(
+            name,
+            "variant",
+            size,
+            5,
+            probe_accuracy=probe,
+            auroc=auroc,
+            auroc_reconstruction=auroc - 0.02,
+            auroc_latent=auroc - 0.03,
+            reconstruction_error=error,
+            stop_probe_accuracy=probe,
+        )
+        add(f"untrained {name}", "rival", size, 5, probe_accuracy=probe - 0.12, auroc=auroc - 0.07)
+    for name, (role, dim, probe_, auroc_, error_) in FLOORS.items():
+        add(
+            name,
+            role,
+            dim,
+            5 if name.startswith(("random", "isolation")) else 1,
+            probe_accuracy=probe_,
+            auroc=auroc_,
+            reconstruction_error=error_,
+        )
+    passed = dataset != "digit_columns"
+    comparisons = [
+        compared(variant, row, metric)
+        for metric in ("probe_accuracy", "auroc")
+        for variant in rows
+        if variant["role"] == "variant"
+        for row in rows
+        if row["role"] == "rival"
+        and row["latent_dim"] == variant["latent_dim"]
+        and row["name"].removeprefix("untrained ") in (variant["name"], row["name"])
+    ]
+    gates = [
+        {
+            "gate": f"beats {one['against']}",
+            "value": one["low"],
+            "limit": 0.0,
+            "passed": passed or not one["against"].startswith("PCA"),
+            "text": f"{primary} {one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]",
+        }
+        for one in comparisons
+        if one["variant"] == chosen and one["metric"] == primary
+    ]
+    gates += [
+        {
+            "gate": "keeps its share of raw",
+            "value": 0.987,
+            "limit": 0.9,
+            "passed": True,
+            "text": "0.951 of 0.964",
+        },
+        {"gate": "alive", "value": 1.0, "limit": 1.0, "passed": True, "text": "every check holds"},
+    ]
+    return {
+        "dataset": dataset,
+        "kind": kind,
+        "primary": primary,
+        "chosen": {"variant": chosen, "seed": 3},
+        "rows": rows,
+        "comparisons": comparisons,
+        "gates": gates,
+        "passed": passed,
+        "error_rank_correlation": -0.27,
+    }
+
+
+def compared(variant: dict[str, Any], rival: dict[str, Any], metric: str) -> dict[str, Any]:
+    gap = variant["metrics"][metric]["mean"] - rival["metrics"][metric]["mean"]
+    clear = abs(gap) > 0.014
+    return {
+        "variant": variant["name"],
+        "against": rival["name"],
+        "metric": metric,
+        "difference": gap,
+        "low": gap - 0.014,
+        "high": gap + 0.014,
+        "p_value": 0.0005 if clear else 0.09,
+        "p_holm": 0.0009 if clear else 0.18,
+    }
+
+
+def train_results(root: Path, dataset: str, variant: str) -> None:
+    folder = root / "results" / "train" / dataset / variant
+    members = [
+        {"seed": s, "view": "all", "best_step": 900, "objective": 0.1, "failed": None} for s in range(5)
+    ]
+    if variant == "adversarial":
+        members[4]["failed"] = {"step": 310, "term": "discriminator", "rows": [1, 2]}
+    write_json(
+        folder / "metrics.json",
+        {
+            "dataset": dataset,
+            "variant": variant,
+            "architecture": "mlp",
+            "latent_dim": 8,
+            "parameters": 18_760,
+            "steps": 1000,
+            "members": members,
+        },
+    )
+    lines = ["step,seed,objective,stop,reconstruction"]
+    for seed in range(5):
+        for step in range(50, 1001, 50):
+            value = 20 + 30 * math.exp(-step / 150) + 0.4 * math.sin(seed + step / 60)
+            lines.append(f"{step},{seed},{value:.6g},{value * 1.06 + seed / 10:.6g},{value:.6g}")
+    write_text(folder / "curves.csv", "\n".join(lines) + "\n")
+
+
+def build(root: Path) -> Path:
+    """Write the result files of every dataset below `root`; no data and no models."""
+    for dataset in DATASETS:
+        write_json(root / "results" / "compare" / f"{dataset}.json", comparison(dataset))
+        write_json(
+            root / "results" / "validate" / f"{dataset}.json",
+            {
+                "rows": 1800,
+                "clean": 1797,
+                "quarantined": 3,
+                "reasons": {"digit: not one of the classes": 3},
+                "expectations": [
+                    {
+                        "name": "expect_table_row_count_to_be_between",
+                        "column": None,
+                        "level": "table",
+                        "success": True,
+                    },
+                    {
+                        "name": "expect_column_values_to_be_in_set",
+                        "column": "digit",
+                        "level": "row",
+                        "success": False,
+                    },
+                ],
+            },
+        )
+        for variant in VARIANTS:
+            train_results(root, dataset, variant)
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished project that tests only read."""
+    return build(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A finished project of one's own to change."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def edit(project: Path) -> Callable[[str, Callable[[dict[str, Any]], None]], None]:
+    """Change the comparison of a dataset in place."""
+
+    def change(dataset: str, how: Callable[[dict[str, Any]], None]) -> None:
+        path = project / "results" / "compare" / f"{dataset}.json"
+        value = json.loads(path.read_text(encoding="utf-8"))
+        how(value)
+        write_json(path, value)
+
+    return change

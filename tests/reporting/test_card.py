@@ -1,0 +1,73 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentops.config import Params, load_params
+from latentops.errors import DataError
+from latentops.reporting.card import card_for
+
+Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
+SECTIONS = [
+    "Intended use",
+    "Data",
+    "How it was judged",
+    "Results",
+    "Floors",
+    "Gates",
+    "Limits",
+    "Lineage",
+    "Load it",
+]
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.mark.parametrize("dataset", ["digits", "breast_cancer", "digit_columns"])
+def test_no_section_is_empty(finished: Path, params: Params, dataset: str) -> None:
+    card = card_for(dataset, params, finished)
+    parts = re.split(r"^## (.+)$", card, flags=re.M)
+    assert parts[1::2] == SECTIONS
+    assert all(len(text.strip()) > 20 for text in parts[2::2])
+
+
+def test_no_section_is_empty_where_there_is_least_to_say(project: Path, params: Params, edit: Edit) -> None:
+    edit("digits", lambda value: value.update(comparisons=[], gates=[]))
+    parts = re.split(r"^## .+$", card_for("digits", params, project), flags=re.M)
+    assert all(part.strip() for part in parts)
+
+
+def test_the_card_tells_what_speaks_against_the_model(finished: Path, params: Params) -> None:
+    card = card_for("digit_columns", params, finished)
+    assert "Without a code, raw does better" in card
+    assert "not met: beats PCA-8" in card
+
+
+def test_the_card_shows_the_model_among_its_floors(finished: Path, params: Params) -> None:
+    table = [line for line in card_for("digits", params, finished).splitlines() if line.startswith("| ")]
+    names = [line.split("|")[1].strip() for line in table[2:]]
+    assert {"raw", "**denoising**", "PCA-8", "random projection-8", "untrained denoising"} <= set(names)
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_names_cannot_break_the_table_or_become_markup(project: Path, params: Params, edit: Edit) -> None:
+    def rename(value: dict[str, Any]) -> None:
+        for row in value["rows"]:
+            if row["name"] == "raw":
+                row["name"] = "<b>raw</b> | input"
+
+    edit("digits", rename)
+    card = card_for("digits", params, project)
+    assert "<b>" not in card
+    assert "&lt;b&gt;raw&lt;/b&gt; \\| input" in card
+
+
+def test_nothing_chosen_is_an_error(project: Path, params: Params, edit: Edit) -> None:
+    edit("digits", lambda value: value.update(chosen=None))
+    with pytest.raises(DataError, match="nothing was chosen"):
+        card_for("digits", params, project)

@@ -1,0 +1,115 @@
+"""Pictures of real stacks, at their initial weights."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentops.config import Params, load_params
+from latentops.data import prepared
+from latentops.data.prepared import Description, Samples, SplitName
+from latentops.data.transforms import Transform
+from latentops.reporting import page
+from latentops.reporting.pictures import Gallery, gallery
+from latentops.reporting.results import comparison
+from latentops.training.members import stack_members
+from latentops.training.trained import Recipe, Trained
+
+SHAPES = {"digits": (1, 8, 8), "breast_cancer": (6,), "digit_columns": (8, 8)}
+MODELS = {
+    "digits": ("denoising", "variational", "adversarial", "sparse"),
+    "breast_cancer": ("sparse", "variational"),
+    "digit_columns": ("sequence", "variational"),
+}
+HOSTILE = "<b>odd</b>"
+
+
+def prepare(root: Path, dataset: str, kind: str) -> Description:
+    shape, random = SHAPES[dataset], np.random.default_rng(0)
+    names = tuple(f"column {k}" for k in range(shape[0])) if kind == "tabular" else ()
+    bounds = None if kind == "tabular" else (0.0, 1.0)
+    classes = ("0", HOSTILE, "2")
+    description = Description(kind, shape, names, classes, Transform.from_range(0, 1), bounds)  # type: ignore[arg-type]
+    lengths = random.integers(1, shape[0] + 1, 40) if kind == "sequence" else None
+    values = random.random((40, *shape), dtype=np.float32)
+    if lengths is not None:
+        values[np.arange(shape[0]) >= lengths[:, None]] = 0
+    samples = Samples(values, lengths, np.arange(40) % 3, np.zeros((40, 32), dtype=np.uint8))
+    splits: dict[SplitName, Samples] = {"test": samples}
+    prepared.write(root / "data" / "prepared" / dataset, description, splits)
+    return description
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture
+def trained(project: Path, params: Params) -> Path:
+    for dataset, variants in MODELS.items():
+        description = prepare(project, dataset, params.dataset(dataset).source.kind)
+        for variant in variants:
+            architecture = params.dataset(dataset).architecture
+            section = params.variant(variant)
+            recipe = Recipe.resolve(variant, section, architecture, params.architectures, 4, description)
+            members = stack_members([0, 3], ["0"])
+            Trained(recipe.build(members), members, recipe).save(project / "models" / dataset / variant)
+    return project
+
+
+def drawn(root: Path, dataset: str) -> Gallery:
+    return gallery(comparison(dataset, root), root)
+
+
+def test_images_are_shown_beside_what_each_variant_makes_of_them(trained: Path) -> None:
+    pictures = drawn(trained, "digits")
+    reconstructions, samples = pictures.others
+    names = [strip.name for strip in reconstructions.strips]
+    assert names == ["original", "denoising", "adversarial", "variational", "sparse"]
+    assert [strip.name for strip in samples.strips] == ["variational", "adversarial"]
+    assert pictures.map is not None
+    assert any("convolutional" in note and "dvc pull" in note for note in pictures.notes)
+
+
+def test_sequences_are_drawn_to_their_own_length(trained: Path) -> None:
+    reconstructions, samples = drawn(trained, "digit_columns").others
+    assert len(reconstructions.drawings) == len(samples.drawings) == 10
+    test = prepared.load(trained / "data/prepared/digit_columns", "test")
+    assert test.lengths is not None
+    points = [
+        len(re.findall("L", re.findall(r' d="([^"]+)"', drawing)[0]))
+        for _, drawing in reconstructions.drawings
+    ]
+    assert all(1 <= count <= 8 for count in points)
+    assert len(set(points)) > 1
+
+
+def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:
+    pictures = drawn(trained, "breast_cancer")
+    assert [one.heading for one in pictures.others] == ["Reconstruction by column", "Samples of variational"]
+    assert pictures.others[0].drawings[0][1].count("column ") >= 6
+
+
+def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path) -> None:
+    text = page.write(trained).read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 7
+    assert "Latent map" in text
+    assert HOSTILE not in text
+    assert "&lt;b&gt;odd&lt;/b&gt;" in text
+    assert len(text) < 3_000_000
+
+
+def test_a_stack_that_is_not_here_is_a_note(trained: Path) -> None:
+    (trained / "models/digits/denoising/weights.safetensors").unlink()
+    pictures = drawn(trained, "digits")
+    assert pictures.map is None
+    assert re.search(r"No pictures of denoising: .*models/digits/denoising is not here", pictures.notes[0])
+
+
+def test_a_stack_that_cannot_be_read_is_a_note_and_the_page_is_whole(trained: Path) -> None:
+    (trained / "models/digits/denoising/config.json").write_text("{}")
+    pictures = drawn(trained, "digits")
+    assert "not a trained stack" in pictures.notes[0]
+    assert "not a trained stack" in page.write(trained).read_text(encoding="utf-8")

@@ -24,8 +24,11 @@ STAMP := $(abspath $(VENV))/.latentops-setup
 VAR := $(CURDIR)/var
 STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(VAR)/mlflow/mlflow.db)
 NARROW := $(if $(DATASET),--dataset '$(DATASET)') $(if $(VARIANT),--variant '$(VARIANT)')
-ONE_DATASET := $(if $(DATASET),--dataset '$(DATASET)')
+NAMED := $(if $(DATASET),'$(DATASET)')
 FLOW := $(NARROW) $(if $(WORKERS),--workers $(WORKERS)) $(if $(GPU_SLOTS),--gpu-slots $(GPU_SLOTS))
+# A variant alone can't be compared, so there is nothing to promote and no new board.
+CONCLUDE := $(if $(VARIANT),echo "evaluated; make repro without VARIANT= compares and promotes",\
+	latentops promote $(NAMED) && latentops leaderboard $(NAMED))
 
 export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -67,13 +70,12 @@ lock: ## renew requirements.lock from what pyproject.toml asks for now
 repro: setup ## reproduce everything stale, promote what passes its gates, print the leaderboard
 	@latentops check
 	@targets="$$(latentops targets $(NARROW))" && dvc repro $$targets
-	@latentops promote $(ONE_DATASET)
-	@latentops leaderboard $(ONE_DATASET)
+	@$(CONCLUDE)
 
 flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=)
 	@latentops check
 	@python -m pipelines.reproduce $(FLOW)
-	@latentops leaderboard $(ONE_DATASET)
+	@$(if $(VARIANT),$(CONCLUDE),latentops leaderboard $(NAMED))
 
 test: setup ## all tests
 	@python -m pytest
@@ -91,13 +93,13 @@ doctor: setup ## what is missing or broken on this machine, and how to mend it
 	@latentops doctor
 
 record: setup ## rebuild or complete the MLflow store from the DVC outs
-	@latentops record $(ONE_DATASET)
+	@latentops record $(NAMED)
 
 report: setup ## write the HTML report
 	@latentops report
 
 leaderboard: setup ## print the leaderboard
-	@latentops leaderboard $(ONE_DATASET)
+	@latentops leaderboard $(NAMED)
 
 ui: setup ## open MLflow on the runs (UI_PORT=)
 	@echo "MLflow on http://127.0.0.1:$(UI_PORT)"
@@ -110,7 +112,7 @@ services-stop: setup ## stop what `make services` started
 	@python -m pipelines.services stop
 
 retrain: setup ## take in new rows and retrain, once, now
-	@python -m pipelines.retrain $(ONE_DATASET)
+	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
 
 score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=)
 	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
@@ -121,7 +123,7 @@ serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
 
 promote: setup ## promote what passes its gates
-	@latentops promote $(ONE_DATASET)
+	@latentops promote $(NAMED)
 
 rollback: setup need-dataset ## put the previous champion back
 	@latentops rollback "$(DATASET)"

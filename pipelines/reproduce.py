@@ -119,10 +119,10 @@ def complaint(unit: Unit, lines: list[str]) -> str:
 @task(task_run_name="promote {dataset}", cache_policy=NO_CACHE)
 def promote(dataset: str, reason: str = "") -> State[Any]:
     """Make what passes its gates the champion; the decision, also where a gate holds."""
-    from latentops.registry import champion
+    from latentops import promotion
 
     try:
-        decision = champion.promote(dataset, reason=reason)
+        decision = promotion.promote(dataset, reason)
     except LatentOpsError as error:
         return Failed(message=str(error))
     return Completed(message=decision.text, data=decision)

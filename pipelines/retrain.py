@@ -228,7 +228,7 @@ def conclude(
     dataset: str, accepted: tuple[str, ...], told: dict[str, Any], workers: int | None, gpu_slots: int
 ) -> Decision:
     """Reproduce, then let the gates decide."""
-    from latentops.registry import champion
+    from latentops.registry.champion import Decision as Outcome
 
     state = reproduction.reproduce(dataset, None, workers, gpu_slots, promoting=False, return_state=True)
     if not state.is_completed():
@@ -240,7 +240,7 @@ def conclude(
     )
     if not state.is_completed():
         return Decision(dataset, "failed", f"promotion: {state.message}", accepted=accepted, **told)
-    outcome = cast(champion.Decision, state.result())
+    outcome = cast(Outcome, state.result())
     return Decision(
         dataset,
         "promoted" if outcome.promoted else "held",

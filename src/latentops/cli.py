@@ -95,12 +95,12 @@ def record(datasets: Datasets = None) -> None:
 @app.command()
 def promote(datasets: Datasets = None) -> None:
     """Register what passes its gates and make it the champion; say which gate holds the others."""
+    from latentops import promotion
     from latentops.config import load_params
-    from latentops.registry import champion
     from latentops.targets import datasets as known
 
     for name in known(load_params(), datasets or []):
-        print(champion.promote(name).text)
+        print(promotion.promote(name).text)
 
 
 @app.command()

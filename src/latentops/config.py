@@ -5,6 +5,7 @@ An unknown key is refused with its place in the file and the nearest key that ex
 
 import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -78,35 +79,6 @@ class Split(Settings):
         return self
 
 
-class Dataset(Settings):
-    """One entry under `datasets:`."""
-
-    source: Source
-    expectations: Expectations
-    scaling: Literal["range", "standard", "power"]
-    split: Split
-    normal: list[str]
-    primary: PrimaryMetric
-    architecture: ArchitectureName
-    latent_dim: Count
-
-    @property
-    def anomalies(self) -> bool:
-        """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
-        return self.primary == "auroc"
-
-    @model_validator(mode="after")
-    def _normal_classes_exist(self) -> Self:
-        for name in self.normal:
-            if name not in self.expectations.classes:
-                raise ValueError(f"normal: {name!r} is not among expectations.classes")
-        if self.scaling == "range" and self.source.value_range is None:
-            raise ValueError("scaling: range needs source.value_range")
-        if self.primary == "auroc" and not self.normal:
-            raise ValueError("primary: auroc needs at least one class under normal")
-        return self
-
-
 class MLP(Settings):
     """Widths of the hidden layers; the decoder mirrors the encoder. Empty: linear."""
 
@@ -126,20 +98,56 @@ class Recurrent(Settings):
 
 
 class Architectures(Settings):
-    """Sizes of each architecture, the same for every variant that uses it."""
+    """Sizes of each architecture on one dataset, the same for every variant that uses it."""
 
     mlp: MLP
     convolutional: Convolutional
     recurrent: Recurrent
 
 
+class Dataset(Settings):
+    """One entry under `datasets:`."""
+
+    source: Source
+    expectations: Expectations
+    scaling: Literal["range", "standard", "power"]
+    split: Split
+    normal: list[str]
+    primary: PrimaryMetric
+    architecture: ArchitectureName
+    architectures: Architectures
+    latent_dim: Count
+
+    @property
+    def anomalies(self) -> bool:
+        """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
+        return self.primary == "auroc"
+
+    @model_validator(mode="after")
+    def _normal_classes_exist(self) -> Self:
+        for name in self.normal:
+            if name not in self.expectations.classes:
+                raise ValueError(f"normal: {name!r} is not among expectations.classes")
+        if self.scaling == "range" and self.source.value_range is None:
+            raise ValueError("scaling: range needs source.value_range")
+        if self.primary == "auroc" and not self.normal:
+            raise ValueError("primary: auroc needs at least one class under normal")
+        return self
+
+
+class Budget(Settings):
+    """Steps of a stack, and the learning rate at the cosine cycle's peak."""
+
+    steps: Count
+    learning_rate: Positive
+
+
 class Training(Settings):
     """How every stack of members is trained."""
 
     seeds: Annotated[list[int], Field(min_length=2)]
-    steps: dict[ArchitectureName, Count]
-    batch_size: Count
-    learning_rate: Positive
+    budget: dict[ArchitectureName, Budget]
+    batch_size: Annotated[int, Field(gt=0, multiple_of=32)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Fraction
     check_every: Count
@@ -212,7 +220,6 @@ class Params(Settings):
     run: Run
     datasets: dict[str, Dataset]
     variants: dict[str, dict[str, object]]
-    architectures: Architectures
     training: Training
     evaluation: Evaluation
     floors: Floors
@@ -244,11 +251,12 @@ class Params(Settings):
         return self.variants[name]
 
 
-def nearest(name: str, known: "dict[str, object] | dict[str, Dataset] | list[str]") -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'? known: …)`, to end an error about an unknown name."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
-    return f" ({guess}known: {', '.join(known)})"
+    return f" ({guess}known: {', '.join(names)})"
 
 
 S = TypeVar("S", bound=Settings)

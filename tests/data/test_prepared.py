@@ -10,7 +10,7 @@ from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
-DESCRIPTION = Description("sequence", (3, 2), (), ("a", "b"), Transform.from_range(0, 16), (0.0, 1.0))
+DESCRIPTION = Description("sequence", (3, 2), (), ("a", "b"), Transform.from_range(0, 16), 0.3, (0.0, 1.0))
 
 
 def some_samples(rows: int) -> Samples:

@@ -76,7 +76,9 @@ def shrink(project: Project) -> None:
     """One dataset, two variants, few steps: what a stage does is no matter, only which of them run."""
     small: dict[str, Any] = {
         "run": {"datasets": [DATASET], "variants": list(VARIANTS)},
-        "training.steps": {"mlp": 4, "convolutional": 4, "recurrent": 4},
+        "training.budget": {
+            name: {"steps": 4, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
+        },
         "training.seeds": [0, 1],
         "training.check_every": 2,
         "comparison.resamples": 20,

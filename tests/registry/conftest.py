@@ -59,14 +59,16 @@ def write_params() -> None:
             "normal": normal,
             "primary": primary,
             "latent_dim": 3,
+            "architectures": {**pattern["architectures"], "mlp": {"hidden": [16]}},
         }
     params["training"] |= {
         "seeds": [0, 1],
-        "steps": {"mlp": 60, "convolutional": 20, "recurrent": 20},
+        "budget": {
+            name: {"steps": 60, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
+        },
         "check_every": 20,
-        "batch_size": 16,
+        "batch_size": 32,
     }
-    params["architectures"] |= {"mlp": {"hidden": [16]}}
     write_text(Path("params.yaml"), yaml.safe_dump(params))
 
 
@@ -93,7 +95,14 @@ def write_rows(name: str) -> None:
         ids = random.integers(0, 256, size=(count, 32), dtype=np.uint8)
         splits[split] = Samples(values.astype(np.float32), lengths, labels, ids)
     features = tuple(f"feature {k}" for k in range(shape[0])) if kind == "tabular" else ()
-    described = Description(kind, shape, features, classes, transform)
+    described = Description(
+        kind=kind,
+        shape=shape,
+        features=features,
+        classes=classes,
+        transform=transform,
+        spread=float(splits["train"].values.std()),
+    )
     prepared.write(Path("data/prepared") / name, described, splits)
 
 
@@ -114,6 +123,7 @@ def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **ch
             "name": variant,
             "role": "variant",
             "latent_dim": 3,
+            "architectures": {**pattern["architectures"], "mlp": {"hidden": [16]}},
             "members": 2,
             "metrics": {primary: estimate},
         }

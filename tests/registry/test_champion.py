@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 import latentops
 from latentops.config import load_params
 from latentops.errors import RegistryError
-from latentops.registry import champion, ledger, store, tracking, versions
+from latentops.registry import candidate, ledger, store, tracking, versions
 from latentops.registry.champion import Decision, history, promote, rollback
 from latentops.registry.versions import resolve
 
@@ -264,4 +264,4 @@ def test_tags_name_every_gate(at_live: Path) -> None:
         "gate.retention",
         "gate.champion",
     }
-    assert tags[champion.PACKAGE]
+    assert tags[candidate.PACKAGE]

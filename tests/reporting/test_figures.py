@@ -104,13 +104,13 @@ def test_a_scatter_shows_every_point() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 8, 20])
 def test_a_sequence_is_drawn_a_line_a_channel(channels: int) -> None:
     values = np.random.default_rng(1).random((6, channels), dtype=np.float32)
-    drawing = figures.ridges(values, values, (0, 1), "label")
+    drawing = figures.ridges({"train": values, "stop": values}, (0, 1), "label")
     assert drawing.count('class="line train"') == min(channels, figures.MOST_CHANNELS)
     assert drawing.count('class="line stop"') == min(channels, figures.MOST_CHANNELS)
 
 
 def test_a_sequence_of_one_step_can_be_drawn() -> None:
-    ElementTree.fromstring(figures.ridges(np.ones((1, 2), dtype=np.float32), None, (0, 1), "label"))
+    ElementTree.fromstring(figures.ridges({"stop": np.ones((1, 2), dtype=np.float32)}, (0, 1), "label"))
 
 
 def test_a_large_map_draws_no_more_points_than_it_may() -> None:
@@ -146,6 +146,7 @@ def test_one_far_row_does_not_squeeze_the_others() -> None:
     means = [0.90, 0.91, 0.92, 0.93, 0.94, 0.1]
     domain = figures.fences(means)
     assert domain == (0.90, 0.94)
+    assert figures.fences([0.90, 0.91, 0.92, 0.93, 0.94, 0.95]) == (0.90, 0.95)
     drawing = figures.whisker(Estimate(mean=0.1, low=0.05, high=0.15), domain, "variant", False, 0.94)
     assert "0.100, interval 0.0500–0.150" in drawing
     assert max(map(float, re.findall(r'x[12]="(-?[\d.]+)"', drawing))) <= 128
@@ -161,4 +162,4 @@ def test_every_variant_of_a_crowd_is_named() -> None:
     near = [figures.Dot(d.name, 0.5 + d.x / 50, 0.5 + d.y / 50, d.role) for d in crowd]
     far = [figures.Dot("a", 0.01, 0.4, "variant"), figures.Dot("b", 1.0, 0.6, "variant")]
     drawing = figures.scatter([*near, *far], "x", "y", "label")
-    assert set(re.findall(r">(undercomplete \d)</text>", drawing)) == {d.name for d in crowd}
+    assert set(re.findall(r">(undercomplete \d)[^<]*</text>", drawing)) == {d.name for d in crowd}

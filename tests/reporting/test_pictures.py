@@ -1,6 +1,7 @@
 """Pictures of real stacks, at their initial weights."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,15 @@ def prepare(root: Path, dataset: str, kind: str) -> Description:
     names = tuple(f"column {k}" for k in range(shape[0])) if kind == "tabular" else ()
     bounds = None if kind == "tabular" else (0.0, 1.0)
     classes = ("0", HOSTILE, "2")
-    description = Description(kind, shape, names, classes, Transform.from_range(0, 1), bounds)  # type: ignore[arg-type]
+    description = Description(
+        kind=kind,  # type: ignore[arg-type]
+        shape=shape,
+        features=names,
+        classes=classes,
+        transform=Transform.from_range(0, 16),
+        spread=0.3,
+        likelihood_range=bounds,
+    )
     lengths = random.integers(1, shape[0] + 1, 40) if kind == "sequence" else None
     values = random.random((40, *shape), dtype=np.float32)
     if lengths is not None:
@@ -53,7 +62,9 @@ def trained(project: Path, params: Params) -> Path:
         for variant in variants:
             architecture = params.dataset(dataset).architecture
             section = params.variant(variant)
-            recipe = Recipe.resolve(variant, section, architecture, params.architectures, 4, description)
+            recipe = Recipe.resolve(
+                variant, section, architecture, params.dataset(dataset).architectures, 4, description
+            )
             members = stack_members([0, 3], ["0"])
             Trained(recipe.build(members), members, recipe).save(project / "models" / dataset / variant)
     return project
@@ -71,6 +82,17 @@ def test_images_are_shown_beside_what_each_variant_makes_of_them(trained: Path) 
     assert [strip.name for strip in samples.strips] == ["variational", "adversarial"]
     assert pictures.map is not None
     assert any("convolutional" in note and "dvc pull" in note for note in pictures.notes)
+
+
+def test_standardised_images_are_shown_in_raw_units(trained: Path) -> None:
+    """The same images, told as standardised instead of scaled, look the same."""
+    data = trained / "data/prepared/digits"
+    before = drawn(trained, "digits").others[0].strips[0].source
+    description, test = prepared.describe(data), prepared.load(data, "test")
+    standard = replace(description, transform=Transform((8.0,), (4.0,)), likelihood_range=None)
+    values = standard.transform.apply(description.transform.invert(test.values))
+    prepared.write(data, standard, {"test": replace(test, values=values)})
+    assert drawn(trained, "digits").others[0].strips[0].source == before
 
 
 def test_sequences_are_drawn_to_their_own_length(trained: Path) -> None:
@@ -105,7 +127,9 @@ def test_a_stack_that_is_not_here_is_a_note(trained: Path) -> None:
     (trained / "models/digits/denoising/weights.safetensors").unlink()
     pictures = drawn(trained, "digits")
     assert pictures.map is None
-    assert re.search(r"No pictures of denoising: .*models/digits/denoising is not here", pictures.notes[0])
+    assert re.search(
+        r"No pictures of denoising: not here are .*models/digits/denoising; `dvc pull`", pictures.notes[0]
+    )
 
 
 def test_a_stack_that_cannot_be_read_is_a_note_and_the_page_is_whole(trained: Path) -> None:

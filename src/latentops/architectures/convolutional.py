@@ -34,7 +34,7 @@ def sizes(height: int, width: int, layers: int) -> list[tuple[int, int]]:
 
 
 class Encoder(nn.Module):
-    """Halving convolutions with ELU, then one affine layer to `outputs` numbers."""
+    """Halving convolutions with leaky rectifiers, then one affine layer to `outputs` numbers."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
             channels = torch.cat([batch.values, steps.unsqueeze(-1).to(batch.values.dtype)], dim=-1)
             hidden = channels.transpose(2, 3).unsqueeze(3)
         for layer in self.layers:
-            hidden = functional.elu(layer(hidden))
+            hidden = functional.leaky_relu(layer(hidden))
         outputs: Tensor = self.head(hidden.flatten(2))
         return outputs
 
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         """Decode a batch of codes."""
         hidden = self.head(codes).view(*codes.shape[:2], *self.start)
         for layer, to in zip(self.layers, reversed(self.sizes[:-1]), strict=True):
-            hidden = layer(functional.elu(hidden), to)
+            hidden = layer(functional.leaky_relu(hidden), to)
         if self.ragged:
             return hidden.squeeze(3).transpose(2, 3)
         return hidden.reshape(*hidden.shape[:2], *self.shape)

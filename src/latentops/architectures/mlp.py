@@ -1,19 +1,45 @@
-"""Multilayer perceptron: any data, flattened; ragged sequences bring their validity mask along."""
+"""Multilayer perceptron: any data, flattened; a ragged sequence is stretched to its padded length first."""
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from latentops.architectures.stack import Batch, Linear
 
 
+def interpolation(
+    lengths: Int[Tensor, "members batch"], to: int
+) -> tuple[
+    Int[Tensor, "members batch to"], Int[Tensor, "members batch to"], Float[Tensor, "members batch to"]
+]:
+    """For `to` points from first step to last: the steps around each point, and the later one's share."""
+    last = (lengths - 1).unsqueeze(-1)
+    position = torch.linspace(0, 1, to, device=lengths.device) * last
+    before = position.floor().long()
+    return before, torch.minimum(before + 1, last), position - before
+
+
+def resample(
+    values: Float[Tensor, "members batch steps channels"], lengths: Int[Tensor, "members batch"], to: int
+) -> Float[Tensor, "members batch to channels"]:
+    """Linear interpolation of each sequence's valid steps at `to` points from its first to its last."""
+    before, after, share = interpolation(lengths, to)
+    channels = (-1, -1, -1, values.shape[-1])
+    left = torch.gather(values, 2, before.unsqueeze(-1).expand(channels))
+    right = torch.gather(values, 2, after.unsqueeze(-1).expand(channels))
+    return torch.lerp(left, right, share.unsqueeze(-1).to(values.dtype))
+
+
 class Encoder(nn.Module):
-    """Flattened values (and the mask of valid steps) through ELU layers to `outputs` numbers."""
+    """Flattened values through ELU layers to `outputs` numbers.
+
+    A sequence of any length is resampled to `shape[0]` steps; its own length is one more input.
+    """
 
     def __init__(
         self,
@@ -24,15 +50,18 @@ class Encoder(nn.Module):
         generators: Sequence[Generator],
     ) -> None:
         super().__init__()
+        self.steps = shape[0]
         self.values = math.prod(shape)
-        sizes = [self.values + (shape[0] if ragged else 0), *hidden, outputs]
+        sizes = [self.values + ragged, *hidden, outputs]
         self.layers = nn.ModuleList(Linear(before, after, generators) for before, after in pairwise(sizes))
 
     def flatten(self, batch: Batch) -> Float[Tensor, "members batch inputs"]:
         """What the first layer sees."""
-        values = batch.values.flatten(2)
-        steps = batch.steps
-        return values if steps is None else torch.cat([values, steps.to(values.dtype)], dim=-1)
+        if batch.lengths is None:
+            return batch.values.flatten(2)
+        stretched = resample(batch.values, batch.lengths, self.steps)
+        share = (batch.lengths / self.steps).unsqueeze(-1).to(stretched.dtype)
+        return torch.cat([stretched.flatten(2), share], dim=-1)
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
         """Encode a batch."""
@@ -43,10 +72,10 @@ class Encoder(nn.Module):
         outputs: Tensor = last(hidden)
         return outputs
 
-    def jacobian(self, batch: Batch) -> Float[Tensor, "members batch outputs inputs"]:
-        """Exact derivative of the outputs by the values, by the chain rule from the last layer to the first.
+    def jacobian(self, batch: Batch) -> Float[Tensor, "members batch outputs values"]:
+        """Exact derivative of the outputs by the flattened values, from the last layer to the first.
 
-        With ELU, whose derivative is `min(exp(a), 1)` at pre-activation a.
+        The derivative of ELU is `min(exp(a), 1)` at pre-activation a.
         """
         hidden = self.flatten(batch)
         slopes = []
@@ -62,7 +91,18 @@ class Encoder(nn.Module):
             weight: Tensor = layer.weight  # type: ignore[assignment]
             scaled = (chain * slope.unsqueeze(2)).flatten(1, 2)
             chain = torch.bmm(scaled, weight.transpose(1, 2)).view(members, samples, -1, weight.shape[1])
-        return chain[..., : self.values]
+        chain = chain[..., : self.values]
+        return chain if batch.lengths is None else self._unstretched(chain, batch.lengths)
+
+    def _unstretched(self, chain: Tensor, lengths: Tensor) -> Tensor:
+        """The derivative by a sequence's own steps, from that by the points that were interpolated."""
+        before, after, share = interpolation(lengths, self.steps)
+        points = chain.view(*chain.shape[:3], self.steps, -1)
+        result = torch.zeros_like(points)
+        for step, weight in ((before, 1 - share), (after, share)):
+            index = step[:, :, None, :, None].expand_as(points)
+            result = result.scatter_add(3, index, points * weight[:, :, None, :, None])
+        return result.flatten(3)
 
 
 class Decoder(nn.Module):

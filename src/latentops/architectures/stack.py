@@ -5,7 +5,7 @@ Shapes: `members` models are applied at once, each to its own `batch` of inputs.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,12 +89,14 @@ class Convolution(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch d i j"]:
         """One grouped convolution over the member axis."""
-        members = inputs.shape[0]
-        joined = inputs.transpose(0, 1).flatten(1, 2)
-        mapped = functional.conv2d(
-            joined, self.weight.flatten(0, 1), self.bias.flatten(), self.stride, self.padding, groups=members
+        return grouped(
+            lambda joined, weight, groups: functional.conv2d(
+                joined, weight, None, self.stride, self.padding, groups=groups
+            ),
+            inputs,
+            self.weight,
+            self.bias,
         )
-        return mapped.view(mapped.shape[0], members, -1, *mapped.shape[2:]).transpose(0, 1)
 
 
 class TransposedConvolution(nn.Module):
@@ -111,23 +113,39 @@ class TransposedConvolution(nn.Module):
         self, inputs: Float[Tensor, "members batch c i j"], to: tuple[int, int]
     ) -> Float[Tensor, "members batch d h w"]:
         """One grouped transposed convolution over the member axis."""
-        members = inputs.shape[0]
-        joined = inputs.transpose(0, 1).flatten(1, 2)
         extra = [
             size
-            - ((joined.shape[2 + axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + self.kernel[axis])
+            - ((inputs.shape[3 + axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + self.kernel[axis])
             for axis, size in enumerate(to)
         ]
-        mapped = functional.conv_transpose2d(
-            joined,
-            self.weight.flatten(0, 1),
-            self.bias.flatten(),
-            self.stride,
-            self.padding,
-            extra,
-            groups=members,
+        return grouped(
+            lambda joined, weight, groups: functional.conv_transpose2d(
+                joined, weight, None, self.stride, self.padding, extra, groups
+            ),
+            inputs,
+            self.weight,
+            self.bias,
         )
-        return mapped.view(mapped.shape[0], members, -1, *mapped.shape[2:]).transpose(0, 1)
+
+
+def grouped(
+    convolve: Callable[[Tensor, Tensor, int], Tensor],
+    inputs: Float[Tensor, "members batch c h w"],
+    weight: Float[Tensor, "members o i kh kw"],
+    bias: Float[Tensor, "members outputs"],
+) -> Float[Tensor, "members batch d i j"]:
+    """Call `convolve(inputs, weight, groups)` with one group a member, and add the bias.
+
+    A lone group is convolved by another kernel, which rounds differently; so a lone member gets a companion
+    of zeros, and its result doesn't depend on how many members there are.
+    """
+    members = inputs.shape[0]
+    if members == 1:
+        inputs, weight = (torch.cat([each, torch.zeros_like(each)]) for each in (inputs, weight))
+    joined = inputs.transpose(0, 1).flatten(1, 2)
+    mapped = convolve(joined, weight.flatten(0, 1), len(inputs))
+    apart = mapped.view(mapped.shape[0], len(inputs), -1, *mapped.shape[2:]).transpose(0, 1)[:members]
+    return apart + bias[:, None, :, None, None]
 
 
 def _geometry(flat: bool) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

@@ -30,7 +30,8 @@ class Description:
     """What the arrays of a dataset hold.
 
     `shape` is that of one prepared sample: [C, H, W], [D] or [T_max, C]. `features` names the columns of a
-    table and is empty otherwise. `spread` is the root of the training values' mean variance. `likelihood_range` is what prepared values are bounded by, if anything.
+    table and is empty otherwise. `spread` is the root of the training values' mean variance,
+    `likelihood_range` what prepared values are bounded by, if anything.
     """
 
     kind: Kind

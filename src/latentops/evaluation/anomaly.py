@@ -1,7 +1,7 @@
 """Anomaly scores from reconstruction, from the code, and from both; higher is more anomalous.
 
-A residual counts by how large it usually is: each value's squared residual is divided by that value's mean over
-the training fold, which is the log-likelihood of a Gaussian with a variance for each value. The combined score
+A residual counts by how large it usually is: each value's squared residual is divided by that value's mean
+over the training fold, as in the likelihood of a Gaussian with a variance for each value. The combined score
 has one rule for all data, fixed beforehand: the logarithms of reconstruction error and latent distance, each
 standardised on the training fold (both are positive and skewed), and the larger of the two, so that what
 either of them finds odd is odd.
@@ -85,7 +85,7 @@ def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDA
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores fitted on the training fold of one view: its codes `[n, d]`, the usual residuals, both scales."""
+    """Scores fitted on the training fold of one view: codes `[n, d]`, usual residuals, both scales."""
 
     codes: NDArray[np.float32]
     usual: NDArray[np.float64]

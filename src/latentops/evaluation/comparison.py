@@ -99,11 +99,20 @@ def compare(
 
 
 def choose(rows: Sequence[Row], primary: str) -> Row:
-    """The variant with the best mean primary metric on `stop`; the test rows have no say."""
+    """The variant with the best mean primary metric on `stop`; the test rows have no say.
+
+    Codes of different size have different rivals, so a variant that a rival of its own beats on `stop` is
+    chosen only where that is so of all of them.
+    """
     variants = [row for row in rows if row.role == "variant"]
     if not variants:
         raise DataError("no variant was evaluated; is run.variants empty?")
-    return max(variants, key=lambda row: float(np.mean(row.values[f"stop_{primary}"])))
+
+    def on_stop(row: Row) -> float:
+        return float(np.mean(row.values[f"stop_{primary}"]))
+
+    ahead = [row for row in variants if all(on_stop(row) > on_stop(rival) for rival in rivals_of(row, rows))]
+    return max(ahead or variants, key=on_stop)
 
 
 def best_seed(row: Row, primary: str) -> int:

@@ -37,6 +37,10 @@ class Projection:
         codes = (rows - self.mean) @ self.weights
         return codes if self.weights.shape[1] <= self.weights.shape[0] else np.maximum(codes, 0)
 
+    def residuals(self, rows: Array) -> Array:
+        """Squared residuals `[n, inputs]` of decoding with `W` transposed, for orthonormal `W`."""
+        return np.asarray((rows - self.mean - self.encode(rows) @ self.weights.T) ** 2)
+
 
 def pca(train: Array, latent_dim: int) -> Projection:
     """The first `latent_dim` principal components of `train` `[n, inputs]`."""
@@ -50,30 +54,6 @@ def random_projection(train: Array, latent_dim: int, seed: int) -> Projection:
     inputs = train.shape[1]
     weights = np.random.default_rng(seed).normal(size=(inputs, latent_dim)) / np.sqrt(inputs)
     return Projection(train.mean(axis=0), weights)
-
-
-@dataclass(frozen=True)
-class LinearDecoder:
-    """The best affine reconstruction of rows from codes that nobody trained a decoder for."""
-
-    weights: Array
-    """`[latent + 1, inputs]`; the last row is the bias."""
-
-    @classmethod
-    def fit(cls, codes: NDArray[np.floating], rows: Array) -> "LinearDecoder":
-        """Least squares of `rows` `[n, inputs]` on `codes` `[n, latent]`, with a thousandth of ridge."""
-        design = _with_bias(codes)
-        gram = design.T @ design
-        ridge = 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
-        return cls(np.linalg.solve(gram + ridge, design.T @ rows))
-
-    def residuals(self, codes: NDArray[np.floating], rows: Array) -> Array:
-        """Squared residuals `[n, inputs]`."""
-        return np.asarray((rows - _with_bias(codes) @ self.weights) ** 2)
-
-
-def _with_bias(codes: NDArray[np.floating]) -> Array:
-    return np.concatenate([codes, np.ones((len(codes), 1))], axis=1, dtype=np.float64)
 
 
 def isolation_forest_scores(train: Array, queries: list[Array], trees: int, seed: int) -> list[Array]:

@@ -1,5 +1,6 @@
 """One protocol for every variant and every floor: codes and errors in, metrics and per-sample results out."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
-from latentops.evaluation.anomaly import SCORES, Scorer
+from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.probe import linear_probe
 from latentops.evaluation.statistics import auroc
@@ -21,13 +22,18 @@ VIEW_ALL = "all"
 
 @dataclass(frozen=True)
 class Coded:
-    """What a model makes of samples.
+    """What a model makes of samples: codes `[seeds, n, latent]` and, where it has a decoder, residuals.
 
-    Codes `[seeds, n, latent]` and squared residuals of the reconstruction `[seeds, n, values]`, NaN in padding.
+    `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN in padding; else empty.
     """
 
     codes: NDArray[np.floating]
-    residuals: NDArray[np.floating]
+    residuals: NDArray[np.floating] = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0)))
+
+    @property
+    def decoded(self) -> bool:
+        """Whether there is a decoder."""
+        return self.residuals.size > 0
 
 
 PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
@@ -87,9 +93,11 @@ def judge(
     """Probe, anomaly scores and reconstruction error of one row of the leaderboard."""
     verdict = Verdict(name, role, latent_dim, list(seeds), {}, {})
     judge_probe(field, verdict, coder)
-    error = np.nanmean(coder(VIEW_ALL, "test").residuals, axis=2, dtype=np.float32)
-    verdict.samples["reconstruction_error"] = error
-    verdict.metrics["reconstruction_error"] = error.mean(axis=1).astype(float).tolist()
+    made = coder(VIEW_ALL, "test")
+    if made.decoded:
+        error = np.asarray(np.nanmean(made.residuals, axis=2), dtype=np.float32)
+        verdict.samples["reconstruction_error"] = error
+        verdict.metrics["reconstruction_error"] = error.mean(axis=1).astype(float).tolist()
     judge_anomaly(field, verdict, coder)
     return verdict
 
@@ -111,29 +119,50 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Scores of every view's members on `stop` and `test`; every other class is the anomaly."""
+    """Scores of every view's members on `stop` and `test`; every other class is the anomaly.
+
+    A code without a decoder is scored by the code alone.
+    """
     for view in field.normal:
-        fold = coder(view, "train")
-        normals = field.is_normal("train", view)
-        scorers = [
-            Scorer.fit(residuals[normals], codes[normals], field.settings.anomaly.neighbours)
-            for residuals, codes in zip(fold.residuals, fold.codes, strict=True)
-        ]
-
-        def scored(
-            split: SplitName, view: str = view, scorers: list[Scorer] = scorers
-        ) -> dict[str, NDArray[Any]]:
-            made = coder(view, split)
-            each = [s.score(r, c) for s, r, c in zip(scorers, made.residuals, made.codes, strict=True)]
-            return {score: np.stack([one[score] for one in each]) for score in SCORES}
-
-        add_scores(field, verdict, view, {split: scored(split) for split in ("stop", "calibration", "test")})
+        score = combined_scores if coder(view, "train").decoded else code_scores
+        add_scores(field, verdict, view, score(field, view, coder))
     average_views(field, verdict)
 
 
-def add_scores(
-    field: Field, verdict: Verdict, view: str, scores: dict[SplitName, dict[str, NDArray[Any]]]
-) -> None:
+SCORED: tuple[SplitName, ...] = ("stop", "calibration", "test")
+
+Scores = dict[SplitName, dict[str, NDArray[Any]]]
+"""Of each split in `SCORED`, each score `[seeds, n]` by its name in `SCORES`."""
+
+
+def combined_scores(field: Field, view: str, coder: Coder) -> Scores:
+    """Reconstruction, code and both together, fitted on the view's training rows."""
+    fold, normals = coder(view, "train"), field.is_normal("train", view)
+    scorers = [
+        Scorer.fit(residuals[normals], codes[normals], field.settings.anomaly.neighbours)
+        for residuals, codes in zip(fold.residuals, fold.codes, strict=True)
+    ]
+    result: Scores = {}
+    for split in SCORED:
+        made = coder(view, split)
+        each = [s.score(r, c) for s, r, c in zip(scorers, made.residuals, made.codes, strict=True)]
+        result[split] = {name: np.stack([one[name] for one in each]) for name in SCORES}
+    return result
+
+
+def code_scores(field: Field, view: str, coder: Coder) -> Scores:
+    """Distance to the nearest codes of the view's training rows."""
+    fold, normals = coder(view, "train").codes, field.is_normal("train", view)
+    result: Scores = {}
+    for split in SCORED:
+        pairs = zip(fold, coder(view, split).codes, strict=True)
+        neighbours = field.settings.anomaly.neighbours
+        distance = np.stack([neighbour_distance(train[normals], codes, neighbours) for train, codes in pairs])
+        result[split] = {"auroc": distance, "auroc_latent": distance}
+    return result
+
+
+def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> None:
     """Keep one view's test scores, and which test normals a threshold promised at `alpha` would flag."""
     for score, values in scores["test"].items():
         verdict.samples[f"score/{view}/{score}"] = values.astype(np.float32)

@@ -5,42 +5,16 @@ alias `previous`, alias `champion`. Whatever stops it, the live model is the old
 one that the ledger doesn't know; the next call finishes what the ledger's last line began.
 """
 
-import json
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Run
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 
-from latentops.config import Params, load_params
-from latentops.data import prepared
+from latentops.config import load_params
 from latentops.errors import RegistryError
-from latentops.registry import ledger, lineage, packaging, results, store, tracking, versions
-from latentops.registry.package import Facts
+from latentops.registry import ledger, results, store, tracking, versions
+from latentops.registry.candidate import PACKAGE, PRIMARY, PRIMARY_VALUE, SEED, VARIANT, Candidate, Gate
 from latentops.registry.versions import CHAMPION, PREVIOUS, Version
-from latentops.training.trained import Trained
-
-PACKAGE = "latentops.package_sha256"
-DIGEST = "latentops.dataset_digest"
-PRIMARY = "latentops.primary"
-PRIMARY_VALUE = "latentops.primary_value"
-SEED = "latentops.seed"
-VARIANT = "latentops.variant"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One condition of promotion: what was measured, what it was held to, and the verdict."""
-
-    gate: str
-    value: float | None
-    limit: float | None
-    passed: bool
-    text: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,7 @@ def promote(dataset: str, *, reason: str = "", card: str = "") -> Decision:
                 f"{dataset}: nothing was chosen, so nothing is promoted; see results/compare/{dataset}.json"
             )
             return _unmoved(dataset, champion, (), text)
-        candidate = _Candidate(client, params, dataset, compared)
+        candidate = Candidate(client, params, dataset, compared)
         if champion is not None and candidate.is_version(champion):
             text = f"{dataset}: {candidate.label} is champion already (version {champion.number})"
             return _unmoved(dataset, champion, (), text)
@@ -134,129 +108,6 @@ def history(dataset: str) -> list[dict[str, Any]]:
     return ledger.entries(dataset)
 
 
-class _Candidate:
-    """The variant and seed that the comparison chose, with the run they are recorded under."""
-
-    def __init__(self, client: MlflowClient, params: Params, dataset: str, compared: dict[str, Any]) -> None:
-        self.client = client
-        self.params = params
-        self.dataset = dataset
-        self.variant = str(compared["chosen"]["variant"])
-        self.seed = int(compared["chosen"]["seed"])
-        self.primary = str(compared["primary"])
-        self.result = results.read(dataset, self.variant, compared)
-        self.value = float(self.result.row["metrics"][self.primary]["mean"])
-        self.digest = lineage.Lock.read().dataset_digest(dataset)
-
-    @property
-    def label(self) -> str:
-        return f"{self.variant} seed {self.seed}"
-
-    def is_version(self, version: Version) -> bool:
-        """Whether `version` holds this content and this seed, and its files are what they were."""
-        content = (version.tags.get(tracking.CONTENT), version.tags.get(SEED))
-        if content != (self.result.content_hash, str(self.seed)):
-            return False
-        folder = versions.files(self.client, version)
-        return folder is not None and packaging.digest(folder) == version.tags.get(PACKAGE)
-
-    def register(self, gates: tuple[Gate, ...], card: str) -> Version:
-        """The registered version of this candidate: the one there is, or a new one."""
-        for version in versions.versions(self.client, self.dataset):
-            if self.is_version(version):
-                return version
-        run = tracking.find(self.client, self.dataset, self.result.content_hash)
-        model_id, package = self._log(run)
-        name = versions.model_name(self.dataset)
-        _expect_registered_model(self.client, name, self.dataset)
-        made = self.client.create_model_version(
-            name,
-            source=self._source(model_id),
-            run_id=run.info.run_id,
-            tags=self._tags(gates, package),
-            description=card or self._minimal_card(gates),
-            model_id=model_id,
-        )
-        link = json.dumps([{"name": name, "version": int(made.version)}])
-        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
-        return versions.resolve_with(self.client, f"{self.dataset}/{made.version}")
-
-    def _log(self, run: Run) -> tuple[str, str]:
-        """Write the package as a logged model of `run`; its id, and the sha256 of its bytes."""
-        run_id = str(run.info.run_id)
-        model = self.client.create_logged_model(
-            run.info.experiment_id,
-            name=f"{self.variant}-seed-{self.seed}",
-            source_run_id=run_id,
-            tags={tracking.CONTENT: self.result.content_hash},
-            model_type="autoencoder",
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            directory = Path(folder) / "model"
-            meta = Model(
-                artifact_path=model.artifact_location,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-                run_id=run_id,
-            )
-            self._write(directory, meta)
-            package = packaging.digest(directory)
-            self.client.log_model_artifacts(model.model_id, str(directory))
-        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        self.client.finalize_logged_model(model.model_id, "READY")
-        return str(model.model_id), package
-
-    def _write(self, directory: Path, meta: Model) -> None:
-        settings = self.params.dataset(self.dataset)
-        rows = Path("data/prepared") / self.dataset
-        train = prepared.load(rows, "train")
-        package = packaging.build(
-            Trained.load(results.model_directory(self.dataset, self.variant)),
-            Facts(
-                dataset=self.dataset,
-                variant=self.variant,
-                seed=self.seed,
-                alpha=self.params.evaluation.anomaly.alpha,
-                content_hash=self.result.content_hash,
-                dataset_digest=self.digest,
-                version=lineage.version("latentops"),
-                settings=tracking.settings_of(self.params, self.dataset, self.variant),
-            ),
-            settings.normal,
-            train,
-            prepared.load(rows, "calibration"),
-            neighbours=self.params.evaluation.anomaly.neighbours,
-        )
-        packaging.write(package, train, directory, meta)
-
-    def _source(self, model_id: str) -> str:
-        """Where the version's files are: a server takes a logged model's id, a database its folder."""
-        if store.is_server(store.tracking_uri()):
-            return f"models:/{model_id}"
-        return str(self.client.get_logged_model(model_id).artifact_location)
-
-    def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
-        tags = {
-            tracking.CONTENT: self.result.content_hash,
-            PACKAGE: package,
-            DIGEST: self.digest,
-            VARIANT: self.variant,
-            SEED: str(self.seed),
-            PRIMARY: self.primary,
-            PRIMARY_VALUE: repr(self.value),
-        }
-        for gate in gates:
-            verdict = "passed" if gate.passed else "held"
-            figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
-            tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
-        return tags
-
-    def _minimal_card(self, gates: tuple[Gate, ...]) -> str:
-        lines = [f"- {gate.gate}: {gate.text}" for gate in gates]
-        title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
-        return "\n".join([f"{title}; {self.primary} {self.value:.4f}.", *lines])
-
-
 def _compared_gates(compared: dict[str, Any]) -> list[Gate]:
     gates = [
         Gate(str(g["gate"]), g.get("value"), g.get("limit"), bool(g["passed"]), str(g.get("text", "")))
@@ -267,7 +118,7 @@ def _compared_gates(compared: dict[str, Any]) -> list[Gate]:
     return gates
 
 
-def _champion_gate(candidate: _Candidate, champion: Version | None, margin: float) -> Gate:
+def _champion_gate(candidate: Candidate, champion: Version | None, margin: float) -> Gate:
     """Not worse than the champion by more than `margin`; open where no champion has the same metric."""
     name, value = "champion", candidate.value
     if champion is None or champion.tags.get(PRIMARY) != candidate.primary:
@@ -279,15 +130,6 @@ def _champion_gate(candidate: _Candidate, champion: Version | None, margin: floa
         f"{margin:g} less is allowed"
     )
     return Gate(name, value, limit, value >= limit, text)
-
-
-def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:
-    try:
-        client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        client.create_registered_model(name, description=f"Autoencoders of {dataset}, made by LatentOps.")
 
 
 def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champion: Version | None) -> None:

@@ -124,10 +124,8 @@ class Package:
         samples = self.samples(x)
         scores, chances = {}, {}
         for view, reference in self.references.items():
-            member = self._normal[view]
-            parts = reference.scorer.score(member.errors(samples)[0], member.encode(samples)[0])
-            scores[view] = parts[COMBINED]
-            chances[view] = p_values(reference.calibration, parts[COMBINED])
+            scores[view] = combined_score(reference.scorer, self._normal[view], samples)
+            chances[view] = p_values(reference.calibration, scores[view])
         chance = np.max(list(chances.values()), axis=0)
         columns = {
             "score": np.min(list(scores.values()), axis=0),
@@ -253,6 +251,11 @@ class Package:
             raise RegistryError(f"{directory}: not a package ({error}); promote the model again") from None
 
 
+def combined_score(scorer: Scorer, member: Trained, samples: Samples) -> NDArray[np.float64]:
+    """The one score [n] that p-values and thresholds are of; `member` is a stack of one."""
+    return scorer.score(member.residuals(samples)[0], member.encode(samples)[0])[COMBINED]
+
+
 def _codes(codes: NDArray[np.float32]) -> pd.DataFrame:
     return pd.DataFrame(codes.astype(np.float64), columns=[f"z{unit}" for unit in range(codes.shape[1])])
 
@@ -286,7 +289,7 @@ def _plain(value: object) -> object:
 
 def _expect_finite(values: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> None:
     """Refuse missing and infinite numbers, naming the first row that holds one."""
-    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     if len(bad):
         row = bad[0] if rows is None else rows[bad[0]]
         raise DataError(f"row {row}: holds a missing or infinite value")

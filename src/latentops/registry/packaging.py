@@ -15,7 +15,7 @@ from latentops.errors import LatentOpsError
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.conformal import threshold
 from latentops.registry import lineage
-from latentops.registry.package import COLUMNS, COMBINED, Facts, Package, Reference
+from latentops.registry.package import COLUMNS, Facts, Package, Reference, combined_score
 from latentops.training.trained import Trained
 
 SOURCE = Path(__file__).parents[1]
@@ -45,8 +45,8 @@ def build(
         label = trained.description.classes.index(view)
         member = chosen.select(view=view)
         fitting, held_out = (rows.select(rows.labels == label) for rows in (train, calibration))
-        scorer = Scorer.fit(member.errors(fitting)[0], member.encode(fitting)[0], neighbours)
-        scores = scorer.score(member.errors(held_out)[0], member.encode(held_out)[0])[COMBINED]
+        scorer = Scorer.fit(member.residuals(fitting)[0], member.encode(fitting)[0], neighbours)
+        scores = combined_score(scorer, member, held_out)
         references[view] = Reference(scorer, np.sort(scores), _threshold(scores, facts.alpha))
     return Package(chosen, references, facts)
 

@@ -160,7 +160,6 @@ def settings_of(params: Params, dataset: str, variant: str) -> dict[str, Any]:
     return {
         "dataset": {"name": dataset, **params.dataset(dataset).model_dump(mode="json")},
         "variant": {"name": variant, **params.variant(variant)},
-        "architectures": params.architectures.model_dump(mode="json"),
         "training": params.training.model_dump(mode="json"),
         "evaluation": params.evaluation.model_dump(mode="json"),
     }

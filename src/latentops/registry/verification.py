@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from latentops.registry import champion, ledger, lineage, packaging, store, tracking, versions
+from latentops.registry import candidate, ledger, lineage, packaging, store, tracking, versions
 from latentops.registry.package import Package
 from latentops.registry.versions import CHAMPION, PREVIOUS, Version
 
@@ -96,7 +96,7 @@ def _ledger_links(version: Version) -> list[Link]:
         Link(
             "ledger ↔ version: package sha256",
             str(mine.get("package_sha256", "no line about this version")),
-            version.tags.get(champion.PACKAGE, "none"),
+            version.tags.get(candidate.PACKAGE, "none"),
         ),
     ]
 
@@ -106,7 +106,7 @@ def _package_links(client: MlflowClient, version: Version) -> list[Link]:
     folder = versions.files(client, version)
     bytes_link = Link(
         "version ↔ package: sha256 of the files",
-        version.tags.get(champion.PACKAGE, "none"),
+        version.tags.get(candidate.PACKAGE, "none"),
         packaging.digest(folder) if folder else "gone",
     )
     if folder is None or not bytes_link.holds:
@@ -119,7 +119,7 @@ def _package_links(client: MlflowClient, version: Version) -> list[Link]:
         ),
         Link(
             "version ↔ package: dataset digest",
-            version.tags.get(champion.DIGEST, "none"),
+            version.tags.get(candidate.DIGEST, "none"),
             facts.dataset_digest,
         ),
     ]
@@ -137,7 +137,7 @@ def _run_links(version: Version, run: Run | None) -> list[Link]:
         ),
         Link(
             "version ↔ run: dataset digest",
-            version.tags.get(champion.DIGEST, "none"),
+            version.tags.get(candidate.DIGEST, "none"),
             digests[0] if digests else "none",
         ),
     ]
@@ -146,11 +146,11 @@ def _run_links(version: Version, run: Run | None) -> list[Link]:
 def _dvc_links(version: Version, run: Run | None) -> list[Link]:
     """What the version was trained on and with, against what `dvc.lock` holds now."""
     lock = lineage.Lock.read()
-    variant = version.tags.get(champion.VARIANT, "")
+    variant = version.tags.get(candidate.VARIANT, "")
     links = [
         Link(
             "version ↔ dvc.lock: dataset digest",
-            version.tags.get(champion.DIGEST, "none"),
+            version.tags.get(candidate.DIGEST, "none"),
             lock.dataset_digest(version.dataset),
         )
     ]

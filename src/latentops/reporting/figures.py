@@ -15,15 +15,24 @@ from latentops.reporting.svg import Drawing, Scale, dots, path, scale
 Floats = NDArray[np.float32]
 MOST_POINTS = 2000  # dots that a map shows
 MOST_CHANNELS = 8  # lines that a sequence's panel shows
+LETTER = 6.2  # width of a letter of a name
+SQUEEZE = 0.42  # share of a scale that outliers may take
 COLOURS = 10  # class colours in the style sheet
 
 
 def fences(values: Sequence[float]) -> tuple[float, float]:
-    """The range of `values` without far outliers (Tukey 1977: 1.5 quartile ranges beyond the quartiles)."""
+    """The range of `values`, at either end without outliers that would take nearly half of it.
+
+    Outliers lie more than 1.5 quartile ranges beyond the quartiles (Tukey 1977).
+    """
     lower, upper = (float(q) for q in np.percentile(values, [25, 75]))
     reach = 1.5 * (upper - lower)
     inside = [v for v in values if lower - reach <= v <= upper + reach]
-    return min(inside), max(inside)
+    low, high = min(values), max(values)
+    much = SQUEEZE * (high - low)
+    return min(inside) if min(inside) - low > much else low, max(inside) if high - max(
+        inside
+    ) > much else high
 
 
 def whisker(
@@ -118,11 +127,13 @@ def scatter(points: Sequence[Dot], x_title: str, y_title: str, label: str) -> Ma
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 BESIDE = ((8, 4, "start"), (-8, 4, "end"), (0, -9, "middle"), (0, 17, "middle"))
-ASIDE = tuple(  # further off, to be tied to the point by a line
-    (dx, dy, "start" if dx > 0 else "end")
-    for reach in (22, 36, 50, 64, 78)
-    for dy in (-reach, reach + 8, -reach / 2, reach / 2 + 4)
-    for dx in (reach, -reach)
+ASIDE = sorted(  # further off, the nearest first, to be tied to the point by a line
+    (
+        (dx, dy, "start" if dx > 0 else "end")
+        for dx in (20, -20, 40, -40, 70, -70, 130, -130)
+        for dy in range(-136, 137, 14)
+    ),
+    key=lambda spot: abs(spot[0]) + abs(spot[1]),
 )
 
 
@@ -131,7 +142,7 @@ def _place(
 ) -> None:
     """Write `name` where nothing is yet within `frame`, as near as there is room, and take that place."""
     x, y = at
-    length = 5.9 * len(name)
+    length = LETTER * len(name)
     for dx, dy, anchor in (*BESIDE, *ASIDE):
         left = x + dx - {"start": 0.0, "end": length, "middle": length / 2}[anchor]
         box = (left - 2, y + dy - 10, left + length + 2, y + dy + 3)
@@ -241,9 +252,12 @@ def _plane(
     return drawing, place
 
 
-def ridges(original: Floats, other: Floats | None, domain: tuple[float, float], label: str) -> Markup:
-    """A sequence [T, C] with its reconstruction over it, a line a channel, on one scale."""
-    steps, channels = original.shape
+def ridges(lines: Mapping[str, Floats], domain: tuple[float, float], label: str) -> Markup:
+    """Sequences [T, C] of equal length over each other, a line a channel, all on one scale.
+
+    `lines` maps the class of a line's colour (`train` is pale, `stop` is strong) to its sequence.
+    """
+    steps, channels = next(iter(lines.values())).shape
     shown = min(channels, MOST_CHANNELS)
     width, row = 150.0, 84.0 if shown == 1 else 46.0 if shown <= 3 else 19.0
     height = shown * row + 8
@@ -252,11 +266,10 @@ def ridges(original: Floats, other: Floats | None, domain: tuple[float, float], 
     for channel in range(shown):
         up = Scale(*domain, (channel + 1) * row + 3, channel * row + 6)
         drawing.add("line", "grid", x1=6, x2=width - 6, y1=up.start, y2=up.start)
-        for css, values in (("train", original), ("stop", other)):
-            if values is not None:
-                clipped = np.clip(np.nan_to_num(values[:, channel]), *domain)
-                line = [(across(t), up(float(v))) for t, v in enumerate(clipped)]
-                drawing.add("path", f"line {css}", d=path([*line, line[-1]]))
+        for css, values in lines.items():
+            clipped = np.clip(np.nan_to_num(values[:, channel]), *domain)
+            line = [(across(t), up(float(v))) for t, v in enumerate(clipped)]
+            drawing.add("path", f"line {css}", d=path([*line, line[-1]]))
     return drawing.markup()
 
 

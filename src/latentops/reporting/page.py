@@ -55,12 +55,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric's column: the ends of its scale where whiskers are drawn."""
+    """A metric's column: its scale's ends where whiskers are drawn, and whether a row lies beyond."""
 
     metric: str
     title: str
     domain: tuple[float, float] | None
     lower: bool
+    cut: bool
 
 
 @dataclass(frozen=True)
@@ -198,14 +199,14 @@ def _metrics(rows: Sequence[Row], primary: str) -> list[str]:
 
 def _column(metric: str, rows: Sequence[Row]) -> Column:
     """The metric's column; its scale leaves out rows far below or above all others."""
-    domain = None
+    domain, cut = None, False
     if metric in DRAWN:
         found = [row.metrics[metric] for row in rows if metric in row.metrics]
         low, high = figures.fences([one.mean for one in found])
         near = [one for one in found if low <= one.mean <= high]
         ends = [end for one in near for end in (one.low, one.mean, one.high) if end is not None]
-        domain = (min(ends), max(ends))
-    return Column(metric, title(metric), domain, metric in LOWER_IS_BETTER)
+        domain, cut = (min(ends), max(ends)), len(near) < len(found)
+    return Column(metric, title(metric), domain, metric in LOWER_IS_BETTER, cut)
 
 
 def _lines(rows: Sequence[Row], columns: Sequence[Column], chosen: str | None, primary: str) -> list[Line]:

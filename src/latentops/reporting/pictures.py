@@ -70,13 +70,12 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
     except DataError as error:
         return Gallery(notes=(f"No pictures: {error}.",))
     notes: list[str] = []
+    absent: dict[str, Path] = {}
 
     def member(variant: str) -> "Trained | None":
         directory = root / "models" / dataset / variant
         if not (directory / "weights.safetensors").exists():
-            notes.append(
-                f"No pictures of {variant}: {directory} is not here; `dvc pull` or `dvc repro` brings it."
-            )
+            absent[variant] = directory
             return None
         from latentops.training.members import VIEW_ALL
         from latentops.training.trained import Trained
@@ -89,7 +88,7 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
 
     first = member(chosen)
     if first is None:
-        return Gallery(notes=tuple(notes))
+        return Gallery(notes=(*notes, *_absent(absent)))
     rows = one_of_each(np.asarray(test.labels), len(description.classes))
     few = test.select(rows)
     names = [row.name for row in ordered(comparison.rows, comparison.primary) if row.role == "variant"]
@@ -110,10 +109,20 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
             except LatentOpsError as error:
                 notes.append(f"No samples of {variant}: {error}.")
     if drawn and description.kind == "image":
-        others.append(_sampled_images(drawn))
+        others.append(_sampled_images(drawn, few, description))
     else:
         others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
-    return Gallery(_map(chosen, first.encode(test)[0], test, description), tuple(others), tuple(notes))
+    return Gallery(
+        _map(chosen, first.encode(test)[0], test, description), tuple(others), (*notes, *_absent(absent))
+    )
+
+
+def _absent(directories: Mapping[str, Path]) -> list[str]:
+    """One note for all stacks whose weights are not on this machine."""
+    if not directories:
+        return []
+    names, places = ", ".join(directories), ", ".join(map(str, directories.values()))
+    return [f"No pictures of {names}: not here are {places}; `dvc pull` or `dvc repro` brings them."]
 
 
 def one_of_each(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -155,11 +164,15 @@ def _images(
     few: Samples, description: Description, names: Sequence[str], member: "Callable[[str], Trained | None]"
 ) -> Picture:
     classes = ", ".join(description.classes[k] for k in few.labels)
-    strips = [Strip("original", svg.strip(np.asarray(few.values)), f"Test images of classes {classes}")]
+    strips = [
+        Strip(
+            "original", svg.strip(_shades(few.values, few, description)), f"Test images of classes {classes}"
+        )
+    ]
     for name in names:
         stack = member(name)
         if stack is not None:
-            source = svg.strip(stack.reconstruct(few)[0])
+            source = svg.strip(_shades(stack.reconstruct(few)[0], few, description))
             strips.append(Strip(name, source, f"The same images as {name} reconstructs them"))
     caption = "Test images and what each variant makes of them from its code, the chosen variant first."
     return Picture("Reconstructions", caption, strips=tuple(strips))
@@ -173,7 +186,7 @@ def _sequences(chosen: str, few: Samples, description: Description, made: Floats
         name = description.classes[few.labels[k]]
         label = f"A test sequence of class {name} and its reconstruction"
         original, other = np.asarray(few.values[k, :steps]), made[k, :steps]
-        drawings.append((name, figures.ridges(original, other, domain, label)))
+        drawings.append((name, figures.ridges({"train": original, "stop": other}, domain, label)))
     caption = f"Test sequences and what {chosen} makes of them from its code, {_lines(description)}."
     return Picture(
         "Reconstructions", caption, drawings=tuple(drawings), legend=("original", "reconstruction")
@@ -195,12 +208,24 @@ def _columns(chosen: str, test: Samples, description: Description, made: Floats)
     return Picture("Reconstruction by column", caption, drawings=(("", drawing),), wide=False)
 
 
-def _sampled_images(drawn: Mapping[str, Floats]) -> Picture:
+def _sampled_images(drawn: Mapping[str, Floats], few: Samples, description: Description) -> Picture:
     strips = tuple(
-        Strip(name, svg.strip(images), f"Images decoded from draws of {name}'s prior")
+        Strip(
+            name,
+            svg.strip(_shades(images, few, description)),
+            f"Images decoded from draws of {name}'s prior",
+        )
         for name, images in drawn.items()
     )
     return Picture("Samples", "Decoded from random draws of each variant's prior.", strips=strips)
+
+
+def _shades(images: Floats, like: Samples, description: Description) -> Floats:
+    """Prepared `images` [n, C, H, W] in raw units: the darkest value of `like` is 0, its brightest 1."""
+    known = description.transform.invert(like.values)
+    low, high = float(known.min()), float(known.max())
+    shades = (description.transform.invert(images) - low) / ((high - low) or 1.0)
+    return shades.astype(np.float32)
 
 
 def _samples(variant: str, drawn: Floats, test: Samples, description: Description) -> Picture:
@@ -208,7 +233,7 @@ def _samples(variant: str, drawn: Floats, test: Samples, description: Descriptio
     if description.kind == "sequence":
         domain = _domain(test.values, description)
         drawings = tuple(
-            ("", figures.ridges(one, None, domain, f"Sequence {k} decoded from {variant}'s prior"))
+            ("", figures.ridges({"stop": one}, domain, f"Sequence {k} decoded from {variant}'s prior"))
             for k, one in enumerate(drawn, start=1)
         )
         return Picture(

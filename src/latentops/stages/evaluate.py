@@ -12,10 +12,9 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
-from latentops.evaluation.floors import flatten
-from latentops.evaluation.judge import Coded, Coder, Verdict, judge
+from latentops.evaluation.judge import Coded, Verdict, judge
 from latentops.evaluation.structure import effective_rank
-from latentops.stages.floors import linearly_decoded, read_field
+from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
 
@@ -29,7 +28,6 @@ def run(dataset_name: str, variant: str) -> None:
     )
     trained = Trained.load(Path("models", dataset_name, variant))
 
-    rows = {split: flatten(samples) for split, samples in field.samples.items()}
     untrained = trained.untrained()
 
     @lru_cache
@@ -37,14 +35,13 @@ def run(dataset_name: str, variant: str) -> None:
         members = trained.select(view=view)
         return Coded(members.encode(field.samples[split]), members.residuals(field.samples[split]))
 
-    def initial_codes(view: str, split: SplitName) -> NDArray[np.floating]:
-        return untrained.select(view=view).encode(field.samples[split])
+    def initial_codes(view: str, split: SplitName) -> Coded:
+        return Coded(untrained.select(view=view).encode(field.samples[split]))
 
-    floor = linearly_decoded(field, rows, initial_codes)
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
         judge(field, variant, "variant", trained.latent_dim, seeds, coder),
-        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, floor),
+        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, initial_codes),
     ]
     codes = coder(VIEW_ALL, "test").codes
     whole = trained.select(view=VIEW_ALL)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
@@ -15,7 +14,6 @@ from latentops.data.prepared import SPLITS, SplitName
 from latentops.evaluation.anomaly import neighbour_distance
 from latentops.evaluation.floors import (
     Array,
-    LinearDecoder,
     Projection,
     flatten,
     isolation_forest_scores,
@@ -54,32 +52,39 @@ def run(dataset_name: str) -> None:
     def fold(view: str) -> Array:
         return rows["train"] if view == VIEW_ALL else rows["train"][field.is_normal("train", view)]
 
-    def projected(fits: Sequence[Callable[[Array], Projection]]) -> Coder:
+    def projected(fits: Sequence[Callable[[Array], Projection]], *, decoded: bool) -> Coder:
         """Codes of one projection a seed, each fitted on its view's training rows."""
 
         @lru_cache
         def fitted(view: str) -> list[Projection]:
             return [fit(fold(view)) for fit in fits]
 
-        return linearly_decoded(
-            field, rows, lambda view, split: np.stack([each.encode(rows[split]) for each in fitted(view)])
-        )
+        def coded(view: str, split: SplitName) -> Coded:
+            maps = fitted(view)
+            codes = np.stack([each.encode(rows[split]) for each in maps])
+            return (
+                Coded(codes, np.stack([each.residuals(rows[split]) for each in maps]))
+                if decoded
+                else Coded(codes)
+            )
+
+        return coded
 
     def raw(view: str, split: SplitName) -> Coded:
         del view
-        return Coded(rows[split][None], np.zeros((1, len(rows[split]), 1)))
+        return Coded(rows[split][None])
 
     verdicts = [Verdict("raw", "reference", None, [0], {}, {})]
     judge_probe(field, verdicts[0], raw)
     if field.samples["train"].lengths is not None:
         verdicts.append(length_alone(field))
     if dataset.latent_dim <= min(rows["train"].shape):
-        coder = projected([lambda train: pca(train, dataset.latent_dim)])
+        coder = projected([lambda train: pca(train, dataset.latent_dim)], decoded=True)
         verdicts.append(judge(field, f"PCA-{dataset.latent_dim}", "rival", dataset.latent_dim, [0], coder))
     for size in (dataset.latent_dim, wide):
         fits = [lambda train, size=size, seed=seed: random_projection(train, size, seed) for seed in seeds]
         name = f"random projection-{size}" if size <= inputs else f"random ReLU features-{size}"
-        verdicts.append(judge(field, name, "rival", size, seeds, projected(fits)))
+        verdicts.append(judge(field, name, "rival", size, seeds, projected(fits, decoded=False)))
     if field.normal:
         verdicts.append(isolation_forest(field, rows, fold, seeds, params.floors.trees))
         verdicts.append(nearest_neighbours(field, rows, fold, neighbours))
@@ -99,32 +104,13 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
     )
 
 
-def linearly_decoded(
-    field: Field, rows: dict[SplitName, Array], encode: Callable[[str, SplitName], NDArray[np.floating]]
-) -> Coder:
-    """Codes `[seeds, n, latent]` that have no trained decoder, with the best affine one on each view's rows."""
-
-    @lru_cache
-    def decoders(view: str) -> list[LinearDecoder]:
-        kept = slice(None) if view == VIEW_ALL else field.is_normal("train", view)
-        return [LinearDecoder.fit(codes[kept], rows["train"][kept]) for codes in encode(view, "train")]
-
-    @lru_cache
-    def coded(view: str, split: SplitName) -> Coded:
-        codes = encode(view, split)
-        pairs = zip(decoders(view), codes, strict=True)
-        return Coded(codes, np.stack([decoder.residuals(each, rows[split]) for decoder, each in pairs]))
-
-    return coded
-
-
 def length_alone(field: Field) -> Verdict:
     """A ragged sequence's length as its whole code."""
 
     def coded(view: str, split: SplitName) -> Coded:
         del view
         lengths = np.asarray(field.samples[split].lengths, dtype=np.float64)
-        return Coded(lengths[None, :, None], np.zeros((1, len(lengths), 1)))
+        return Coded(lengths[None, :, None])
 
     verdict = Verdict("length alone", "reference", None, [0], {}, {})
     judge_probe(field, verdict, coded)

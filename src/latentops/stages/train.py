@@ -25,19 +25,19 @@ def run(dataset_name: str, variant: str) -> None:
         variant,
         params.variant(variant),
         dataset.architecture,
-        params.architectures,
+        dataset.architectures,
         dataset.latent_dim,
         prepared.describe(source),
     )
     members = stack_members(training.seeds, dataset.normal)
     model = recipe.build(members)
-    steps = training.steps[recipe.architecture]
+    budget = training.budget[recipe.architecture]
     results = Path("results/train", dataset_name, variant)
     shown = [index for index, member in enumerate(members) if member.view == VIEW_ALL]
     terms = tuple(model.coefficients())
     with (
         atomic.writing(results / "curves.csv") as curves,
-        bar(f"train {dataset_name} {variant}", steps) as progress,
+        bar(f"train {dataset_name} {variant}", budget.steps) as progress,
     ):
         print("step", "seed", "objective", "stop", *terms, sep=",", file=curves)
 
@@ -55,7 +55,7 @@ def run(dataset_name: str, variant: str) -> None:
             prepared.load(source, "stop"),
             recipe.description.classes,
             training,
-            steps,
+            budget,
             _device(training.device),
             on_look,
         )

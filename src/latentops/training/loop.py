@@ -8,13 +8,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from latentops.config import Training
+from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
 from latentops.training.members import Member, Order, Resident, cycled, view_rows
 from latentops.variants.autoencoder import Autoencoder, Noise
 
 LIKELIHOOD_RATE = 10.0
 """The variance has one number to learn and far to go: its learning rate is this many times the others'."""
+
+
+WHOLE_VECTORS = 32
+"""Rows come in multiples of this: the CPU rounds a vector's tail otherwise than the rest, and where the tail
+lies depends on how many members there are. (For the same reason Adam isn't fused.)"""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,13 @@ class Outcome:
     steps: int
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+def learning_rate(step: int, budget: Budget, warmup: float) -> float:
     """Linear rise over the first `warmup` share of the steps, then half a cosine to zero."""
-    rise = warmup * steps
+    rise = warmup * budget.steps
     if step < rise:
-        return peak * (step + 1) / (rise + 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+        return budget.learning_rate * (step + 1) / (rise + 1)
+    fallen = (step - rise) / max(1.0, budget.steps - rise)
+    return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 def fit(
@@ -64,7 +70,7 @@ def fit(
     stop: Samples,
     classes: Sequence[str],
     training: Training,
-    steps: int,
+    budget: Budget,
     device: torch.device,
     on_look: Callable[[Look], None],
 ) -> Outcome:
@@ -81,18 +87,18 @@ def fit(
     orders = [Order(view_rows(train, m.view, classes), m.generator("order")) for m in members]
     noise = Noise([m.generator("noise") for m in members], device)
     looks = _Looks(model, members, stop_rows, stop, classes, training.patience)
-    optimiser = _optimiser(model, training)
+    optimiser = _optimiser(model, budget, training)
     failed_step = torch.full((len(members),), -1, device=device)
     failed_term = torch.full((len(members),), -1, device=device)
     failed_rows = torch.zeros(len(members), training.batch_size, dtype=torch.long, device=device)
     seen = torch.zeros(len(members), device=device)
     since = 0
     step = 0
-    for step, index in enumerate(_batches(orders, training, steps, device), start=1):
-        rate = learning_rate(step - 1, steps, training.learning_rate, training.warmup)
+    for step, index in enumerate(_batches(orders, training, budget.steps, device), start=1):
+        rate = learning_rate(step - 1, budget, training.warmup)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        weights = model.coefficients(step / steps)
+        weights = model.coefficients(step / budget.steps)
         terms = model.loss_terms(rows.gather(index), noise)
         objective = torch.stack([weights[name] * value for name, value in terms.items()])
         optimiser.zero_grad(set_to_none=True)
@@ -106,7 +112,7 @@ def fit(
         failed_rows = torch.where(fails.unsqueeze(1), index, failed_rows)
         seen += objective.detach().sum(0)
         since += 1
-        if step % training.check_every == 0 or step == steps:
+        if step % training.check_every == 0 or step == budget.steps:
             on_look(looks.look(step, seen / since, failed_step < 0))
             seen.zero_()
             since = 0
@@ -143,14 +149,14 @@ def _batches(
         yield from taken.view(len(orders), block, training.batch_size).unbind(1)
 
 
-def _optimiser(model: Autoencoder, training: Training) -> torch.optim.Optimizer:
+def _optimiser(model: Autoencoder, budget: Budget, training: Training) -> torch.optim.Optimizer:
     likelihood = {id(parameter) for parameter in model.likelihood.parameters()}
     groups = [
         {"params": [p for p in model.parameters() if id(p) not in likelihood], "factor": 1.0},
         {"params": list(model.likelihood.parameters()), "factor": LIKELIHOOD_RATE, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        groups, lr=budget.learning_rate, weight_decay=training.weight_decay, foreach=True
     )
 
 
@@ -167,7 +173,7 @@ class _Looks:
         patience: int,
     ) -> None:
         views = [view_rows(stop, member.view, classes) for member in members]
-        longest = max(len(view) for view in views)
+        longest = WHOLE_VECTORS * math.ceil(max(len(view) for view in views) / WHOLE_VECTORS)
         device = resident.values.device
         self.model = model
         self.members = members

@@ -22,7 +22,7 @@ class ContractiveSettings(VariantSettings):
     """`weight`: nats for each unit of the squared norm; `samples`: how many of a batch it is taken on."""
 
     weight: Annotated[float, Field(ge=0)]
-    samples: Annotated[int, Field(gt=0)]
+    samples: Annotated[int, Field(gt=0, multiple_of=16)]
 
 
 class Variant(Autoencoder):

@@ -20,6 +20,9 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 
+HEAD_START = 2.0
+"""A rectified unit that starts off gets no gradient and stays off."""
+
 
 class SparseSettings(VariantSettings):
     """`l1`: nats for each unit of the normalised absolute code."""
@@ -47,8 +50,8 @@ class Variant(Autoencoder):
     settings: SparseSettings
 
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
-        """Rectified, so that a unit can be exactly off."""
-        return torch.relu(super().encode(batch))
+        """Rectified, so that a unit can be exactly off; shifted, so that none is when training starts."""
+        return torch.relu(super().encode(batch) + HEAD_START)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`l1` is the scale-free absolute sum of the code."""

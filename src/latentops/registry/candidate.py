@@ -1,0 +1,170 @@
+"""What the comparison chose, and how it becomes a registered version: package, logged model, tags."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from latentops.config import Params
+from latentops.data import prepared
+from latentops.registry import lineage, packaging, results, store, tracking, versions
+from latentops.registry.package import Facts
+from latentops.registry.versions import Version
+from latentops.training.trained import Trained
+
+PACKAGE = "latentops.package_sha256"
+DIGEST = "latentops.dataset_digest"
+PRIMARY = "latentops.primary"
+PRIMARY_VALUE = "latentops.primary_value"
+SEED = "latentops.seed"
+VARIANT = "latentops.variant"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition of promotion: what was measured, what it was held to, and the verdict."""
+
+    gate: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    text: str
+
+
+class Candidate:
+    """The variant and seed that the comparison chose, with the run they are recorded under."""
+
+    def __init__(self, client: MlflowClient, params: Params, dataset: str, compared: dict[str, Any]) -> None:
+        self.client = client
+        self.params = params
+        self.dataset = dataset
+        self.variant = str(compared["chosen"]["variant"])
+        self.seed = int(compared["chosen"]["seed"])
+        self.primary = str(compared["primary"])
+        self.result = results.read(dataset, self.variant, compared)
+        self.value = float(self.result.row["metrics"][self.primary]["mean"])
+        self.digest = lineage.Lock.read().dataset_digest(dataset)
+
+    @property
+    def label(self) -> str:
+        """Variant and seed, for a person."""
+        return f"{self.variant} seed {self.seed}"
+
+    def is_version(self, version: Version) -> bool:
+        """Whether `version` holds this content and this seed, and its files are what they were."""
+        content = (version.tags.get(tracking.CONTENT), version.tags.get(SEED))
+        if content != (self.result.content_hash, str(self.seed)):
+            return False
+        folder = versions.files(self.client, version)
+        return folder is not None and packaging.digest(folder) == version.tags.get(PACKAGE)
+
+    def register(self, gates: tuple[Gate, ...], card: str) -> Version:
+        """The registered version of this candidate: the one there is, or a new one."""
+        for version in versions.versions(self.client, self.dataset):
+            if self.is_version(version):
+                return version
+        run = tracking.find(self.client, self.dataset, self.result.content_hash)
+        model_id, package = self._log(run)
+        name = versions.model_name(self.dataset)
+        _expect_registered_model(self.client, name, self.dataset)
+        made = self.client.create_model_version(
+            name,
+            source=self._source(model_id),
+            run_id=run.info.run_id,
+            tags=self._tags(gates, package),
+            description=card or self._minimal_card(gates),
+            model_id=model_id,
+        )
+        link = json.dumps([{"name": name, "version": int(made.version)}])
+        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
+        return versions.resolve_with(self.client, f"{self.dataset}/{made.version}")
+
+    def _log(self, run: Run) -> tuple[str, str]:
+        """Write the package as a logged model of `run`; its id, and the sha256 of its bytes."""
+        run_id = str(run.info.run_id)
+        model = self.client.create_logged_model(
+            run.info.experiment_id,
+            name=f"{self.variant}-seed-{self.seed}",
+            source_run_id=run_id,
+            tags={tracking.CONTENT: self.result.content_hash},
+            model_type="autoencoder",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder) / "model"
+            meta = Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                run_id=run_id,
+            )
+            self._write(directory, meta)
+            package = packaging.digest(directory)
+            self.client.log_model_artifacts(model.model_id, str(directory))
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self.client.finalize_logged_model(model.model_id, "READY")
+        return str(model.model_id), package
+
+    def _write(self, directory: Path, meta: Model) -> None:
+        settings = self.params.dataset(self.dataset)
+        rows = Path("data/prepared") / self.dataset
+        train = prepared.load(rows, "train")
+        package = packaging.build(
+            Trained.load(results.model_directory(self.dataset, self.variant)),
+            Facts(
+                dataset=self.dataset,
+                variant=self.variant,
+                seed=self.seed,
+                alpha=self.params.evaluation.anomaly.alpha,
+                content_hash=self.result.content_hash,
+                dataset_digest=self.digest,
+                version=lineage.version("latentops"),
+                settings=tracking.settings_of(self.params, self.dataset, self.variant),
+            ),
+            settings.normal,
+            train,
+            prepared.load(rows, "calibration"),
+            neighbours=self.params.evaluation.anomaly.neighbours,
+        )
+        packaging.write(package, train, directory, meta)
+
+    def _source(self, model_id: str) -> str:
+        """Where the version's files are: a server takes a logged model's id, a database its folder."""
+        if store.is_server(store.tracking_uri()):
+            return f"models:/{model_id}"
+        return str(self.client.get_logged_model(model_id).artifact_location)
+
+    def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
+        tags = {
+            tracking.CONTENT: self.result.content_hash,
+            PACKAGE: package,
+            DIGEST: self.digest,
+            VARIANT: self.variant,
+            SEED: str(self.seed),
+            PRIMARY: self.primary,
+            PRIMARY_VALUE: repr(self.value),
+        }
+        for gate in gates:
+            verdict = "passed" if gate.passed else "held"
+            figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
+            tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
+        return tags
+
+    def _minimal_card(self, gates: tuple[Gate, ...]) -> str:
+        lines = [f"- {gate.gate}: {gate.text}" for gate in gates]
+        title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
+        return "\n".join([f"{title}; {self.primary} {self.value:.4f}.", *lines])
+
+
+def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, description=f"Autoencoders of {dataset}, made by LatentOps.")

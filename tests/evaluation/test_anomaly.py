@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from latentops.errors import LatentOpsError
+from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance
+from latentops.evaluation.conformal import p_values, threshold
+from latentops.evaluation.statistics import auroc
+
+
+def planted(seed: int = 0) -> tuple[Scorer, np.ndarray, np.ndarray]:
+    """A scorer on normals, residuals and codes of 40 normals followed by 20 anomalies of both sorts."""
+    random = np.random.default_rng(seed)
+    scorer = Scorer.fit(random.normal(size=(200, 5)) ** 2, random.normal(size=(200, 3)), 5)
+    residuals, codes = random.normal(size=(60, 5)) ** 2, random.normal(size=(60, 3))
+    residuals[40:50] *= 30
+    codes[50:] += 8
+    return scorer, residuals, codes
+
+
+def test_the_combined_score_finds_what_either_part_finds() -> None:
+    scorer, residuals, codes = planted()
+    scores = scorer.score(residuals, codes)
+    anomalous = np.arange(60) >= 40
+    assert auroc(scores["auroc"], anomalous) > 0.97
+    assert auroc(scores["auroc_reconstruction"], anomalous) < 0.9
+    assert auroc(scores["auroc_latent"], anomalous) < 0.9
+
+
+def test_a_scorer_survives_its_state() -> None:
+    scorer, residuals, codes = planted()
+    again = Scorer.from_state(scorer.state())
+    for name in SCORES:
+        assert np.array_equal(again.score(residuals, codes)[name], scorer.score(residuals, codes)[name])
+
+
+def test_the_unit_of_a_value_does_not_matter() -> None:
+    random = np.random.default_rng(0)
+    train, test, codes = (
+        random.normal(size=(100, 4)) ** 2,
+        random.normal(size=(30, 4)) ** 2,
+        np.zeros((100, 2)),
+    )
+    units = np.array([1.0, 0.6, 1.4, 1.2]) ** 2
+    plain = Scorer.fit(train, codes, 5).score(test, codes[:30])["auroc_reconstruction"]
+    scaled = Scorer.fit(train * units, codes, 5).score(test * units, codes[:30])["auroc_reconstruction"]
+    assert np.allclose(plain, scaled)
+
+
+def test_padding_is_not_counted() -> None:
+    random = np.random.default_rng(0)
+    residuals, codes = random.normal(size=(50, 4)) ** 2, random.normal(size=(50, 2))
+    padded = np.concatenate([residuals, np.full((50, 2), np.nan)], axis=1)
+    plain, wide = (Scorer.fit(each, codes, 5).score(each, codes)["auroc"] for each in (residuals, padded))
+    assert np.allclose(plain, wide)
+
+
+def test_a_row_is_not_its_own_neighbour() -> None:
+    line = np.array([[0.0], [1.0], [3.0]])
+    assert neighbour_distance(line, line, 1, leave_one_out=True).tolist() == [1.0, 1.0, 2.0]
+    assert neighbour_distance(line, line, 1).tolist() == [0.0, 0.0, 0.0]
+    assert neighbour_distance(line, np.array([[5.0]]), 2).tolist() == [3.0]
+
+
+@given(
+    scores=st.lists(st.integers(-3, 3), min_size=4, max_size=30),
+    flips=st.integers(0, 2**30),
+)
+def test_auroc_is_scikit_learns(scores: list[int], flips: int) -> None:
+    anomalous = np.array([bool(flips >> i & 1) for i in range(len(scores))])
+    anomalous[:2] = [True, False]
+    values = np.array(scores, dtype=float)
+    assert auroc(values, anomalous) == pytest.approx(roc_auc_score(anomalous, values), abs=1e-6)
+
+
+def test_auroc_of_a_perfect_and_of_a_constant_score() -> None:
+    anomalous = np.array([True, False, True, False])
+    assert auroc(anomalous.astype(float), anomalous) == 1.0
+    assert auroc(np.zeros(4), anomalous) == 0.5
+
+
+def test_too_few_normals_for_a_promise_is_an_error_that_says_how_many() -> None:
+    with pytest.raises(LatentOpsError, match=r"at least 19.*there are 18"):
+        threshold(np.arange(18.0), 0.05)
+    threshold(np.arange(19.0), 0.05)
+
+
+@given(n=st.integers(19, 200), alpha=st.sampled_from([0.05, 0.1, 0.2]), seed=st.integers(0, 1000))
+def test_the_threshold_is_where_p_values_reach_alpha(n: int, alpha: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    calibration, scores = random.normal(size=n), random.normal(size=300)
+    flagged = scores > threshold(calibration, alpha)
+    assert np.array_equal(flagged, p_values(calibration, scores) <= alpha + 1e-12)
+
+
+def test_false_alarms_keep_their_promise() -> None:
+    """Over many draws of calibration and test normals, the mean rate is at most alpha and near it."""
+    random = np.random.default_rng(0)
+    rates = [
+        float((random.normal(size=200) > threshold(random.normal(size=99), 0.1)).mean()) for _ in range(400)
+    ]
+    assert 0.09 < np.mean(rates) < 0.105

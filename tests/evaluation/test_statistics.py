@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from latentops.evaluation.statistics import Resampling, auroc, holm, interval, p_value, spearman
+from latentops.evaluation.structure import effective_rank
+
+LABELS = np.arange(60) % 3
+
+
+def test_replicates_centre_on_the_estimate() -> None:
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(4, 60)) + (LABELS == 0)
+    correct = (random.random((4, 60)) < 0.8).astype(np.float32)
+    resampling = Resampling.draw(LABELS, 4, 4000, seed=0)
+    means = np.mean([auroc(seed, LABELS == 0) for seed in scores])
+    assert resampling.auroc(scores, LABELS == 0).mean() == pytest.approx(means, abs=0.005)
+    assert resampling.mean(correct).mean() == pytest.approx(correct.mean(), abs=0.005)
+
+
+def test_an_unresampled_auroc_is_the_plain_one() -> None:
+    scores = np.random.default_rng(0).normal(size=(1, 60))
+    whole = Resampling(np.ones((1, 60), dtype=np.float32), np.ones((1, 1)))
+    assert whole.auroc(scores, LABELS == 1)[0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
+
+
+def test_classes_keep_their_size_in_every_resample() -> None:
+    items = Resampling.draw(LABELS, 3, 50, seed=0).items
+    for label in range(3):
+        assert (items[:, label == LABELS].sum(axis=1) == 20).all()
+
+
+def test_intervals_of_a_mean_cover_it_as_often_as_they_say() -> None:
+    """Items and seeds both vary: a seed shifts all of its items."""
+    covered = 0
+    for trial in range(200):
+        random = np.random.default_rng(trial)
+        values = random.normal(size=60) + random.normal(size=(10, 1)) * 0.05
+        resampling = Resampling.draw(np.zeros(60, dtype=np.int64), 10, 500, seed=trial)
+        low, high = interval(resampling.mean(values), 0.95)
+        covered += low <= 0 <= high
+    assert 0.90 <= covered / 200 <= 0.985
+
+
+def test_a_paired_difference_is_tighter_than_an_unpaired_one() -> None:
+    random = np.random.default_rng(0)
+    hard = random.normal(size=60)
+    ours, theirs = (
+        (hard + 0.3 * random.normal(size=(4, 60)) < limit).astype(np.float32) for limit in (0.5, 0.3)
+    )
+    shared = Resampling.draw(LABELS, 4, 2000, seed=0)
+    other = Resampling.draw(LABELS, 4, 2000, seed=1)
+    paired = np.std(shared.mean(ours) - shared.mean(theirs))
+    unpaired = np.std(shared.mean(ours) - other.mean(theirs))
+    assert paired < 0.7 * unpaired
+
+
+def test_p_values_are_small_for_a_clear_difference_and_large_for_none() -> None:
+    random = np.random.default_rng(0)
+    assert p_value(random.normal(5, 1, 1000)) < 0.01
+    assert p_value(random.normal(0, 1, 1000)) > 0.5
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_rank_correlation_by_hand() -> None:
+    assert spearman([1, 2, 3], [10, 20, 900]) == pytest.approx(1.0)
+    assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
+    assert spearman([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_effective_rank_counts_directions() -> None:
+    random = np.random.default_rng(0)
+    plane = random.normal(size=(500, 2)) @ np.array([[1.0, 0, 0, 1], [0, 1, 1, 0]])
+    assert effective_rank(plane) == pytest.approx(2, abs=0.05)
+    assert effective_rank(np.concatenate([plane, plane], axis=1)) == pytest.approx(2, abs=0.05)
+    assert effective_rank(np.zeros((10, 3))) == 0.0

@@ -1,0 +1,143 @@
+"""What every variant under every architecture on every kind of data must do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentops.architectures.stack import Batch
+from latentops.config import ArchitectureName
+from latentops.training.members import Member
+from latentops.training.trained import Trained
+from latentops.variants import NAMES
+from latentops.variants.autoencoder import Noise
+from tests.toy import KINDS, SECTIONS, batch_of, draw, recipe, train
+
+FIXED: dict[str, ArchitectureName] = {"convolutional": "convolutional", "sequence": "recurrent"}
+ARCHITECTURES: tuple[ArchitectureName, ...] = ("mlp", "convolutional", "recurrent")
+COMBINATIONS = [
+    pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
+    for variant in NAMES
+    for architecture in ([FIXED[variant]] if variant in FIXED else ARCHITECTURES)
+    for kind in KINDS
+]
+every_combination = pytest.mark.parametrize(("variant", "architecture", "kind"), COMBINATIONS)
+MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
+
+
+def noise(members: int) -> Noise:
+    return Noise([torch.Generator().manual_seed(i) for i in range(members)])
+
+
+@every_combination
+def test_a_reconstruction_has_the_inputs_shape_and_is_zero_in_padding(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    samples = draw(kind, 5)
+    made = recipe(variant, kind, architecture)
+    model = made.build(MEMBERS)
+    batch = batch_of(samples, 3)
+    assert model.encode(batch).shape == (3, 5, made.latent_dim)
+    reconstruction = model.reconstruct(batch)
+    assert reconstruction.shape == batch.values.shape
+    assert bool((reconstruction * (1 - batch.mask) == 0).all())
+
+
+@every_combination
+def test_every_parameter_gets_a_finite_gradient(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    model = recipe(variant, kind, architecture).build(MEMBERS)
+    weights = model.coefficients()
+    terms = model.loss_terms(batch_of(draw(kind, 16), 3), noise(3))
+    assert set(terms) == set(weights)
+    assert all(term.shape == (3,) for term in terms.values())
+    sum(weights[name] * term.sum() for name, term in terms.items()).backward()  # type: ignore[union-attr]
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert bool(
+            (parameter.grad.flatten(1) if parameter.ndim > 1 else parameter.grad[:, None]).any(1).all()
+        ), name
+
+
+@every_combination
+def test_a_member_in_a_stack_equals_the_same_member_alone(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    samples = draw(kind, 24)
+    made = recipe(variant, kind, architecture)
+    together, _ = train(made, MEMBERS, samples, steps=20)
+    for index, member in enumerate(MEMBERS):
+        alone, _ = train(made, [member], samples, steps=20)
+        for name, value in alone.state_dict().items():
+            assert torch.equal(value[0], together.state_dict()[name][index]), (member, name)
+
+
+@every_combination
+def test_a_saved_stack_is_the_same_when_loaded_and_selects_its_members(
+    variant: str, architecture: ArchitectureName, kind: str, tmp_path: Path
+) -> None:
+    made = recipe(variant, kind, architecture)
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    trained.save(tmp_path / "model")
+    samples = draw(kind, 6)
+    loaded = Trained.load(tmp_path / "model")
+    assert np.array_equal(loaded.encode(samples), trained.encode(samples))
+    one = loaded.select(seed=1, view="all")
+    assert np.allclose(one.reconstruct(samples)[0], trained.reconstruct(samples)[1], atol=1e-6)
+    assert np.array_equal(loaded.untrained().encode(samples), trained.encode(samples))
+
+
+@every_combination
+def test_codes_do_not_depend_on_what_else_is_in_the_batch(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    made = recipe(variant, kind, architecture)
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    samples = draw(kind, 9)
+    whole = trained.encode(samples)
+    order = np.random.default_rng(0).permutation(9)
+    assert np.allclose(trained.encode(samples.select(order)), whole[:, order], atol=1e-5)
+    assert np.allclose(trained.encode(samples.select(slice(3, 4))), whole[:, 3:4], atol=1e-5)
+
+
+@every_combination
+def test_what_lies_in_padding_changes_nothing(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    if kind != "sequence":
+        pytest.skip("only sequences are padded")
+    model = recipe(variant, kind, architecture).build(MEMBERS)
+    batch = batch_of(draw(kind, 8), 3)
+    dirty = batch.with_values(batch.values + 9.0 * (1 - batch.mask))
+    if architecture == "convolutional":
+        dirty = dirty.with_values(dirty.values * dirty.mask)
+    assert torch.allclose(model.encode(dirty), model.encode(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", [name for name in NAMES if name not in FIXED])
+def test_a_sequence_padded_further_has_the_same_code(variant: str) -> None:
+    model = recipe(variant, "sequence", "recurrent").build(MEMBERS)
+    batch = batch_of(draw("sequence", 8), 3)
+    longer = Batch(torch.nn.functional.pad(batch.values, (0, 0, 0, 4)), batch.lengths)
+    assert torch.allclose(model.encode(longer), model.encode(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_only_variants_with_a_prior_sample(variant: str) -> None:
+    made = recipe(variant, "tabular", FIXED.get(variant, "mlp"))
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    if not trained.model.has_prior:
+        with pytest.raises(Exception, match="no prior"):
+            trained.sample(3, seed=0)
+        return
+    drawn = trained.sample(3, seed=0)
+    assert drawn.shape == (3, 3, *KINDS["tabular"])
+    assert np.array_equal(drawn, trained.sample(3, seed=0))
+    assert not np.array_equal(drawn, trained.sample(3, seed=1))
+
+
+def test_the_suite_covers_every_variant() -> None:
+    assert set(SECTIONS) == set(NAMES)

@@ -1,0 +1,97 @@
+"""Small data and small stacks for the tests of models and training."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from latentops.architectures.stack import Batch
+from latentops.config import ArchitectureName, Architectures, Budget, Training
+from latentops.data.prepared import Description, Samples
+from latentops.data.transforms import Transform
+from latentops.training.loop import Look, Outcome, fit
+from latentops.training.members import Member
+from latentops.training.trained import Recipe
+
+KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3)}
+
+SECTIONS: dict[str, dict[str, object]] = {
+    "undercomplete": {},
+    "overcomplete": {"expansion": 2, "weight_decay": 0.01},
+    "sparse": {"l1": 0.5},
+    "denoising": {"level": 0.5},
+    "contractive": {"weight": 0.5, "samples": 16},
+    "variational": {"beta": 1.0},
+    "convolutional": {},
+    "sequence": {},
+    "adversarial": {"weight": 1.0, "hidden": 8},
+}
+
+SMALL = Architectures.model_validate(
+    {"mlp": {"hidden": [16, 8]}, "convolutional": {"channels": [3, 4]}, "recurrent": {"hidden": 8}}
+)
+
+
+def describe(kind: str) -> Description:
+    shape = KINDS[kind]
+    features = tuple(f"x{i}" for i in range(shape[0])) if kind == "tabular" else ()
+    return Description(kind, shape, features, ("a", "b"), Transform.from_range(0, 1), spread=1.0)
+
+
+def draw(kind: str, rows: int, seed: int = 0) -> Samples:
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(rows, *KINDS[kind])).astype(np.float32)
+    labels = np.arange(rows) % 2
+    ids = np.zeros((rows, 32), dtype=np.uint8)
+    if kind != "sequence":
+        return Samples(values, None, labels, ids)
+    lengths = random.integers(1, KINDS[kind][0] + 1, size=rows)
+    values[np.arange(KINDS[kind][0]) >= lengths[:, None]] = 0
+    return Samples(values, lengths, labels, ids)
+
+
+def recipe(
+    variant: str, kind: str, architecture: ArchitectureName = "mlp", latent: int = 2, **section: object
+) -> Recipe:
+    return Recipe.resolve(variant, SECTIONS[variant] | section, architecture, SMALL, latent, describe(kind))
+
+
+def batch_of(samples: Samples, members: int = 1, dtype: torch.dtype = torch.float32) -> Batch:
+    values = torch.from_numpy(samples.values).to(dtype)
+    lengths = None if samples.lengths is None else torch.from_numpy(samples.lengths).expand(members, -1)
+    return Batch(values.expand(members, *values.shape), lengths)
+
+
+TRAINING = Training.model_validate(
+    {
+        "seeds": [0, 1],
+        "budget": {
+            name: {"steps": 30, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
+        },
+        "batch_size": 32,
+        "weight_decay": 0.0,
+        "warmup": 0.1,
+        "check_every": 10,
+        "patience": 10,
+        "threads": 1,
+        "device": "cpu",
+    }
+)
+
+
+def train(
+    made: Recipe,
+    members: Sequence[Member],
+    samples: Samples,
+    steps: int = 30,
+    rate: float = 0.01,
+    on_look: Callable[[Look], None] = lambda look: None,
+    **overrides: object,
+) -> "tuple[torch.nn.Module, Outcome]":
+    model = made.build(members)
+    training = TRAINING.model_copy(update=overrides)
+    stop = samples.select(slice(0, max(4, len(samples) // 4)))
+    budget = Budget(steps=steps, learning_rate=rate)
+    classes = made.description.classes
+    outcome = fit(model, members, samples, stop, classes, training, budget, torch.device("cpu"), on_look)
+    return model, outcome

@@ -31,7 +31,8 @@ CONCLUDE := $(if $(VARIANT),echo "evaluated; make repro without VARIANT= compare
 	latentops promote $(NAMED) && latentops leaderboard $(NAMED))
 
 export PATH := $(BIN):$(PATH)
-export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# This checkout's own code, also where several share one VENV.
+export PYTHONPATH := $(CURDIR)/src:$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # One thread a process: the DAG's parallelism is processes, and the thread count changes the bytes.
 export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := 1

@@ -19,7 +19,7 @@ Status = Mapping[str, list[object]]  # stage → what `dvc status --json` says o
 _COSTS = Path("var/costs")  # each stage writes there what it took
 _GUESS = 3.0  # seconds, for a stage that has never run here
 _NEW = ("params.yaml", "new")  # how DVC says that it has no record of the stage
-_LONG = ("overcomplete", "sequence", "contractive", "convolutional")  # the dear variants, until their cost is known
+_LONG = ("overcomplete", "sequence", "contractive", "convolutional")  # dear, until it is known how dear
 
 
 @dataclass(frozen=True)

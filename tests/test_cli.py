@@ -145,9 +145,10 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_flows_name_an_unknown_dataset_before_prefect_starts(project: Path, root: Path) -> None:
+    path = f"{root / 'src'}{os.pathsep}{root}"
     for flow in ("reproduce", "retrain"):
         code, _, err = latentops(
-            "--dataset", "digitz", cwd=project, module=f"pipelines.{flow}", PYTHONPATH=str(root)
+            "--dataset", "digitz", cwd=project, module=f"pipelines.{flow}", PYTHONPATH=path
         )
         assert code == 1
         assert err.startswith("error: unknown dataset 'digitz'")

@@ -51,7 +51,8 @@ def test_the_flow_runs_the_stages_that_dvc_would(tiny: Project, monkeypatch: pyt
     monkeypatch.chdir(tiny.path)
     tiny.edit("variants.denoising.level", 0.2)
     before = json.loads(tiny.run("dvc", "status", "--json"))
-    assert list(before) == cell("train", variant="denoising")
+    trained = [stage for stage in before if stage.startswith(("train@", "evaluate@"))]
+    assert trained == cell("train", variant="denoising")
     costs = tiny.path / "var/costs"
     for path in costs.glob("*.json"):
         path.unlink()

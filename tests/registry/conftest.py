@@ -123,7 +123,6 @@ def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **ch
             "name": variant,
             "role": "variant",
             "latent_dim": 3,
-            "architectures": {**pattern["architectures"], "mlp": {"hidden": [16]}},
             "members": 2,
             "metrics": {primary: estimate},
         }

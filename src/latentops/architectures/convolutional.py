@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         if steps is None:
             hidden = batch.values.reshape(*batch.values.shape[:2], *self.image)
         else:
-            channels = torch.cat([batch.values, steps.unsqueeze(-1).to(batch.values.dtype)], dim=-1)
+            channels = torch.cat([batch.values * batch.mask, batch.mask], dim=-1)
             hidden = channels.transpose(2, 3).unsqueeze(3)
         for layer in self.layers:
             hidden = functional.leaky_relu(layer(hidden))

@@ -10,16 +10,12 @@ from torch import Tensor
 
 from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
-from latentops.training.members import Member, Order, Resident, cycled, view_rows
+from latentops.training.flat import Flat
+from latentops.training.members import WHOLE_VECTORS, Member, Order, Resident, cycled, view_rows
 from latentops.variants.autoencoder import Autoencoder, Noise
 
 LIKELIHOOD_RATE = 10.0
 """The variance has one number to learn and far to go: its learning rate is this many times the others'."""
-
-
-WHOLE_VECTORS = 32
-"""Rows come in multiples of this: the CPU rounds a vector's tail otherwise than the rest, and where the tail
-lies depends on how many members there are. (For the same reason Adam isn't fused.)"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,15 @@ def fit(
     orders = [Order(view_rows(train, m.view, classes), m.generator("order")) for m in members]
     noise = Noise([m.generator("noise") for m in members], device)
     looks = _Looks(model, members, stop_rows, stop, classes, training.patience)
-    optimiser = _optimiser(model, budget, training)
+    likelihood, network = _flatten(model)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [network.buffer], "factor": 1.0, "weight_decay": training.weight_decay},
+            {"params": [likelihood.buffer], "factor": LIKELIHOOD_RATE, "weight_decay": 0.0},
+        ],
+        lr=budget.learning_rate,
+        fused=True,
+    )
     failed_step = torch.full((len(members),), -1, device=device)
     failed_term = torch.full((len(members),), -1, device=device)
     failed_rows = torch.zeros(len(members), training.batch_size, dtype=torch.long, device=device)
@@ -101,8 +105,9 @@ def fit(
         weights = model.coefficients(step / budget.steps)
         terms = model.loss_terms(rows.gather(index), noise)
         objective = torch.stack([weights[name] * value for name, value in terms.items()])
-        optimiser.zero_grad(set_to_none=True)
         objective.sum().backward()  # type: ignore[no-untyped-call]
+        likelihood.collect()
+        network.collect()
         optimiser.step()
 
         finite = torch.isfinite(objective.detach())
@@ -149,15 +154,10 @@ def _batches(
         yield from taken.view(len(orders), block, training.batch_size).unbind(1)
 
 
-def _optimiser(model: Autoencoder, budget: Budget, training: Training) -> torch.optim.Optimizer:
-    likelihood = {id(parameter) for parameter in model.likelihood.parameters()}
-    groups = [
-        {"params": [p for p in model.parameters() if id(p) not in likelihood], "factor": 1.0},
-        {"params": list(model.likelihood.parameters()), "factor": LIKELIHOOD_RATE, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups, lr=budget.learning_rate, weight_decay=training.weight_decay, foreach=True
-    )
+def _flatten(model: Autoencoder) -> tuple[Flat, Flat]:
+    """The likelihood's parameters, and all others."""
+    own = {id(parameter) for parameter in model.likelihood.parameters()}
+    return Flat(model.likelihood.parameters()), Flat(p for p in model.parameters() if id(p) not in own)
 
 
 class _Looks:

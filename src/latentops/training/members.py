@@ -13,6 +13,10 @@ from latentops.architectures.stack import Batch, generator
 from latentops.data.prepared import Samples
 from latentops.errors import DataError
 
+WHOLE_VECTORS = 32
+"""Rows come in multiples of this: the CPU rounds a vector's tail otherwise than the rest, and where the tail
+lies depends on how many members there are."""
+
 VIEW_ALL = "all"
 """The view of every row; the other views are named after the one class they hold."""
 

@@ -141,6 +141,23 @@ def verify(model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as d
 
 
 @app.command()
+def sweep(
+    dataset: Dataset,
+    variant: Annotated[str, typer.Argument(metavar="VARIANT")],
+    sizes: Annotated[
+        str | None, typer.Option(help="Such as 1,2,4,8; powers of two up to the input's size, unless given.")
+    ] = None,
+) -> None:
+    """Train a variant at several latent sizes; draw error, probe and AUROC over size with the knee marked."""
+    from latentops import sweep as sweeping
+
+    made = sweeping.run(dataset, variant, sweeping.parse_sizes(sizes) if sizes is not None else None)
+    for line in made.table():
+        print(line)
+    print(f"{made.verdict}\n{made.data}\n{made.page}")
+
+
+@app.command()
 def doctor() -> None:
     """Say what is missing or broken on this machine, and how to mend it."""
     from latentops.doctor import examine

@@ -16,6 +16,7 @@ from latentops.errors import ConfigError, UnknownNameError
 
 Kind = Literal["image", "tabular", "sequence"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
+LikelihoodName = Literal["gaussian", "bernoulli"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -111,6 +112,7 @@ class Dataset(Settings):
     source: Source
     expectations: Expectations
     scaling: Literal["range", "standard", "power"]
+    likelihood: LikelihoodName
     split: Split
     normal: list[str]
     primary: PrimaryMetric

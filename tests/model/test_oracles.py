@@ -1,15 +1,19 @@
 """Models and terms whose right answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from latentops.architectures.stack import Batch
 from latentops.config import Architectures
+from latentops.errors import LikelihoodError
+from latentops.training.loop import Look
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
 from latentops.variants.contractive import Variant as Contractive
-from latentops.variants.likelihood import GaussianLikelihood
+from latentops.variants.likelihood import BernoulliLikelihood, GaussianLikelihood
 from latentops.variants.sparse import hoyer, normalised_l1
 from latentops.variants.variational import Variant as Variational
 from latentops.variants.variational import kl_to_standard_normal
@@ -103,6 +107,38 @@ def test_the_likelihood_is_the_normal_density_over_valid_values() -> None:
     density = torch.distributions.Normal(reconstruction, 1.7).log_prob(batch.values)
     expected = -(density * batch.mask).flatten(2).sum(-1).mean(-1)
     assert torch.allclose(likelihood.negative_log_likelihood(batch, reconstruction), expected, rtol=1e-5)
+
+
+def test_the_bernoulli_likelihood_is_the_probability_of_what_is_on() -> None:
+    batch = batch_of(draw("sequence", 6), 2)
+    binary = batch.with_values((batch.values > 0).float() * batch.mask)
+    logits = torch.randn(batch.values.shape, generator=torch.Generator().manual_seed(0))
+    probability = torch.distributions.Bernoulli(logits=logits).log_prob(binary.values)
+    expected = -(probability * batch.mask).flatten(2).sum(-1).mean(-1)
+    likelihood = BernoulliLikelihood()
+    assert torch.allclose(likelihood.negative_log_likelihood(binary, logits), expected, rtol=1e-5)
+    assert torch.allclose(likelihood.mean(logits), torch.sigmoid(logits))
+
+
+def test_a_bernoulli_autoencoder_reconstructs_within_its_range() -> None:
+    samples = draw("image", 64)
+    samples.values[:] = (samples.values > 0) * 1.0
+    described = replace(describe("image"), likelihood_range=(0.0, 1.0))
+    made = Recipe.resolve("variational", {"beta": 1.0}, "mlp", LINEAR, 2, described, "bernoulli")
+    looks: list[Look] = []
+    model, _ = train(made, ALL, samples, steps=200, on_look=looks.append)
+    assert bool((looks[-1].stop < looks[0].stop).all())
+    trained = Trained(model, ALL, made)
+    for values in (trained.reconstruct(samples), trained.sample(5, seed=0)):
+        assert 0 <= values.min() < values.max() <= 1
+    assert Recipe.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0), (0.0, 16.0)])
+def test_a_bernoulli_likelihood_is_refused_outside_zero_to_one(bounds: tuple[float, float] | None) -> None:
+    described = replace(describe("tabular"), likelihood_range=bounds)
+    with pytest.raises(LikelihoodError, match=r"takes values in \[0, 1\].*use likelihood: gaussian"):
+        Recipe.resolve("undercomplete", {}, "mlp", LINEAR, 2, described, "bernoulli")
 
 
 def test_the_evidence_bound_is_below_the_true_likelihood() -> None:

@@ -28,6 +28,7 @@ def run(dataset_name: str, variant: str) -> None:
         dataset.architectures,
         dataset.latent_dim,
         prepared.describe(source),
+        dataset.likelihood,
     )
     members = stack_members(training.seeds, dataset.normal)
     model = recipe.build(members)

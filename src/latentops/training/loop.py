@@ -83,15 +83,14 @@ def fit(
     orders = [Order(view_rows(train, m.view, classes), m.generator("order")) for m in members]
     noise = Noise([m.generator("noise") for m in members], device)
     looks = _Looks(model, members, stop_rows, stop, classes, training.patience)
-    likelihood, network = _flatten(model)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [network.buffer], "factor": 1.0, "weight_decay": training.weight_decay},
-            {"params": [likelihood.buffer], "factor": LIKELIHOOD_RATE, "weight_decay": 0.0},
-        ],
-        lr=budget.learning_rate,
-        fused=True,
-    )
+    own = {id(parameter) for parameter in model.likelihood.parameters()}
+    network = Flat(p for p in model.parameters() if id(p) not in own)
+    groups = [{"params": [network.buffer], "factor": 1.0, "weight_decay": training.weight_decay}]
+    flats = [network]
+    if own:
+        flats.append(Flat(model.likelihood.parameters()))
+        groups.append({"params": [flats[-1].buffer], "factor": LIKELIHOOD_RATE, "weight_decay": 0.0})
+    optimiser = torch.optim.AdamW(groups, lr=budget.learning_rate, fused=True)
     failed_step = torch.full((len(members),), -1, device=device)
     failed_term = torch.full((len(members),), -1, device=device)
     failed_rows = torch.zeros(len(members), training.batch_size, dtype=torch.long, device=device)
@@ -106,8 +105,8 @@ def fit(
         terms = model.loss_terms(rows.gather(index), noise)
         objective = torch.stack([weights[name] * value for name, value in terms.items()])
         objective.sum().backward()  # type: ignore[no-untyped-call]
-        likelihood.collect()
-        network.collect()
+        for flat in flats:
+            flat.collect()
         optimiser.step()
 
         finite = torch.isfinite(objective.detach())
@@ -152,12 +151,6 @@ def _batches(
         block = min(training.check_every, steps - start)
         taken = torch.stack([order.take(block * training.batch_size) for order in orders]).to(device)
         yield from taken.view(len(orders), block, training.batch_size).unbind(1)
-
-
-def _flatten(model: Autoencoder) -> tuple[Flat, Flat]:
-    """The likelihood's parameters, and all others."""
-    own = {id(parameter) for parameter in model.likelihood.parameters()}
-    return Flat(model.likelihood.parameters()), Flat(p for p in model.parameters() if id(p) not in own)
 
 
 class _Looks:

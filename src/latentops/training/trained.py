@@ -16,13 +16,13 @@ from torch import Tensor
 from latentops import atomic
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, parse
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, parse
 from latentops.data.prepared import Description, Samples
 from latentops.errors import DataError, UnknownNameError
 from latentops.training.members import Member, Resident
-from latentops.variants import variant_class, variant_settings
+from latentops.variants import resolve_architecture, variant_class, variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.likelihood import squared_residuals
+from latentops.variants.likelihood import check_range, squared_residuals
 
 CHUNK = 1024
 """Samples that go through the stack at once."""
@@ -38,6 +38,7 @@ class Recipe:
     architectures: Architectures
     latent_dim: int
     description: Description
+    likelihood: LikelihoodName = "gaussian"
 
     @classmethod
     def resolve(
@@ -48,12 +49,17 @@ class Recipe:
         architectures: Architectures,
         latent_dim: int,
         description: Description,
+        likelihood: LikelihoodName = "gaussian",
     ) -> "Recipe":
-        """The recipe for `variant` as `params.yaml` has it, on the data that `description` tells of."""
+        """The recipe for `variant` as `params.yaml` has it, on the data that `description` tells of.
+
+        Raises `LikelihoodError` where the likelihood can't take that data.
+        """
+        check_range(likelihood, description.likelihood_range)
         settings = variant_settings(variant, section)
         width = variant_class(variant).width(settings, _shape(description), latent_dim)
-        architecture = dataset_architecture if settings.architecture == "auto" else settings.architecture
-        return cls(variant, settings, architecture, architectures, width, description)
+        architecture = resolve_architecture(settings, dataset_architecture)
+        return cls(variant, settings, architecture, architectures, width, description, likelihood)
 
     def build(self, members: Sequence[Member]) -> Autoencoder:
         """A stack at its initial weights: each member's depend on its seed and view alone."""
@@ -65,6 +71,7 @@ class Recipe:
             _shape(self.description),
             self.latent_dim,
             generators,
+            self.likelihood,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Recipe:
             "architecture": self.architecture,
             "architectures": self.architectures.model_dump(mode="json"),
             "latent_dim": self.latent_dim,
+            "likelihood": self.likelihood,
             "description": self.description.to_json(),
         }
 
@@ -88,6 +96,7 @@ class Recipe:
             parse(Architectures, value["architectures"], "config.json: architectures"),
             value["latent_dim"],
             Description.from_json(value["description"]),
+            value["likelihood"],
         )
 
 

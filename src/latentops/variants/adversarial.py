@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch, Linear
-from latentops.config import ArchitectureName, Architectures
+from latentops.config import ArchitectureName, Architectures, LikelihoodName
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 
 
@@ -64,8 +64,9 @@ class Variant(Autoencoder):
         shape: Shape,
         latent_dim: int,
         generators: Sequence[Generator],
+        likelihood: LikelihoodName = "gaussian",
     ) -> None:
-        super().__init__(settings, architecture, architectures, shape, latent_dim, generators)
+        super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)
         self.discriminator = Discriminator(latent_dim, settings.hidden, generators)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:

@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from latentops.architectures import Shape, build
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, Settings
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, Settings
 from latentops.errors import LatentOpsError
-from latentops.variants.likelihood import GaussianLikelihood
+from latentops.variants.likelihood import Likelihood, build_likelihood
 
 
 class VariantSettings(Settings):
@@ -57,6 +57,7 @@ class Autoencoder(nn.Module):
         shape: Shape,
         latent_dim: int,
         generators: Sequence[Generator],
+        likelihood: LikelihoodName = "gaussian",
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -65,7 +66,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = build(
             architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
         )
-        self.likelihood = GaussianLikelihood(len(generators), shape.spread)
+        self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape.spread)
 
     @classmethod
     def width(cls, settings: VariantSettings, shape: Shape, latent_dim: int) -> int:
@@ -79,13 +80,13 @@ class Autoencoder(nn.Module):
         return codes
 
     def decode(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
-        """Values of the input's shape."""
+        """What the likelihood takes for values of the input's shape: their means, or logits."""
         values: Tensor = self.decoder(codes)
         return values
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
-        """`decode(encode(batch))`, zero in padding."""
-        return self.decode(self.encode(batch)) * batch.mask
+        """Expected values given the code, zero in padding."""
+        return self.likelihood.mean(self.decode(self.encode(batch))) * batch.mask
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""
@@ -117,4 +118,5 @@ class Autoencoder(nn.Module):
             raise LatentOpsError(
                 "this variant has no prior to sample from; variational and adversarial have one"
             )
-        return self.decode(noise.normal((len(noise.generators), count, self.latent_dim)))
+        codes = noise.normal((len(noise.generators), count, self.latent_dim))
+        return self.likelihood.mean(self.decode(codes))

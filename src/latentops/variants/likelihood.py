@@ -5,31 +5,71 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from latentops.architectures.stack import Batch
+from latentops.config import LikelihoodName
+from latentops.errors import LikelihoodError
 
 
 class GaussianLikelihood(nn.Module):
-    """A normal density around the reconstruction, with one learned variance a member.
+    """A normal density around the decoder's output, with one learned variance a member.
 
-    It starts at the data's own (`spread` squared), where a reconstruction explains nothing yet.
-
-    The negative log-likelihood of a sample is the sum over its valid values of
-    ``(log(2πσ²) + (x - x̂)² / σ²) / 2``, so that a penalty of one nat weighs what the books say (Rybkin et al.
-    2021, "Simple and effective VAE training with calibrated decoders").
+    It starts at the data's own (`spread` squared), where a reconstruction explains nothing yet. The negative
+    log-likelihood of a sample is the sum over its valid values of ``(log(2πσ²) + (x - x̂)² / σ²) / 2``, so
+    that a penalty of one nat weighs what the books say (Rybkin et al. 2021, "Simple and effective VAE
+    training with calibrated decoders").
     """
 
     def __init__(self, members: int, spread: float) -> None:
         super().__init__()
         self.log_variance = nn.Parameter(torch.full((members,), 2 * math.log(spread)))
 
-    def negative_log_likelihood(self, batch: Batch, reconstruction: Tensor) -> Float[Tensor, " members"]:
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected values: the decoder's outputs themselves."""
+        return outputs
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
         """Nats a sample, summed over valid values and averaged over the batch."""
         mask = batch.mask.expand_as(batch.values)
-        squares = ((batch.values - reconstruction) ** 2 * mask).flatten(2).sum(-1).mean(-1)
+        squares = ((batch.values - outputs) ** 2 * mask).flatten(2).sum(-1).mean(-1)
         values = mask.flatten(2).sum(-1).mean(-1)
-        return 0.5 * (
-            values * (math.log(2 * math.pi) + self.log_variance) + squares * torch.exp(-self.log_variance)
+        scaled = squares * torch.exp(-self.log_variance)
+        return 0.5 * (values * (math.log(2 * math.pi) + self.log_variance) + scaled)
+
+
+class BernoulliLikelihood(nn.Module):
+    """Binary cross-entropy: the decoder's outputs are logits of values in [0, 1].
+
+    The negative log-likelihood of a sample is the sum over its valid values of
+    ``-x log p - (1 - x) log(1 - p)`` (Kingma & Welling 2014, appendix C.1).
+    """
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected values: the logits' probabilities."""
+        return torch.sigmoid(outputs)
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over valid values and averaged over the batch."""
+        nats = functional.binary_cross_entropy_with_logits(outputs, batch.values, reduction="none")
+        return (nats * batch.mask).flatten(2).sum(-1).mean(-1)
+
+
+Likelihood = GaussianLikelihood | BernoulliLikelihood
+
+
+def build_likelihood(name: LikelihoodName, members: int, spread: float) -> Likelihood:
+    """The likelihood called `name` for a stack of `members` on data of standard deviation `spread`."""
+    return GaussianLikelihood(members, spread) if name == "gaussian" else BernoulliLikelihood()
+
+
+def check_range(name: LikelihoodName, bounds: tuple[float, float] | None) -> None:
+    """Raise `LikelihoodError` where `name` can't take prepared values within `bounds` (None: anywhere)."""
+    if name == "bernoulli" and (bounds is None or bounds[0] < 0 or bounds[1] > 1):
+        found = "unbounded values" if bounds is None else f"values in [{bounds[0]:g}, {bounds[1]:g}]"
+        raise LikelihoodError(
+            f"likelihood: bernoulli takes values in [0, 1], but the prepared data has {found}; "
+            "use likelihood: gaussian, or scaling: range with a source.value_range"
         )
 
 

@@ -1,0 +1,1 @@
+"""Speed and quality, measured by scripts that anyone can rerun; each writes its JSON beside it."""

@@ -1,0 +1,323 @@
+"""What the pipeline takes: `make repro` and `make flow` from clean checkouts, and whether both give the same.
+
+    python -m benchmarks.pipeline [--rounds 1] [--tests] [--keep DIR]
+
+Clones the commit that is checked out into temporary folders, each with its own empty DVC cache and `var/`,
+and runs there what a person types, in the environment of the Python that runs this. Uncommitted edits are
+not measured. Writes `benchmarks/pipeline.json`; what the commands say goes to `var/bench/`.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from latentops import atomic
+from latentops.cli import guard
+from latentops.errors import LatentOpsError
+from latentops.progress import bar
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks/pipeline.json"
+LOGS = ROOT / "var/bench"
+VENV = Path(sys.prefix)
+OUTS = (
+    "data/raw",
+    "data/clean",
+    "data/quarantine",
+    "data/prepared",
+    "models",
+    "results",
+    "reports/leaderboard.json",
+)
+IDLE_RUNS = 5
+POLL = 0.5  # seconds between looks at how many stages are done
+# What a shell, or the make that called this, may say of another checkout's code, stores and servers.
+OUTSIDE = (
+    "LATENTOPS_DEBUG",
+    "LATENTOPS_PARAMS",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "MLFLOW_TRACKING_URI",
+    "PREFECT_API_URL",
+    "PREFECT_HOME",
+    "PREFECT_PROFILE",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: its `value` (the median of `values`), and whether it keeps its `target`, if it has one.
+
+    Numbers are held to at most the target; what is yes or no has to be as the target says.
+    """
+
+    name: str
+    value: float | bool
+    unit: str
+    target: float | bool | None
+    met: bool | None
+    values: tuple[float | bool, ...]
+
+
+def row(name: str, values: Sequence[float | bool], unit: str, target: float | bool | None = None) -> Row:
+    """A row of one or more measurements of the same thing; of yes or no, the worst counts."""
+    if isinstance(values[0], bool):
+        value: float | bool = all(values)
+        met = None if target is None else value is target
+    else:
+        value = round(statistics.median(values), 3)
+        met = None if target is None else value <= target
+        values = [round(one, 3) for one in values]
+    return Row(name, value, unit, target, met, tuple(values))
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A fresh clone of the commit, in which commands are timed."""
+
+    path: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    def clone(cls, path: Path) -> "Checkout":
+        """Clone into `path`; the code that is run there is the clone's own, the DVC cache is empty."""
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(path)], check=True)
+        environment = {key: value for key, value in os.environ.items() if key not in OUTSIDE} | {
+            "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": f"{path / 'src'}{os.pathsep}{path}",
+            "OMP_NUM_THREADS": "1",
+            "DVC_GLOBAL_CONFIG_DIR": str(path / ".dvc/tmp/no-config"),
+            "DVC_SITE_CACHE_DIR": str(path / ".dvc/tmp/site-cache"),
+        }
+        made = cls(path, environment)
+        where = made.say("python", "-c", "import latentops; print(latentops.__file__)")
+        if not Path(where).is_relative_to(path):
+            raise LatentOpsError(f"{path}: runs the code of {where}, not its own; check PYTHONPATH")
+        return made
+
+    def say(self, *command: str) -> str:
+        """What a short command prints."""
+        return subprocess.run(
+            command, cwd=self.path, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+
+    def make(self, target: str, step: str, stages: int = 0) -> float:
+        """Seconds that `make TARGET` takes here, where the environment is set up already."""
+        if not sys.stderr.isatty():
+            print(f"{step}: started", flush=True)
+        stamp = VENV / ".latentops-setup"  # newer files of a fresh clone are no reason to set up again
+        return self.time(step, ["make", target, f"VENV={VENV}", f"--old-file={stamp}"], stages)
+
+    def time(self, step: str, command: Sequence[str], stages: int = 0) -> float:
+        """Seconds that a command takes; with a bar over `stages` where it is long.
+
+        Raises `LatentOpsError` that names the log where the command fails.
+        """
+        log = LOGS / f"{step.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        costs = self.path / "var/costs"
+        with log.open("w") as stream, bar(step, stages) as progress:
+            began = time.perf_counter()
+            with subprocess.Popen(
+                command,
+                cwd=self.path,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            ) as process:
+                try:
+                    while stages:
+                        try:
+                            process.wait(POLL)
+                            break
+                        except subprocess.TimeoutExpired:
+                            progress(sum(1 for _ in costs.glob("*.json")))
+                    code = process.wait()
+                    took = time.perf_counter() - began
+                except BaseException:
+                    process.terminate()
+                    raise
+            if code:
+                said = " ".join(command[:2])
+                raise LatentOpsError(f"{step}: `{said}` ended with status {code}; see {log}")
+        return took
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """What each stage that ran here took: wall and CPU seconds, peak bytes."""
+        return {path.stem: json.loads(path.read_text()) for path in (self.path / "var/costs").glob("*.json")}
+
+
+def digests(folder: Path, outs: Iterable[str] = OUTS) -> dict[str, str]:
+    """SHA-256 of every file below `outs`, and what `dvc.lock` says of each stage, whatever its order."""
+    found = {}
+    for out in outs:
+        top = folder / out
+        files = sorted(path for path in top.rglob("*") if path.is_file()) if top.is_dir() else [top]
+        for path in files:
+            name = path.relative_to(folder).as_posix()
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+    for stage, recorded in locked(folder).items():
+        found[f"dvc.lock: {stage}"] = hashlib.sha256(atomic.canonical(recorded).encode()).hexdigest()
+    return found
+
+
+def locked(folder: Path) -> dict[str, Any]:
+    """The stages that `dvc.lock` in `folder` records, by name; none where there is no such file."""
+    recorded: dict[str, Any] = (yaml.safe_load(_text(folder / "dvc.lock")) or {}).get("stages", {})
+    return recorded
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Names of what only one side has, or both have with different content."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def by_verb(costs: Mapping[str, Mapping[str, float]], figure: str) -> dict[str, float]:
+    """A figure of the stages' costs summed by verb, the dearest first."""
+    sums: dict[str, float] = {}
+    for stage, cost in costs.items():
+        verb = stage.partition("-")[0]
+        sums[verb] = sums.get(verb, 0.0) + cost[figure]
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in _text(Path("/proc/cpuinfo")).splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "dvc", "prefect", "mlflow")},
+    }
+
+
+def measure(folder: Path, rounds: int, tests: bool) -> list[Row]:
+    """Run everything in clones below `folder`; all rows, those with a target first."""
+    serial, parallel, same, boards = [], [], [], []
+    costs: list[dict[str, dict[str, float]]] = []
+    for number in range(1, rounds + 1):
+        repro = Checkout.clone(folder / f"repro-{number}")
+        flow = Checkout.clone(folder / f"flow-{number}")
+        stages = len(locked(repro.path))
+        for target in ("repro", "flow") if number % 2 else ("flow", "repro"):
+            step = f"round {number} of {rounds} make {target}"
+            if target == "repro":
+                serial.append(repro.make(target, step, stages))
+            else:
+                parallel.append(flow.make(target, step, stages))
+        differ = differences(digests(repro.path), digests(flow.path))
+        if differ:
+            log = LOGS / f"round-{number}-differences.txt"
+            atomic.write_text(log, "\n".join(differ) + "\n")
+            print(f"{len(differ)} outs differ between serial and flow, first {differ[0]}: {log}")
+        same.append(not differ)
+        boards.append("reports/leaderboard.json" not in differ)
+        costs += [repro.costs(), flow.costs()]
+    idle = [repro.time(f"idle dvc repro {k + 1}", ["dvc", "repro"]) for k in range(IDLE_RUNS)]
+    idle_flow = [flow.make("flow", "idle flow")]
+    peaks = [stage["peak_bytes"] / 1e9 for run in costs for stage in run.values()]
+    rows = [
+        row("make repro from a clean checkout", serial, "s", 360),
+        row("make flow from a clean checkout", parallel, "s", 270),
+        row("flow over serial", [f / s for f, s in zip(parallel, serial, strict=True)], "share", 0.75),
+        row("dvc repro with nothing to do", idle, "s", 3),
+        row("peak memory of any stage", [max(peaks, default=0.0)], "GB", 1.5),
+        row("outs of serial and flow are byte-identical", same, "yes/no", True),
+        row("leaderboards of serial and flow are equal", boards, "yes/no", True),
+    ]
+    if tests:
+        rows.append(row("make test", [Checkout.clone(folder / "tests").make("test", "make test")], "s", 360))
+    rows += [
+        row("make flow with nothing to do", idle_flow, "s"),
+        row("stages that serial ran", [len(one) for one in costs[::2]], "stages"),
+        row("stages that flow ran", [len(one) for one in costs[1::2]], "stages"),
+    ]
+    for figure, word in (("wall_seconds", "wall"), ("cpu_seconds", "CPU")):
+        sums = [by_verb(one, figure) for one in costs[::2]]
+        rows += [row(f"{verb}, {word}", [one.get(verb, 0.0) for one in sums], "s") for verb in sums[0]]
+    return rows
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The rows as lines of text."""
+    lines = []
+    for one in rows:
+        value = ("yes" if one.value else "no") if isinstance(one.value, bool) else f"{one.value:.2f}"
+        unit = one.unit if one.unit in {"s", "GB", "stages"} else ""
+        wanted = "" if one.target is None else "yes" if one.target is True else f"≤ {one.target:g}"
+        verdict = "" if one.met is None else "met" if one.met else "MISSED"
+        lines.append(f"{one.name:<46}{value:>9} {unit:<7}{wanted:<7}{verdict}".rstrip())
+    return lines
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        raise LatentOpsError(
+            f"{ROOT}: not a git checkout with a commit, so there is nothing to clone"
+        ) from None
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed, in turns.")] = 1,
+    tests: Annotated[bool, typer.Option("--tests", help="Time `make test` in a clone too.")] = False,
+    keep: Annotated[Path | None, typer.Option(help="Leave the clones in this folder.")] = None,
+) -> None:
+    """Time the pipeline in fresh clones of the commit that is checked out, and compare their outs."""
+    commit = _git("rev-parse", "HEAD")
+    if _git("status", "--porcelain", "--untracked-files=no"):
+        print(f"note: uncommitted edits are left out; measuring {commit[:10]}")
+    if not (VENV / ".latentops-setup").exists():
+        raise LatentOpsError(f"{VENV}: not set up; run `make setup`, then this with its Python")
+    taken_on = machine()
+    if taken_on["load_before"] > 0.5:
+        print(f"note: this machine is busy (load {taken_on['load_before']}); figures will be too high")
+    folder = Path(tempfile.mkdtemp(prefix="latentops-bench-")) if keep is None else keep.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise LatentOpsError(f"{folder}: not empty; name a new folder with --keep")
+    try:
+        rows = measure(folder, rounds, tests)
+    finally:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    atomic.write_json(RESULT, {"machine": taken_on, "commit": commit, "rows": [asdict(one) for one in rows]})
+    print(*table(rows), RESULT, sep="\n")
+
+
+if __name__ == "__main__":
+    guard(app)

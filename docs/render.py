@@ -1,0 +1,326 @@
+"""Put the figures of the results into the README and the docs: `python docs/render.py`.
+
+What stands between `<!-- NAME:start -->` and `<!-- NAME:end -->` is written from the result files, so that no
+figure is typed by hand. `--check` writes nothing and fails where a page isn't what the results say;
+`--picture` takes the README's picture of the report with headless Chromium.
+"""
+
+import argparse
+import html
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from latentops import atomic
+from latentops.cli import guard
+from latentops.errors import DataError, LatentOpsError
+from latentops.evaluation import comparison as judged
+from latentops.reporting import leaderboard, results
+from latentops.reporting.results import Comparison, Estimate, Result, Row, read, title
+
+BENCHMARK = Path("benchmarks/pipeline.json")
+REPORT = Path("var/report/index.html")
+PICTURE = Path("docs/report.png")
+VARIANTS_SHOWN = 4
+ROWS_PICTURED = 12
+WIDTH = 1280
+LARGEST = 400_000  # bytes of a picture that a README should carry
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+class Figure(Result):
+    """One measured figure, beside what it should be."""
+
+    name: str
+    value: float | None
+    unit: str = ""
+    target: float | str | None = None
+    met: bool | None = None
+
+
+class Benchmark(Result):
+    """`benchmarks/pipeline.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[Figure, ...]
+
+
+def escaped(text: object) -> str:
+    """`text` as Markdown that shows it, whatever is in it: no tag, no link, no new cell or line."""
+    one_line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]|~$!#])", r"\\\1", html.escape(one_line, quote=False))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A Markdown table of cells that are Markdown already; columns in `right` are set to the right."""
+    rule = ["--:" if at in right else "---" for at in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def figure(estimate: Estimate | None) -> str:
+    """`0.939 (0.917–0.958)`."""
+    if estimate is None:
+        return "–"
+    span = leaderboard.interval(estimate)
+    return leaderboard.number(estimate.mean) + (f" ({span})" if span else "")
+
+
+def board(root: Path) -> str:
+    """A table a dataset: the best variants, the rivals of the chosen one, the references, and the verdict."""
+    rows = leaderboard.load(root)
+    parts = []
+    for name in dict.fromkeys(row.dataset for row in rows):
+        found = results.comparison(name, root)
+        own = [row for row in rows if row.dataset == name]
+        if own != leaderboard.ordered(found.rows, found.primary):
+            source = f"results/compare/{name}.json"
+            raise DataError(f"{leaderboard.PATH}: not what {source} says; `dvc repro report` makes it anew")
+        parts.append(_dataset(found, own))
+    return "\n\n".join(parts)
+
+
+def _dataset(found: Comparison, rows: Sequence[Row]) -> str:
+    primary = found.primary
+    other = "probe_accuracy" if primary == "auroc" else "auroc"
+    chosen = found.chosen.variant if found.chosen else None
+    places = leaderboard.ranks(rows)
+    leaders = {row.name for row in leaderboard.ahead(rows, primary)}
+
+    def told(row: Row) -> bool:
+        if row.role == "variant":
+            return places[row.name] <= VARIANTS_SHOWN or row.name == chosen
+        untrained = row.name.startswith("untrained ")
+        return primary in row.metrics and (not untrained or row.name == f"untrained {chosen}")
+
+    def line(row: Row) -> list[str]:
+        name, value = escaped(row.name), figure(row.metrics.get(primary))
+        if row.name == chosen:
+            name, value = f"**{name}** (chosen)", f"**{value}**"
+        if row.name in leaders:
+            name += " ↑"
+        size = str(row.latent_dim or "–")
+        return [str(places.get(row.name, "")), name, row.role, size, value, figure(row.metrics.get(other))]
+
+    shown = [row for row in rows if told(row)]
+    notes = []
+    if leaders & {row.name for row in shown}:
+        notes.append("↑ no code, yet ahead of every variant")
+    if left := len(rows) - len(shown):
+        notes.append(f"{left} more rows in `{leaderboard.PATH}`")
+    board_ = table(
+        ["#", "name", "role", "size", title(primary), title(other)], map(line, shown), right=(0, 3, 4, 5)
+    )
+    verdict = f"**{'Passed' if found.passed else 'Held'}:** {escaped(leaderboard.verdict(found))}."
+    parts = [f"**{escaped(found.dataset)}** ({escaped(found.kind)}), by {escaped(title(primary))}", board_]
+    return "\n\n".join([*parts, " ".join([verdict, *(f"{note[0].upper()}{note[1:]}." for note in notes)])])
+
+
+def choice(root: Path) -> str:
+    """What `stop` would choose by the metric alone, and what it chooses by the lead over the best rival."""
+    lines = []
+    for name in _datasets(root):
+        primary = results.comparison(name, root).primary
+        metric = f"stop_{primary}"
+        rows = list(_judged(name, root))
+        leads = {row.name: _lead(row, rows, metric) for row in rows if row.role == "variant"}
+        means = {row.name: _mean(row, metric) for row in rows if row.role == "variant"}
+        alone, leading = max(means, key=means.__getitem__), judged.choose(rows, primary).name
+        for rule, best in (("the metric alone", alone), ("the lead", leading)):
+            size = next(row.latent_dim for row in rows if row.name == best)
+            figures = [leaderboard.number(means[best]), f"{leads[best]:+.3f}".replace("-", "−")]
+            lines.append([escaped(name), rule, escaped(best), str(size), *figures])
+    header = ["dataset", "chosen by", "variant", "size", "primary metric on stop", "lead over its best rival"]
+    return table(header, lines, right=(3, 4, 5))
+
+
+def _mean(row: judged.Row, metric: str) -> float:
+    return float(np.mean(row.values[metric]))
+
+
+def _lead(row: judged.Row, rows: Sequence[judged.Row], metric: str) -> float:
+    return _mean(row, metric) - max(_mean(rival, metric) for rival in judged.rivals_of(row, rows))
+
+
+def gates(root: Path) -> str:
+    """Every gate of every dataset's chosen variant."""
+    lines = []
+    for name in _datasets(root):
+        found = results.comparison(name, root)
+        chosen = found.chosen.variant if found.chosen else "–"
+        for gate in found.gates:
+            verdict = "passed" if gate.passed else "**held**"
+            lines.append([escaped(name), escaped(chosen), escaped(gate.gate), escaped(gate.text), verdict])
+    return table(["dataset", "chosen", "gate", "measured on test", "verdict"], lines)
+
+
+def scores(root: Path) -> str:
+    """The three anomaly scores: averaged over the variants, of the chosen one, and of PCA."""
+    names = ("auroc", "auroc_reconstruction", "auroc_latent")
+    lines = []
+    for dataset in _datasets(root):
+        found = results.comparison(dataset, root)
+        chosen = found.chosen.variant if found.chosen else None
+        groups = {
+            "mean of the variants": [row for row in found.rows if row.role == "variant"],
+            f"{chosen} (chosen)": [row for row in found.rows if row.name == chosen],
+            **{row.name: [row] for row in found.rows if row.name.startswith("PCA-")},
+        }
+        for group, rows in groups.items():
+            means = [[mean for row in rows if (mean := row.mean(name)) is not None] for name in names]
+            cells = [leaderboard.number(float(np.mean(each)) if each else None) for each in means]
+            lines.append([escaped(dataset), escaped(group), *cells])
+    return table(["dataset", "code", "combined", "reconstruction", "code alone"], lines, right=(2, 3, 4))
+
+
+def speed(root: Path) -> str:
+    """The figures of `benchmarks/pipeline.json`, or how to get them."""
+    if not (root / BENCHMARK).exists():
+        return f"Not measured yet: `make bench` writes `{BENCHMARK}`."
+    found = read(Benchmark, root / BENCHMARK, "make bench")
+    verdicts = {None: "", True: "yes", False: "**no**"}
+    lines = [
+        [
+            escaped(row.name),
+            escaped(f"{leaderboard.number(row.value)} {row.unit}".strip()),
+            escaped("–" if row.target is None else row.target),
+            verdicts[row.met],
+        ]
+        for row in found.rows
+    ]
+    machine = found.machine
+    where = ", ".join(f"{k} {v}" for k, v in machine.items()) if isinstance(machine, dict) else machine
+    taken = f"Taken on {escaped(where)}, at commit `{re.sub(r'[^0-9A-Za-z-]', '', found.commit)[:12]}`."
+    return f"{taken}\n\n{table(['figure', 'measured', 'target', 'met'], lines, right=(1, 2))}"
+
+
+def _datasets(root: Path) -> list[str]:
+    return list(dict.fromkeys(row.dataset for row in leaderboard.load(root)))
+
+
+def _judged(dataset: str, root: Path) -> Iterable[judged.Row]:
+    """Every row of `dataset` with its metrics on stop, which the leaderboard doesn't show."""
+    folder = root / "results"
+    paths = [
+        *sorted(folder.glob(f"evaluate/{dataset}/*/metrics.json")),
+        folder / "floors" / dataset / "metrics.json",
+    ]
+    for path in paths:
+        try:
+            for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+                yield judged.Row.read(row, {})
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: can't be read ({error}); `dvc repro` makes it") from None
+
+
+SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
+    (Path("README.md"), "leaderboard", board),
+    (Path("docs/decisions.md"), "choice", choice),
+    (Path("docs/decisions.md"), "scores", scores),
+    (Path("docs/decisions.md"), "gates", gates),
+    (Path("docs/performance.md"), "speed", speed),
+)
+
+
+def filled(page: str, name: str, text: str, path: Path) -> str:
+    """`page` with `text` between the markers of `name`; `DataError` where they aren't there once each."""
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    if page.count(start) != 1 or page.count(end) != 1 or page.index(start) > page.index(end):
+        raise DataError(f"{path}: needs one line {start} and after it one line {end}")
+    before, rest = page.split(start)
+    return f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}"
+
+
+def render(root: Path, mode: Literal["write", "check"] = "write") -> list[Path]:
+    """Fill every section from the results; the pages that weren't as the results say.
+
+    Raises `DataError` where a result or a page can't be read.
+    """
+    pages: dict[Path, tuple[str, str]] = {}
+    for path, name, make in SECTIONS:
+        try:
+            was, now = pages.get(path) or ((text := (root / path).read_text(encoding="utf-8")), text)
+        except FileNotFoundError:
+            raise DataError(f"{path}: not found") from None
+        pages[path] = was, filled(now, name, make(root), path)
+    changed = [path for path, (was, now) in pages.items() if was != now]
+    if mode == "write":
+        for path in changed:
+            atomic.write_text(root / path, pages[path][1])
+    return changed
+
+
+def picture(root: Path) -> None:
+    """Write `docs/report.png`: the report from its top to the first rows of its first leaderboard.
+
+    Raises `LatentOpsError` without a report or a Chromium, or where the picture is too large.
+    """
+    page = (root / REPORT).absolute()
+    if not page.exists():
+        raise LatentOpsError(f"{REPORT}: not found; `make report` writes it")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise LatentOpsError(f"no picture without Chromium: none of {', '.join(BROWSERS)} is on the PATH")
+    with tempfile.TemporaryDirectory() as scratch, atomic.replacing(root / PICTURE) as aside:
+        measured = Path(scratch, "measured.html")
+        bottom = f"document.querySelectorAll('table')[0].rows[{ROWS_PICTURED}].getBoundingClientRect().bottom"
+        script = f"<script>document.title = 'height=' + Math.ceil({bottom})</script>"
+        measured.write_text(page.read_text(encoding="utf-8") + script, encoding="utf-8")
+        shown = _browse(browser, scratch, measured, 1500, "--dump-dom")
+        height = re.search(r"<title>height=(\d+)</title>", shown)
+        if height is None:
+            raise LatentOpsError(
+                f"{REPORT}: holds no leaderboard of {ROWS_PICTURED} rows to take a picture of"
+            )
+        _browse(browser, scratch, page, int(height[1]), f"--screenshot={Path(scratch, 'report.png')}")
+        shutil.copyfile(Path(scratch, "report.png"), aside)
+        if aside.stat().st_size > LARGEST:
+            raise LatentOpsError(f"{PICTURE}: {aside.stat().st_size} bytes, more than {LARGEST}")
+
+
+def _browse(browser: str, scratch: str, page: Path, height: int, do: str) -> str:
+    """What Chromium prints when it opens `page` in a window of `height`, does `do` and ends."""
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += [
+        "--hide-scrollbars",
+        "--force-device-scale-factor=1",
+        "--blink-settings=preferredColorScheme=1",
+    ]
+    command += [f"--user-data-dir={scratch}/profile", f"--window-size={WIDTH},{height}", do, page.as_uri()]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise LatentOpsError(f"{browser}: took no picture ({str(error).splitlines()[0]})") from None
+    return ended.stdout
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a page is out of date"
+    )
+    parser.add_argument("--picture", action="store_true", help=f"take {PICTURE} from {REPORT} too")
+    asked = parser.parse_args()
+    if asked.check and (stale := render(Path(), "check")):
+        pages = ", ".join(map(str, stale))
+        raise LatentOpsError(f"{pages}: not what the results say; run `python docs/render.py`")
+    if not asked.check:
+        for path in render(Path()):
+            print(f"{path}: brought up to date")
+        if asked.picture:
+            picture(Path())
+            print(f"{PICTURE}: taken")
+
+
+if __name__ == "__main__":
+    guard(main)

@@ -1,0 +1,217 @@
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docs import render
+from latentops.atomic import write_json
+from latentops.cli import guard
+from latentops.errors import DataError, LatentOpsError
+from latentops.reporting import leaderboard
+from tests.reporting.conftest import DATASETS, VARIANTS, build, comparison
+
+README = Path("README.md")
+HOSTILE = [
+    "a|b",
+    "two\nlines",
+    "<script>alert(1)</script>",
+    "<!-- leaderboard:end -->",
+    "[here](https://example.org)",
+    "![x](y)",
+    "`code` *bold* _it_ ~~no~~ \\",
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished project with pages whose sections are empty, as the current folder."""
+    build(tmp_path)
+    for dataset in DATASETS:
+        stop_results(tmp_path, dataset)
+    leaderboard.write(list(DATASETS), tmp_path)
+    (tmp_path / "docs").mkdir()
+    for path, name, _ in render.SECTIONS:
+        with (tmp_path / path).open("a", encoding="utf-8") as page:
+            page.write(f"Before {name}.\n<!-- {name}:start -->\nold\n<!-- {name}:end -->\nAfter {name}.\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def stop_results(root: Path, dataset: str) -> None:
+    rows = comparison(dataset)["rows"]
+    for row in rows:
+        found = {name: {"values": entry["values"]} for name, entry in row["metrics"].items()}
+        stop = {f"stop_{name}": entry for name, entry in found.items() if name in {"probe_accuracy", "auroc"}}
+        row |= {"seeds": list(range(row["members"])), "metrics": found | stop}
+    own = {name: [row for row in rows if row["name"].removeprefix("untrained ") == name] for name in VARIANTS}
+    for name, pair in own.items():
+        write_json(root / "results" / "evaluate" / dataset / name / "metrics.json", {"rows": pair})
+    floors = [row for row in rows if not any(row in pair for pair in own.values())]
+    wide = {**floors[-1], "name": "random ReLU features-128", "latent_dim": 128}
+    write_json(root / "results" / "floors" / dataset / "metrics.json", {"rows": [*floors, wide]})
+
+
+def change(path: Path, how: Callable[[Any], None]) -> None:
+    value = json.loads(path.read_text())
+    how(value)
+    write_json(path, value)
+
+
+def rename(root: Path, old: str, new: str) -> None:
+    """Call the row `old` of the digits `new`, in the comparison and on the board."""
+
+    def named(value: dict[str, Any]) -> None:
+        for row in value["rows"]:
+            if row["name"] == old:
+                row["name"] = new
+        if value["chosen"]["variant"] == old:
+            value["chosen"]["variant"] = new
+
+    change(root / "results/compare/digits.json", named)
+    leaderboard.write(list(DATASETS), root)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of `python docs/render.py` with `arguments`."""
+    monkeypatch.setattr(sys, "argv", ["render.py", *arguments])
+    try:
+        guard(render.main)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_every_page_of_the_project_has_its_markers(root: Path) -> None:
+    for path, name, _ in render.SECTIONS:
+        assert render.filled((root / path).read_text(), name, "", path)
+
+
+def test_what_was_written_passes_the_check_and_a_second_run_changes_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(render.render(project)) == {path for path, _, _ in render.SECTIONS}
+    assert render.render(project) == []
+    assert run(monkeypatch, "--check") == 0
+
+
+def test_only_what_is_between_the_markers_is_touched(project: Path) -> None:
+    render.render(project)
+    text = (project / README).read_text()
+    assert text.startswith("Before leaderboard.\n<!-- leaderboard:start -->\n")
+    assert text.endswith("\n<!-- leaderboard:end -->\nAfter leaderboard.\n")
+    assert "old" not in text
+
+
+def test_the_check_fails_on_a_changed_number_and_writes_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    render.render(project)
+    page = project / README
+    wrong = re.sub(r"0\.9\d\d", "0.999", page.read_text(), count=1)
+    page.write_text(wrong)
+    assert run(monkeypatch, "--check") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: README.md: not what the results say")
+    assert error.count("\n") == 1
+    assert page.read_text() == wrong
+
+
+def test_the_check_fails_when_a_result_changes(project: Path) -> None:
+    render.render(project)
+
+    def better(value: dict[str, Any]) -> None:
+        value["rows"][0]["metrics"]["probe_accuracy"]["mean"] = 0.987
+
+    change(project / "results/compare/digits.json", better)
+    leaderboard.write(list(DATASETS), project)
+    assert README in render.render(project, "check")
+
+
+def test_a_board_older_than_its_comparison_is_refused(project: Path) -> None:
+    change(project / "results/compare/digits.json", lambda value: value["rows"].pop())
+    with pytest.raises(DataError, match=r"leaderboard\.json.*results/compare/digits\.json"):
+        render.board(project)
+
+
+def test_the_board_shows_the_chosen_its_interval_the_floors_and_the_verdict(project: Path) -> None:
+    text = render.board(project)
+    chosen = next(
+        row for row in leaderboard.load(project) if row.name == "denoising" and row.dataset == "digits"
+    )
+    assert (
+        f"**denoising** (chosen) | variant | 8 | **{render.figure(chosen.metrics['probe_accuracy'])}**"
+        in text
+    )
+    for name in ("untrained denoising", "PCA-8", "random projection-16", "raw"):
+        assert f"| {name}" in text
+    assert "untrained sparse | rival | 8" not in text.split("breast")[0]
+    assert text.count("**Passed:**") == 2
+    assert text.count("**Held:**") == 1
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_shown_and_does_nothing(project: Path, name: str) -> None:
+    before = render.board(project)
+    rename(project, "denoising", name)
+    render.render(project)
+    assert render.render(project) == []
+    text = (project / README).read_text()
+    assert "<script" not in text
+    assert text.count("<!-- leaderboard:end -->") == 1
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert (
+        len(lines) == sum(line.startswith("|") for line in before.splitlines()) - 1
+    )  # its untrained encoder
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7}
+
+
+@given(st.text(max_size=40))
+def test_escaped_text_stays_in_its_cell(text: str) -> None:
+    safe = render.escaped(text)
+    assert "\n" not in safe
+    assert "<" not in safe
+    assert re.fullmatch(r"(?:[^\\`*_\[\]|~$!#]|\\[\\`*_\[\]|~$!#])*", safe)
+
+
+@pytest.mark.parametrize(
+    "spoil", [str.upper, lambda page: page + page, lambda page: page.replace("start", "begin")]
+)
+def test_a_page_without_its_markers_is_an_error_that_names_them(
+    project: Path, spoil: Callable[[str], str]
+) -> None:
+    page = project / README
+    page.write_text(spoil(page.read_text()))
+    with pytest.raises(DataError, match=r"README\.md: needs one line <!-- leaderboard:start -->"):
+        render.render(project)
+
+
+def test_a_figure_that_misses_its_target_says_so(project: Path) -> None:
+    assert "make bench" in render.speed(project)
+    rows = [
+        {"name": "serial run", "value": 312.5, "unit": "s", "target": 360, "met": True},
+        {"name": "nothing to do", "value": 4.25, "unit": "s", "target": "≤ 3", "met": False},
+        {"name": "size", "value": None, "unit": "", "target": None, "met": None},
+    ]
+    write_json(project / render.BENCHMARK, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    text = render.speed(project)
+    assert "| serial run | 312 s | 360 | yes |" in text
+    assert "| nothing to do | 4.250 s | ≤ 3 | **no** |" in text
+    assert "| size | – | – |  |" in text
+    assert "cores 2, at commit `abc123`" in text
+
+
+def test_a_picture_needs_a_report_and_a_browser(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LatentOpsError, match="make report"):
+        render.picture(project)
+    (project / "var/report").mkdir(parents=True)
+    (project / render.REPORT).write_text("<p>report</p>")
+    monkeypatch.setenv("PATH", str(project))
+    with pytest.raises(LatentOpsError, match="Chromium"):
+        render.picture(project)
+    assert not (project / render.PICTURE).exists()

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from latentops.config import Comparison, Gates
+from latentops.errors import DataError
+from latentops.evaluation.comparison import Row, best_seed, choose, compare, rivals_of
+
+LABELS = np.arange(120) % 3
+CLASSES = ("a", "b", "c")
+SETTINGS = Comparison(resamples=500, confidence=0.95, seed=0)
+GATES = Gates(retention=0.9, margin=0.0)
+
+
+def row(name: str, role: str, size: int | None, accuracy: float, stop: float = 0.0, seeds: int = 4) -> Row:
+    """A row whose probe is right on `accuracy` of the items, other ones for every seed."""
+    random = np.random.default_rng(sum(map(ord, name)))
+    correct = (random.random((seeds, len(LABELS))) < accuracy).astype(np.uint8)
+    scores = random.normal(size=(seeds, len(LABELS))).astype(np.float32) + 2 * accuracy * (LABELS != 0)
+    values = {
+        "probe_accuracy": correct.mean(axis=1).tolist(),
+        "stop_probe_accuracy": [stop or accuracy] * seeds,
+        "auroc": [0.5] * seeds,
+        "reconstruction_error": [1 - accuracy] * seeds,
+    }
+    samples = {
+        "probe_correct": correct,
+        "score/a/auroc": scores,
+        "reconstruction_error": np.full((seeds, len(LABELS)), 1 - accuracy, dtype=np.float32),
+    }
+    return Row(name, role, size, list(range(seeds)), values, samples)
+
+
+def board() -> list[Row]:
+    return [
+        row("sparse", "variant", 8, 0.9),
+        row("denoising", "variant", 8, 0.85),
+        row("overcomplete", "variant", 64, 0.95),
+        row("untrained sparse", "rival", 8, 0.5),
+        row("untrained denoising", "rival", 8, 0.5),
+        row("untrained overcomplete", "rival", 64, 0.93),
+        row("PCA-8", "rival", 8, 0.7, seeds=1),
+        row("random ReLU features-64", "rival", 64, 0.96),
+        row("raw", "reference", None, 0.97, seeds=1),
+    ]
+
+
+def test_a_variants_rivals_have_its_size_and_no_other_variants_encoder() -> None:
+    rows = board()
+    assert [each.name for each in rivals_of(rows[0], rows)] == ["untrained sparse", "PCA-8"]
+    assert [each.name for each in rivals_of(rows[2], rows)] == [
+        "untrained overcomplete",
+        "random ReLU features-64",
+    ]
+
+
+def test_what_leads_its_rivals_is_chosen_over_what_is_merely_larger() -> None:
+    assert choose(board(), "probe_accuracy").name == "sparse"
+
+
+def test_the_choice_follows_the_stop_rows_alone() -> None:
+    rows = [
+        *board()[2:],
+        row("sparse", "variant", 8, 0.9, stop=0.6),
+        row("denoising", "variant", 8, 0.1, stop=0.99),
+    ]
+    assert choose(rows, "probe_accuracy").name == "denoising"
+
+
+def test_the_seed_is_the_one_best_on_stop() -> None:
+    sparse = board()[0]
+    sparse.values["stop_probe_accuracy"][2] = 0.99
+    assert best_seed(sparse, "probe_accuracy") == 2
+
+
+def test_nothing_to_choose_from_is_an_error() -> None:
+    with pytest.raises(DataError, match="no variant"):
+        choose(board()[3:], "probe_accuracy")
+
+
+def test_a_clear_lead_passes_every_gate() -> None:
+    alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    assert result["chosen"]["variant"] == "sparse"
+    assert result["passed"]
+    assert [gate["gate"] for gate in result["gates"]] == [
+        "beats untrained sparse",
+        "beats PCA-8",
+        "keeps its share of raw",
+        "alive",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "gate"),
+    [("alive", "alive"), ("retention", "keeps its share of raw"), ("rival", "beats PCA-8")],
+)
+def test_each_gate_can_hold(change: str, gate: str) -> None:
+    alive = {"sparse": change != "alive", "denoising": True, "overcomplete": True}
+    gates = GATES.model_copy(update={"retention": 0.99}) if change == "retention" else GATES
+    rows = board()
+    if change == "rival":
+        rows[6] = row("PCA-8", "rival", 8, 0.9, stop=0.7, seeds=1)
+    result = compare(rows, LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, gates)
+    assert not result["passed"]
+    assert [each["gate"] for each in result["gates"] if not each["passed"]] == [gate]
+
+
+def test_every_metric_has_an_interval_around_its_mean() -> None:
+    alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    for each in result["rows"]:
+        accuracy = each["metrics"]["probe_accuracy"]
+        assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
+        assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+    assert result["error_rank_correlation"] == pytest.approx(-1.0)
+
+
+def test_corrected_p_values_are_never_smaller() -> None:
+    alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    assert all(each["p_holm"] >= each["p_value"] for each in result["comparisons"])

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latentops.config import load_params
+from latentops.errors import ConfigError, UnknownNameError
+from latentops.variants import NAMES, variant_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def edited(tmp_path: Path, key: str, value: object) -> Path:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    *folders, last = key.split("/")
+    place = params
+    for folder in folders:
+        place = place[folder]
+    place[last] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return path
+
+
+def test_the_projects_own_params_are_valid_down_to_each_variant() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert set(params.run.variants) == set(NAMES)
+    for name, section in params.variants.items():
+        variant_settings(name, section)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("training/patiense", 3, r"training\.patiense: unknown key .*did you mean 'patience'"),
+        ("datasets/digits/split/tset", 0.1, r"datasets\.digits\.split\.tset: unknown key .*'test'"),
+        ("datasets/digits/kind", "image", r"datasets\.digits\.kind: unknown key"),
+        ("training/batch_size", 50, r"training\.batch_size: .*multiple of 32"),
+        ("training/seeds", [1, 1], "seeds must differ"),
+        ("run/datasets", ["digts"], r"run\.datasets: 'digts' has no entry.*did you mean 'digits'"),
+        ("datasets/digits/normal", ["11"], "'11' is not among expectations.classes"),
+        ("datasets/breast_cancer/normal", [], "primary: auroc needs at least one class"),
+        ("datasets/breast_cancer/scaling", "range", r"scaling: range needs source\.value_range"),
+        ("datasets/digits/split/test", 0.9, "must be below 1"),
+        ("datasets/digits/source/value_range", [3, 3], "lowest < highest"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_params(edited(tmp_path, key, value))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del params["training"]["warmup"]
+    path.write_text(yaml.safe_dump(params))
+    with pytest.raises(ConfigError, match=r"training\.warmup: Field required"):
+        load_params(path)
+
+
+def test_a_missing_and_a_broken_file_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not found; run from the project's root"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("run: [")
+    with pytest.raises(ConfigError, match="not valid YAML") as caught:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
+        params.dataset("digit")
+    with pytest.raises(UnknownNameError, match="did you mean 'sparse'"):
+        params.variant("spars")

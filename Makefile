@@ -12,6 +12,8 @@ SERVE_PORT ?= 8080
 INPUT ?=
 OUTPUT ?=
 WORKERS ?=
+SIZES ?=
+ROUNDS ?=
 GPU_SLOTS ?=
 
 .DEFAULT_GOAL := help
@@ -43,7 +45,7 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop retrain score serve promote rollback history verify clean need-dataset
+	services-stop retrain score serve promote rollback history verify sweep bench clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -84,11 +86,12 @@ test: setup ## all tests
 test-fast: setup ## the tests that take seconds
 	@python -m pytest -m "not slow"
 
-lint: setup ## ruff, mypy and the import rules
+lint: setup ## ruff, mypy, the import rules, and whether the docs' figures are the results'
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
+	@python docs/render.py --check
 
 doctor: setup ## what is missing or broken on this machine, and how to mend it
 	@latentops doctor
@@ -134,6 +137,12 @@ history: setup need-dataset ## every promotion and rollback of a dataset's model
 
 verify: setup need-dataset ## prove the champion's chain from data to metrics again
 	@latentops verify "$(DATASET)@champion"
+
+sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee marked (VARIANT=, SIZES=1,2,4)
+	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')
+
+bench: setup ## time repro, flow and tests in fresh clones of HEAD and compare their outs (ROUNDS=)
+	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove outputs (models, results, reports, var), never data
 	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors var/report var/data_docs

@@ -30,18 +30,19 @@ REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
+UNITS = ("s", "GB", "stages")
 WIDTH = 1280
 LARGEST = 400_000  # bytes of a picture that a README should carry
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 class Figure(Result):
-    """One measured figure, beside what it should be."""
+    """One measured figure, and the most it may be; or what was found true or not, and what it should be."""
 
     name: str
-    value: float | None
+    value: bool | float | None
     unit: str = ""
-    target: float | str | None = None
+    target: bool | float | None = None
     met: bool | None = None
 
 
@@ -161,6 +162,22 @@ def gates(root: Path) -> str:
     return table(["dataset", "chosen", "gate", "measured on test", "verdict"], lines)
 
 
+def beaten(root: Path) -> str:
+    """How many variants beat each sort of rival by an interval above zero, without regard to the choice."""
+    sorts = {"untrained encoder": "untrained ", "PCA": "PCA-", "random features": "random "}
+    lines = []
+    for name in _datasets(root):
+        found = results.comparison(name, root).comparisons
+        for metric in dict.fromkeys(each.metric for each in found):
+            cells = []
+            for prefix in sorts.values():
+                pairs = [one for one in found if one.metric == metric and one.against.startswith(prefix)]
+                better = sum(one.verdict == "better" for one in pairs)
+                cells.append(f"{better} of {len(pairs)}" if pairs else "–")
+            lines.append([escaped(name), escaped(title(metric)), *cells])
+    return table(["dataset", "metric", *sorts], lines, right=(2, 3, 4))
+
+
 def scores(root: Path) -> str:
     """The three anomaly scores: averaged over the variants, of the chosen one, and of PCA."""
     names = ("auroc", "auroc_reconstruction", "auroc_latent")
@@ -189,16 +206,24 @@ def speed(root: Path) -> str:
     lines = [
         [
             escaped(row.name),
-            escaped(f"{leaderboard.number(row.value)} {row.unit}".strip()),
-            escaped("–" if row.target is None else row.target),
+            escaped(f"{amount(row.value)} {row.unit if row.unit in UNITS else ''}".strip()),
+            f"{'≤ ' if type(row.target) is float else ''}{'' if row.target is None else amount(row.target)}",
             verdicts[row.met],
         ]
         for row in found.rows
     ]
     machine = found.machine
-    where = ", ".join(f"{k} {v}" for k, v in machine.items()) if isinstance(machine, dict) else machine
-    taken = f"Taken on {escaped(where)}, at commit `{re.sub(r'[^0-9A-Za-z-]', '', found.commit)[:12]}`."
+    parts = [f"{key} {value}" for key, value in machine.items()] if isinstance(machine, dict) else [machine]
+    where, commit = ", ".join(parts).replace("_", " "), re.sub("[^0-9a-f]", "", found.commit)[:12]
+    taken = f"Taken on {escaped(where)}, at commit `{commit}`."
     return f"{taken}\n\n{table(['figure', 'measured', 'target', 'met'], lines, right=(1, 2))}"
+
+
+def amount(value: bool | float | None) -> str:
+    """`yes`, `no`, or a number in three digits, never fewer than it has before the point."""
+    if isinstance(value, bool) or value is None:
+        return {None: "–", True: "yes", False: "no"}[value]
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _datasets(root: Path) -> list[str]:
@@ -225,6 +250,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "choice", choice),
     (Path("docs/decisions.md"), "scores", scores),
     (Path("docs/decisions.md"), "gates", gates),
+    (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
 )
 

@@ -23,7 +23,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
 from latentops import targets
-from latentops.cli import guard
+from latentops.cli import guard, write_report
 from latentops.config import Params, load_params
 from latentops.errors import LatentOpsError
 from pipelines import graph
@@ -205,7 +205,7 @@ def uses_gpu(params: Params) -> bool:
 
 def show(params: Params) -> None:
     """The leaderboard and the report as artifacts of the flow run, of what has been compared so far."""
-    from latentops.reporting import leaderboard, page, results
+    from latentops.reporting import leaderboard, results
 
     compared = [results.comparison(name) for name in params.run.datasets if name in results.compared()]
     if not compared:
@@ -220,7 +220,7 @@ def show(params: Params) -> None:
     create_markdown_artifact(
         "\n".join(lines), key="leaderboard", description="Every variant beside its floors"
     )
-    report = page.write().absolute()
+    report = write_report().absolute()
     create_link_artifact(report.as_uri(), link_text=str(report), key="report", description="The HTML report")
 
 

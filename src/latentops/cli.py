@@ -193,9 +193,17 @@ def main() -> None:
 
 
 def _write_report() -> None:
-    from latentops.reporting import page
+    print(f"report: {write_report()}")
 
-    print(f"report: {page.write()}")
+
+def write_report() -> Path:
+    """Write the report of what was compared, datasets in the order of `run.datasets`; its path."""
+    from latentops.config import load_params
+    from latentops.reporting import page, results
+
+    order = load_params().run.datasets
+    have = results.compared(Path())
+    return page.write(datasets=[name for name in order if name in have])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
 """Promotion as people and flows do it: the registry's gates, with the model card of the reporting."""
 
 from latentops.config import load_params
-from latentops.registry import champion
+from latentops.registry import champion, tracking
 from latentops.registry.champion import Decision
 from latentops.reporting import results
 from latentops.reporting.card import card_for
 
 
 def promote(dataset: str, reason: str = "") -> Decision:
-    """Make what was chosen for `dataset` its champion, if every gate lets it; see `champion.promote`."""
+    """Make what was chosen for `dataset` its champion, if every gate lets it; see `champion.promote`.
+
+    What the store lacks is recorded first: DVC has no reason to rerun `record` where git already holds its
+    out, as in a fresh clone.
+    """
+    params = load_params()
+    tracking.record(dataset, params)
     chosen = results.comparison(dataset).chosen
-    card = card_for(dataset, load_params()) if chosen else ""
+    card = card_for(dataset, params) if chosen else ""
     return champion.promote(dataset, reason=reason, card=card)

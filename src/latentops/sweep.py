@@ -17,11 +17,12 @@ from latentops import atomic
 from latentops.config import Budget, Evaluation, Params, Training, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Samples, SplitName
-from latentops.errors import ConfigError, LatentOpsError
+from latentops.errors import LatentOpsError
 from latentops.evaluation.judge import Coded, Field, judge
 from latentops.progress import bar
 from latentops.reporting import sizes as figure
 from latentops.reporting.results import title
+from latentops.training.device import select_device
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, Member, stack_members
 from latentops.training.trained import Recipe, Trained
@@ -179,9 +180,10 @@ def measure(
     evaluation: Evaluation,
     on_step: Callable[[int], None],
 ) -> Row:
-    """Train one stack by `recipe` and judge it on the stop rows, which stand in for every other split.
+    """Train one stack by `recipe` and judge it on the stop rows, which stand in for the test rows.
 
-    AUROC is left out where no class is `normal`, or where the stop rows don't hold both kinds.
+    No threshold is set, so the calibration rows are not read either. AUROC is left out where no class is
+    `normal`, or where the stop rows don't hold both kinds.
     """
     model = recipe.build(members)
     budget: Budget = training.budget[recipe.architecture]
@@ -190,7 +192,9 @@ def measure(
     def on_look(look: Look) -> None:
         on_step(look.step)
 
-    outcome = fit(model, members, train, stop, classes, training, budget, _device(training.device), on_look)
+    outcome = fit(
+        model, members, train, stop, classes, training, budget, select_device(training.device), on_look
+    )
     trained = Trained(model, members, recipe)
     rows = {"train": train, "stop": stop}
 
@@ -200,10 +204,10 @@ def measure(
         return Coded(stack.encode(rows[rows_of]), stack.residuals(rows[rows_of]))
 
     def coder(view: str, split: SplitName) -> Coded:
-        return coded(view, "train" if split == "train" else "stop")
+        return coded(view, "train" if split in {"train", "calibration"} else "stop")
 
     field = Field(
-        {"train": train, "stop": stop, "calibration": stop, "test": stop}, classes, normal, evaluation
+        {"train": train, "stop": stop, "calibration": train, "test": stop}, classes, normal, evaluation
     )
     seeds = [member.seed for member in members if member.view == VIEW_ALL]
     verdict = judge(field, recipe.variant, "variant", recipe.latent_dim, seeds, coder)
@@ -241,6 +245,7 @@ def _recipe(params: Params, dataset_name: str, variant: str, size: int) -> Recip
         dataset.architectures,
         size,
         prepared.describe(Path("data/prepared", dataset_name)),
+        dataset.likelihood,
     )
     if recipe.latent_dim != size:
         raise LatentOpsError(
@@ -248,9 +253,3 @@ def _recipe(params: Params, dataset_name: str, variant: str, size: int) -> Recip
             f"{dataset_name}), so there is nothing to sweep; take another variant, such as undercomplete"
         )
     return recipe
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("params.yaml: training.device: cuda, but torch sees no GPU; use cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

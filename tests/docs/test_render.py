@@ -195,14 +195,16 @@ def test_a_figure_that_misses_its_target_says_so(project: Path) -> None:
     assert "make bench" in render.speed(project)
     rows = [
         {"name": "serial run", "value": 312.5, "unit": "s", "target": 360, "met": True},
-        {"name": "nothing to do", "value": 4.25, "unit": "s", "target": "≤ 3", "met": False},
-        {"name": "size", "value": None, "unit": "", "target": None, "met": None},
+        {"name": "nothing to do", "value": 4.25, "unit": "s", "target": 3, "met": False},
+        {"name": "byte-identical", "value": True, "unit": "yes/no", "target": True, "met": True},
+        {"name": "stages", "value": 73, "unit": "stages", "target": None, "met": None},
     ]
     write_json(project / render.BENCHMARK, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
     text = render.speed(project)
-    assert "| serial run | 312 s | 360 | yes |" in text
-    assert "| nothing to do | 4.250 s | ≤ 3 | **no** |" in text
-    assert "| size | – | – |  |" in text
+    assert "| serial run | 312 s | ≤ 360 | yes |" in text
+    assert "| nothing to do | 4.25 s | ≤ 3 | **no** |" in text
+    assert "| byte-identical | yes | yes | yes |" in text
+    assert "| stages | 73 stages |  |  |" in text
     assert "cores 2, at commit `abc123`" in text
 
 

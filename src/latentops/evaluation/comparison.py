@@ -14,6 +14,9 @@ from latentops.evaluation.statistics import Array, Resampling, holm, interval, p
 COMPARED = ("probe_accuracy", "auroc")
 """Metrics on which every variant is paired with its rivals."""
 
+TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC"}
+"""What a gate's text calls them."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -183,7 +186,8 @@ def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) 
             "value": entry["low"],
             "limit": 0.0,
             "passed": entry["low"] > 0,
-            "text": f"{primary} {entry['difference']:+.4f} [{entry['low']:+.4f}, {entry['high']:+.4f}]",
+            "text": f"{TITLES[primary]} {entry['difference']:+.4f} "
+            f"[{entry['low']:+.4f}, {entry['high']:+.4f}]",
         }
         for entry in paired
         if entry["variant"] == chosen.name and entry["metric"] == primary
@@ -200,7 +204,7 @@ def retention_gate(chosen: Row, rows: Sequence[Row], primary: str, limit: float)
         "value": ours / theirs,
         "limit": limit,
         "passed": ours / theirs >= limit,
-        "text": f"{primary} {ours:.4f} of {theirs:.4f}",
+        "text": f"{TITLES[primary]} {ours:.4f} of {theirs:.4f}",
     }
 
 

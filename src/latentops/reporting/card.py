@@ -116,8 +116,8 @@ def _protocol(
     comparison: Comparison, chosen: Row, settings: config.Dataset, protocol: config.Comparison
 ) -> str:
     lines = [
-        f"- Primary metric: {title(comparison.primary)}. Variant and seed were chosen by it on the stop "
-        "rows; the test rows had no say.",
+        f"- Primary metric: {title(comparison.primary)}. The variant is the one that led its best rival of "
+        "the same size by most on the stop rows, the seed its best there; the test rows had no say.",
         f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals from {protocol.resamples:,} joint "
         "resamples of seeds and test rows; comparisons are paired over test rows, corrected after Holm.",
         "- Probe: logistic regression on standardised codes. AUROC: "

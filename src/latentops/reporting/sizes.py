@@ -64,17 +64,17 @@ def curve(by_size: BySize, metric: str, knee: int | None) -> Markup:
     values = [value for seeds in by_size.values() for value in seeds]
     width, height = 320.0, 240.0
     across = scale(sizes, 42, width - 12, 0.05, log=True)
-    up = scale(values, height - 42, 20, 0.06)
+    up = scale(values, height - 42, 24, 0.06)
     at = knee if knee in means else None
     said = f"{title(metric)} over latent size" + (f", knee at {at}" if at is not None else "")
     drawing = Drawing(width, height, said, "plot")
     _axes(drawing, across, up, sizes, title(metric))
     if at is not None:
         x = across(at)
-        drawing.add("line", "knee", x1=x, x2=x, y1=up.start, y2=up.end - 6)
+        drawing.add("line", "knee", x1=x, x2=x, y1=up.start, y2=up.end - 8)
         room = x + 54 < across.end
         anchor, beside = ("start", x + 5) if room else ("end", x - 5)
-        drawing.add("text", "name chosen", f"knee {at}", x=beside, y=up.end, text_anchor=anchor)
+        drawing.add("text", "name chosen", f"knee {at}", x=beside, y=up.end - 1, text_anchor=anchor)
         if metric == "reconstruction_error":
             ends = [(across(size), up(means[size])) for size in (sizes[0], sizes[-1])]
             drawing.add("path", "chord", d=path(ends))
@@ -98,4 +98,4 @@ def _axes(drawing: Drawing, across: Scale, up: Scale, sizes: Sequence[int], y_ti
     drawing.add("line", "axis", x1=left, x2=across.end, y1=floor, y2=floor)
     middle = (left + across.end) / 2
     drawing.add("text", "axis-title", "latent size (log)", x=middle, y=floor + 33, text_anchor="middle")
-    drawing.add("text", "axis-title", y_title, x=left - 30, y=8, text_anchor="start")
+    drawing.add("text", "axis-title", y_title, x=left - 30, y=11, text_anchor="start")

@@ -8,8 +8,8 @@ import torch
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data import prepared
-from latentops.errors import ConfigError
 from latentops.progress import bar
+from latentops.training.device import select_device
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, stack_members
 from latentops.training.trained import Recipe, Trained
@@ -57,7 +57,7 @@ def run(dataset_name: str, variant: str) -> None:
             recipe.description.classes,
             training,
             budget,
-            _device(training.device),
+            select_device(training.device),
             on_look,
         )
     trained = Trained(model, members, recipe)
@@ -92,14 +92,6 @@ def run(dataset_name: str, variant: str) -> None:
                 f"warning: {dataset_name} {variant}: seed {member.seed}, view {member.view}: {failure.term} "
                 f"ceased to be a number at step {failure.step}; its weights are those of the last good look"
             )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("params.yaml: training.device: cuda, but torch sees no GPU; use cpu or auto")
-    return torch.device(name)
 
 
 def _finite(value: float) -> float | None:

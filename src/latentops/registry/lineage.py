@@ -1,10 +1,14 @@
 """What a result came from: DVC's record of every input's md5, the git commit, the libraries."""
 
+import fcntl
 import getpass
 import importlib.metadata
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,10 @@ class Stage:
     outs: dict[str, str]
 
 
+PATIENCE = 60.0
+"""Seconds to wait for DVC."""
+
+
 @dataclass(frozen=True)
 class Lock:
     """The stages of `dvc.lock` by name."""
@@ -36,7 +44,8 @@ class Lock:
     def read(cls, path: Path = LOCK) -> "Lock":
         """Read `path`; `RegistryError` where there is none."""
         try:
-            text = path.read_text(encoding="utf-8")
+            with between_writes(path.parent / ".dvc/tmp/lock"):
+                text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RegistryError(f"{path}: not found; run `dvc repro` first") from None
         content = yaml.load(text, Loader=yaml.CSafeLoader)  # the Python loader takes seconds at 70 stages
@@ -55,6 +64,29 @@ class Lock:
     def model_digest(self, dataset: str, variant: str) -> str:
         """The md5 DVC knows `models/<dataset>/<variant>` by."""
         return self.stage(f"train@{dataset}-{variant}").outs[f"models/{dataset}/{variant}"]
+
+
+@contextmanager
+def between_writes(guard: Path) -> Iterator[None]:
+    """Hold off DVC while its lock file is read: it writes in place, and other stages may be ending meanwhile.
+
+    `guard` is the file that DVC locks before it writes; it lets go of it while a stage runs. Raises
+    `RegistryError` where DVC holds it for longer than `PATIENCE` seconds.
+    """
+    if not guard.exists():
+        yield
+        return
+    until = time.monotonic() + PATIENCE
+    with guard.open("rb") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise RegistryError(f"{guard}: held by another DVC command; try again after it") from None
+                time.sleep(0.02)
+        yield
 
 
 def _stage(name: str, entry: dict[str, list[dict[str, str]]]) -> Stage:

@@ -1,0 +1,53 @@
+import fcntl
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latentops.errors import RegistryError
+from latentops.registry import lineage
+from latentops.registry.lineage import Lock
+
+STAGE = {"cmd": "x", "deps": [{"path": "in", "md5": "a"}], "outs": [{"path": "out", "md5": "b"}]}
+WHOLE = yaml.safe_dump({"schema": "2.0", "stages": {f"train@digits-{at}": STAGE for at in range(50)}})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / ".dvc/tmp/lock").touch()
+    return tmp_path
+
+
+def test_a_lock_file_is_not_read_while_dvc_writes_it(workspace: Path) -> None:
+    path = workspace / "dvc.lock"
+    found: list[Lock] = []
+    reader = threading.Thread(target=lambda: found.append(Lock.read(path)))
+    with (workspace / ".dvc/tmp/lock").open("rb") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        path.write_text(WHOLE[: len(WHOLE) // 2])
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        path.write_text(WHOLE)
+    reader.join()
+    assert len(found[0].stages) == 50
+    assert found[0].stage("train@digits-49").outs == {"out": "b"}
+
+
+def test_waiting_for_dvc_has_an_end(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "PATIENCE", 0.0)
+    (workspace / "dvc.lock").write_text(WHOLE)
+    with (workspace / ".dvc/tmp/lock").open("rb") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        with pytest.raises(RegistryError, match="held by another DVC command"):
+            Lock.read(workspace / "dvc.lock")
+
+
+def test_a_missing_lock_file_and_stage_say_what_to_run(workspace: Path) -> None:
+    with pytest.raises(RegistryError, match="not found; run `dvc repro`"):
+        Lock.read(workspace / "dvc.lock")
+    (workspace / "dvc.lock").write_text(WHOLE)
+    with pytest.raises(RegistryError, match="run `dvc repro train@digits-99`"):
+        Lock.read(workspace / "dvc.lock").stage("train@digits-99")

@@ -37,6 +37,14 @@ def test_the_projects_own_params_are_valid_down_to_each_variant() -> None:
         ("datasets/digits/kind", "image", r"datasets\.digits\.kind: unknown key"),
         ("training/batch_size", 50, r"training\.batch_size: .*multiple of 32"),
         ("training/seeds", [1, 1], "seeds must differ"),
+        ("training/seeds", [-1, 1], r"training\.seeds\.0: .*greater than or equal to 0"),
+        (
+            "training/budget",
+            {"mlp": {"steps": 1, "learning_rate": 0.1}},
+            "no entry for convolutional, recurrent",
+        ),
+        ("training/budget/mlp/learning_rate", float("inf"), "finite number"),
+        ("datasets/digits/source/value_range", [float("nan"), 1.0], "finite number"),
         ("run/datasets", ["digts"], r"run\.datasets: 'digts' has no entry.*did you mean 'digits'"),
         ("datasets/digits/normal", ["11"], "'11' is not among expectations.classes"),
         ("datasets/breast_cancer/normal", [], "primary: auroc needs at least one class"),
@@ -66,6 +74,18 @@ def test_a_missing_and_a_broken_file_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML") as caught:
         load_params(tmp_path / "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text_and_what_is_empty_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ConfigError, match="can't be read as text"):
+        load_params(path)
+    with pytest.raises(ConfigError, match="can't be read as text"):
+        load_params(tmp_path)
+    path.write_text("")
+    with pytest.raises(ConfigError, match="is it empty"):
+        load_params(path)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

@@ -19,9 +19,13 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield aside
-        if aside.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        aside.replace(path)
+        if aside.is_dir() and path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old.part")
+            path.rename(old)
+            aside.rename(path)
+            shutil.rmtree(old)
+        else:
+            aside.replace(path)
     finally:
         if aside.is_dir():
             shutil.rmtree(aside)

@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,12 +21,13 @@ PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Settings(BaseModel):
     """A section of `params.yaml`: immutable, and closed to keys it doesn't know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Run(Settings):
@@ -68,7 +69,7 @@ class Expectations(Settings):
 class Split(Settings):
     """Shares of the rows; what is left after these three is `train`."""
 
-    seed: int
+    seed: Seed
     stop: Fraction
     calibration: Fraction
     test: Fraction
@@ -147,7 +148,7 @@ class Budget(Settings):
 class Training(Settings):
     """How every stack of members is trained."""
 
-    seeds: Annotated[list[int], Field(min_length=2)]
+    seeds: Annotated[list[Seed], Field(min_length=2)]
     budget: dict[ArchitectureName, Budget]
     batch_size: Annotated[int, Field(gt=0, multiple_of=32)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -156,6 +157,13 @@ class Training(Settings):
     patience: Count
     threads: Count
     device: Literal["cpu", "cuda", "auto"]
+
+    @model_validator(mode="after")
+    def _every_architecture_has_a_budget(self) -> Self:
+        missing = [name for name in get_args(ArchitectureName) if name not in self.budget]
+        if missing:
+            raise ValueError(f"budget has no entry for {', '.join(missing)}")
+        return self
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -195,7 +203,7 @@ class Comparison(Settings):
 
     resamples: Count
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    seed: int
+    seed: Seed
 
 
 class Gates(Settings):
@@ -307,8 +315,12 @@ def load_params(path: Path | None = None) -> Params:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; run from the project's root") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read as text: {error}") from None
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: holds no sections such as `run:` and `datasets:`; is it empty?")
     return parse(Params, value, str(path))

@@ -140,7 +140,7 @@ def _array(path: Path) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise _missing(path) from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path}: not a NumPy array ({error}); {_remedy(path.parent.parent)}") from None
     return array
 

@@ -59,6 +59,11 @@ def main(argv: list[str]) -> int:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
+        return 1
     return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from latentops import atomic
@@ -44,6 +45,10 @@ def _rows(folder: Path) -> Iterator[Row]:
         tensors = load_file(folder / "samples.safetensors")
     except FileNotFoundError:
         raise DataError(f"{folder / 'samples.safetensors'}: not found; `dvc repro` makes it") from None
+    except SafetensorError as error:
+        raise DataError(
+            f"{folder / 'samples.safetensors'}: not whole ({error}); delete it and `dvc repro` makes it anew"
+        ) from None
     for row in _json(folder / "metrics.json")["rows"]:
         yield Row.read(row, tensors)
 
@@ -53,4 +58,6 @@ def _json(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: not found; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); delete it and `dvc repro` makes it anew") from None
     return value

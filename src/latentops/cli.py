@@ -171,7 +171,7 @@ def doctor() -> None:
 
 
 def guard(command: Callable[[], object]) -> None:
-    """Run `command`; an error of ours becomes one line on stderr and exit status 1.
+    """Run `command`; an error of ours, or of the file system, becomes one line on stderr and exit status 1.
 
     `--debug` among the arguments, or LATENTOPS_DEBUG=1, shows the traceback too.
     """
@@ -184,6 +184,11 @@ def guard(command: Callable[[], object]) -> None:
         if os.environ.get(DEBUG) == "1":
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except OSError as error:
+        if os.environ.get(DEBUG) == "1":
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
         sys.exit(1)
 
 

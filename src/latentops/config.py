@@ -22,6 +22,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+DatasetName = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+"""A part of paths, of stages' names and of models' names."""
 
 
 class Settings(BaseModel):
@@ -35,6 +38,14 @@ class Run(Settings):
 
     datasets: Annotated[list[str], Field(min_length=1)]
     variants: Annotated[list[str], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for what, names in (("datasets", self.datasets), ("variants", self.variants)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} names {', '.join(twice)} more than once")
+        return self
 
 
 class Source(Settings):
@@ -70,9 +81,9 @@ class Split(Settings):
     """Shares of the rows; what is left after these three is `train`."""
 
     seed: Seed
-    stop: Fraction
-    calibration: Fraction
-    test: Fraction
+    stop: Share
+    calibration: Share
+    test: Share
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
@@ -133,6 +144,8 @@ class Dataset(Settings):
                 raise ValueError(f"normal: {name!r} is not among expectations.classes")
         if self.scaling == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
+        if self.likelihood == "bernoulli" and self.scaling != "range":
+            raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
         return self
@@ -217,7 +230,7 @@ class Retrain(Settings):
     """Policy of the retraining flow."""
 
     min_new_rows: Count
-    cron: str
+    cron: Annotated[str, Field(pattern=r"^\s*(\S+\s+){4}\S+\s*$")]
 
 
 class Params(Settings):
@@ -228,7 +241,7 @@ class Params(Settings):
     """
 
     run: Run
-    datasets: dict[str, Dataset]
+    datasets: dict[DatasetName, Dataset]
     variants: dict[str, dict[str, object]]
     training: Training
     evaluation: Evaluation

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -50,35 +50,32 @@ def server(live: Path) -> Iterator[str]:
         "127.0.0.1",
     ]
     command += ["-m", "models:/series-autoencoder@champion", "-p", str(port), "--workers", "1"]
-    log = live / "serve.log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=live,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _await(address, process, log)
-            yield address
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(timeout=30)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=live,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    serves, said = threading.Event(), []
 
+    def listen() -> None:
+        for line in process.stdout:
+            said.append(line)
+            if "Application startup complete" in line:
+                serves.set()
 
-def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/ping", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"no answer after {WAIT} s:\n{log.read_text()}")
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        assert serves.wait(WAIT), "".join(said)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+        listener.join(timeout=30)
 
 
 def post(address: str, body: dict) -> list[dict]:

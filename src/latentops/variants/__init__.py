@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 
-from latentops.config import ArchitectureName, nearest, parse
+from latentops.config import ArchitectureName, nearest, params_path, parse
 from latentops.errors import UnknownNameError
 from latentops.variants.autoencoder import Autoencoder, VariantSettings
 
@@ -32,7 +32,7 @@ def variant_class(name: str) -> type[Autoencoder]:
 
 def variant_settings(name: str, section: Mapping[str, object]) -> VariantSettings:
     """The typed section `variants.<name>`; `ConfigError` names a key that is unknown or wrong."""
-    return parse(variant_class(name).Settings, dict(section), f"params.yaml: variants.{name}")
+    return parse(variant_class(name).Settings, dict(section), f"{params_path()}: variants.{name}")
 
 
 def resolve_architecture(settings: VariantSettings, dataset: ArchitectureName) -> ArchitectureName:

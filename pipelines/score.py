@@ -1,4 +1,4 @@
-"""Score a file with the champion: Parquet in, Parquet out, bad rows set aside.
+"""Score a file with the champion: Parquet in, Parquet out, bad rows set aside; no label is needed.
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores; rows that break an expectation go to `scores.rejected.parquet` with the reasons.
@@ -49,10 +49,10 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
 
     settings = load_params().dataset(dataset)
     model = latentops.load(f"{dataset}@champion")
-    table = sources.read_rows(rows, settings.source)
-    validated = validate(table, dataset, settings.source, settings.expectations, limits="rows")
+    table = sources.read_samples(rows, settings.source)
+    validated = validate(table, dataset, settings.source, settings.expectations, limits="samples")
     clean = validated.clean
-    layout = tables.layout_of(clean, settings.source.label)
+    layout = tables.layout_of(clean, None)
     if layout.kind == "sequence":
         flat, sizes = tables.ragged(clean)
         sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []

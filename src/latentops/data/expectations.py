@@ -36,7 +36,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import ColumnMapExpectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-Limits = Literal["dataset", "rows"]
+Limits = Literal["dataset", "rows", "samples"]
 _SHOWN = 3  # offending rows named in an error
 
 
@@ -95,13 +95,13 @@ def validate(
     """Hold a raw `table` of `dataset` to what is expected; set the rows aside that fall short.
 
     With `limits="rows"` the limits of whole datasets (`min_rows`, `max_quarantined`, `min_class_share`) are
-    passed over, as fits a file of a few new rows. `docs` is the folder that gets the data docs (HTML), also
-    where validation fails.
+    passed over, as fits a file of a few new rows; with `limits="samples"` the label is, too. `docs` is the
+    folder that gets the data docs (HTML), also where validation fails.
 
     Raises `DataError` that names the column, how many rows it is about and the first of them, where a
     column is missing or of a wrong type, or a limit of the dataset is broken.
     """
-    layout = tables.layout_of(table, source.label)
+    layout = tables.layout_of(table, None if limits == "samples" else source.label)
     _check_settings(layout, dataset, expectations)
     judge = _Judge(dataset)
     try:
@@ -266,18 +266,20 @@ def _wrong_columns(table: pa.Table, layout: Layout) -> str:
 
 def _row_frame(table: pa.Table, layout: Layout) -> pd.DataFrame:
     """What the row expectations look at, one line a row."""
-    label = pd.Series(tables.labels(table, layout), dtype="str")
+    label = {}
+    if layout.label is not None:
+        label = {layout.label: pd.Series(tables.labels(table, layout), dtype="str")}
     if layout.kind == "sequence":
         flat, sizes = tables.ragged(table)
         channels = layout.shape[0]
         lengths = {"values.steps": sizes // channels, "values.remainder": sizes % channels}
-        return pd.DataFrame({layout.label: label, **lengths, **_summary(flat, sizes, "values")})
+        return pd.DataFrame({**label, **lengths, **_summary(flat, sizes, "values")})
     values = tables.dense(table, layout)
     if layout.kind == "image":
         sizes = np.full(len(values), prod(layout.shape))
-        return pd.DataFrame({layout.label: label, **_summary(values.ravel(), sizes, "pixels")})
+        return pd.DataFrame({**label, **_summary(values.ravel(), sizes, "pixels")})
     finite = np.where(np.isfinite(values), values, np.nan)
-    return pd.concat([label.rename(layout.label), pd.DataFrame(finite, columns=layout.features)], axis=1)
+    return pd.concat([pd.DataFrame(label), pd.DataFrame(finite, columns=layout.features)], axis=1)
 
 
 def _summary(
@@ -302,14 +304,13 @@ def _summary(
 
 def _row_checks(layout: Layout, source: Source, expectations: Expectations) -> list[_Check]:
     label = layout.label
-    checks = [
-        _row(gxe.ExpectColumnValuesToNotBeNull(column=label), label, "missing"),
-        _row(
-            gxe.ExpectColumnValuesToBeInSet(column=label, value_set=expectations.classes),
-            label,
-            "not a declared class",
-        ),
-    ]
+    checks = []
+    if label is not None:
+        declared = gxe.ExpectColumnValuesToBeInSet(column=label, value_set=expectations.classes)
+        checks += [
+            _row(gxe.ExpectColumnValuesToNotBeNull(column=label), label, "missing"),
+            _row(declared, label, "not a declared class"),
+        ]
     if layout.kind == "tabular":
         checks += [
             _row(gxe.ExpectColumnValuesToNotBeNull(column=name), name, "missing or not finite")

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     return _read_file(path, tables.layout_of(read_embedded(source), source.label))
 
 
+def read_samples(path: Path, source: Source) -> pa.Table:
+    """Rows to be scored: as `read_rows`, without a label; a label column is passed over."""
+    return _read_file(path, tables.layout_of(read_embedded(source), None), ignored=(source.label,))
+
+
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     """Keep `rows` (as `read_rows` gives them) for good: a Parquet file in `folder`, named by its SHA-256.
 
@@ -95,7 +100,7 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     return path
 
 
-def _read_file(path: Path, layout: Layout) -> pa.Table:
+def _read_file(path: Path, layout: Layout, ignored: Sequence[str] = ()) -> pa.Table:
     found = _read_columns(path, layout)
     wanted = [field.name for field in layout.sample_fields()]
     for name in wanted:
@@ -103,7 +108,7 @@ def _read_file(path: Path, layout: Layout) -> pa.Table:
             problem = "no column" if name not in found.column_names else "more than one column"
             raise DataError(f"{path}: {problem} {name!r}; its columns must be {', '.join(wanted)}")
     for name in found.column_names:
-        if name not in wanted:
+        if name not in wanted and name not in ignored:
             raise DataError(f"{path}: unknown column {name!r}{nearest(name, wanted)}")
     columns = [_converted(found.column(field.name), field, path) for field in layout.sample_fields()]
     return tables.build(layout, path.name, columns)

@@ -35,21 +35,22 @@ class Layout:
     """What a table's columns hold.
 
     `shape` is [C, H, W] for images, [D] for tables, [C] for sequences; `features` names a table's D columns.
+    Rows to be scored have no `label`.
     """
 
     kind: Kind
     shape: tuple[int, ...]
-    label: str
+    label: str | None
     features: tuple[str, ...] = ()
 
     def sample_fields(self) -> list[pa.Field]:
-        """The label column and those that the sample is made of: all that an accepted file holds."""
-        label = pa.field(self.label, pa.string())
+        """The label column, if there is one, and those that the sample is made of: all that a file holds."""
+        label = [] if self.label is None else [pa.field(self.label, pa.string())]
         if self.kind == "image":
-            return [label, pa.field("pixels", pa.list_(_VALUE, prod(self.shape)))]
+            return [*label, pa.field("pixels", pa.list_(_VALUE, prod(self.shape)))]
         if self.kind == "sequence":
-            return [label, pa.field("values", pa.list_(_VALUE))]
-        return [label, *(pa.field(name, pa.float64()) for name in self.features)]
+            return [*label, pa.field("values", pa.list_(_VALUE))]
+        return [*label, *(pa.field(name, pa.float64()) for name in self.features)]
 
     def schema(self) -> pa.Schema:
         """Columns of a raw table, with kind, shape and features as metadata."""
@@ -61,7 +62,7 @@ class Layout:
         return {_METADATA: text.encode()}
 
 
-def layout_of(table: pa.Table, label: str) -> Layout:
+def layout_of(table: pa.Table, label: str | None) -> Layout:
     """The layout that `table` says it has. Its columns may break it: expectations look into that."""
     value = json.loads(table.schema.metadata[_METADATA])
     return Layout(value["kind"], tuple(value["shape"]), label, tuple(value["features"]))
@@ -96,7 +97,9 @@ def read(path: Path, stage: str) -> pa.Table:
 
 
 def labels(table: pa.Table, layout: Layout) -> list[str | None]:
-    """Class name of each row."""
+    """Class name of each row; None for all where there is no label."""
+    if layout.label is None:
+        return [None] * table.num_rows
     return cast("list[str | None]", table.column(layout.label).to_pylist())
 
 

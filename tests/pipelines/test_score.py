@@ -1,0 +1,78 @@
+"""Batch scoring around a champion that scores a row by its first value."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from latentops.config import load_params
+from latentops.data import sources
+from latentops.errors import DataError
+from pipelines import score
+from pipelines.score import score_file
+
+
+class FirstValue:
+    def score(self, x: np.ndarray | list[np.ndarray]) -> pd.DataFrame:
+        values = np.array([np.ravel(row)[0] for row in x], dtype=float)
+        return pd.DataFrame({"score": values, "p_value": 1.0, "is_anomaly": values > np.median(values)})
+
+
+@pytest.fixture(params=["digits", "breast_cancer", "digit_columns"])
+def dataset(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(score.latentops, "load", lambda name: FirstValue())
+    return request.param
+
+
+def file_of(dataset: str, path: Path, *dropped: str) -> pa.Table:
+    raw = sources.read_embedded(load_params().dataset(dataset).source).slice(0, 12)
+    rows = raw.drop_columns(["source", "position", *dropped])
+    pq.write_table(rows, path)
+    return rows
+
+
+def test_rows_need_no_label_and_one_changes_nothing(dataset: str, tmp_path: Path) -> None:
+    label = load_params().dataset(dataset).source.label
+    file_of(dataset, tmp_path / "with.parquet")
+    file_of(dataset, tmp_path / "without.parquet", label)
+    for name in ("with", "without"):
+        done = score_file(dataset, tmp_path / f"{name}.parquet", tmp_path / f"{name}-scores.parquet")
+        assert (done.scored, done.rejected, done.rejected_out) == (12, 0, None)
+    one, other = (pd.read_parquet(tmp_path / f"{name}-scores.parquet") for name in ("with", "without"))
+    pd.testing.assert_frame_equal(one, other)
+    assert one["row"].tolist() == list(range(12))
+
+
+def test_a_missing_and_an_unknown_column_are_named(dataset: str, tmp_path: Path) -> None:
+    label = load_params().dataset(dataset).source.label
+    rows = file_of(dataset, tmp_path / "rows.parquet", label)
+    last = rows.column_names[-1]
+    pq.write_table(rows.rename_columns([*rows.column_names[:-1], "odd"]), tmp_path / "renamed.parquet")
+    with pytest.raises(DataError, match=f"no column '{last}'"):
+        score_file(dataset, tmp_path / "renamed.parquet", tmp_path / "scores.parquet")
+    pq.write_table(rows.append_column("odd", rows.column(0)), tmp_path / "more.parquet")
+    with pytest.raises(DataError, match="unknown column 'odd'"):
+        score_file(dataset, tmp_path / "more.parquet", tmp_path / "scores.parquet")
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_a_bad_row_is_set_aside_with_its_reason_and_no_row_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(score.latentops, "load", lambda name: FirstValue())
+    rows = file_of("breast_cancer", tmp_path / "rows.parquet", "diagnosis")
+    texture = rows.column("mean texture").to_pylist()
+    texture[3] = None
+    at = rows.column_names.index("mean texture")
+    pq.write_table(rows.set_column(at, "mean texture", pa.array(texture)), tmp_path / "rows.parquet")
+    done = score_file("breast_cancer", tmp_path / "rows.parquet", tmp_path / "scores.parquet")
+    assert (done.scored, done.rejected) == (11, 1)
+    aside = pq.read_table(tmp_path / "scores.rejected.parquet")
+    assert aside.column("position").to_pylist() == [3]
+    assert aside.column("reasons").to_pylist() == [["mean texture: missing or not finite"]]
+    assert 3 not in pd.read_parquet(tmp_path / "scores.parquet")["row"].tolist()

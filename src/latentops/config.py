@@ -16,6 +16,7 @@ from latentops.errors import ConfigError, UnknownNameError
 
 Kind = Literal["image", "tabular", "sequence"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
+CellName = Literal["gru", "lstm"]
 LikelihoodName = Literal["gaussian", "bernoulli"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -105,8 +106,9 @@ class Convolutional(Settings):
 
 
 class Recurrent(Settings):
-    """Width of the recurrent state."""
+    """The recurrent cell, and the width of its state."""
 
+    cell: CellName = "gru"
     hidden: Count
 
 
@@ -165,8 +167,10 @@ class Training(Settings):
     budget: dict[ArchitectureName, Budget]
     batch_size: Annotated[int, Field(gt=0, multiple_of=32)]
     weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["cosine", "constant"]
     warmup: Fraction
     check_every: Count
+    look_rows: Annotated[int, Field(gt=0, multiple_of=32)]
     patience: Count
     threads: Count
     device: Literal["cpu", "cuda", "auto"]

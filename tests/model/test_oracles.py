@@ -64,7 +64,7 @@ def test_a_linear_variational_autoencoder_recovers_probabilistic_pca() -> None:
     values, principal = low_rank(512, noise=0.5)
     trained = linear_stack("variational", values, steps=2000, beta=1.0)
     eigenvalues = np.sort(np.linalg.eigvalsh(values.T @ values / len(values)))[::-1]
-    learned = float(trained.model.state_dict()["likelihood.log_variance"].exp())
+    learned = float(trained.model.likelihood.log_variance.exp())
     assert learned == pytest.approx(eigenvalues[2:].mean(), rel=0.05)
     assert smallest_cosine(decoder_axes(trained), principal) > 0.999
 
@@ -149,7 +149,7 @@ def test_the_evidence_bound_is_below_the_true_likelihood() -> None:
     assert isinstance(model, Variational)
     weights = model.state_dict()
     decoder, bias = weights["decoder.layers.0.weight"][0], weights["decoder.layers.0.bias"][0, 0]
-    covariance = decoder.T @ decoder + weights["likelihood.log_variance"].exp() * torch.eye(7)
+    covariance = decoder.T @ decoder + trained.model.likelihood.log_variance.exp() * torch.eye(7)
     marginal = torch.distributions.MultivariateNormal(bias, covariance)
     rows = torch.from_numpy(values)
     from latentops.variants.autoencoder import Noise

@@ -5,9 +5,9 @@ import torch
 from latentops.config import Budget
 from latentops.errors import DataError
 from latentops.training.loop import Look, learning_rate
-from latentops.training.members import Member, Order, cycled, stack_members, view_rows
+from latentops.training.members import Member, Order, looked_at, stack_members, view_rows
 from latentops.training.trained import Trained
-from tests.toy import draw, recipe, train
+from tests.toy import TRAINING, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
 
@@ -66,7 +66,7 @@ def test_the_best_weights_are_kept_not_the_last() -> None:
     assert outcome.best_objective[0] == pytest.approx(float(best.stop[0]))
     stop = samples.select(slice(0, 4))
     trained = Trained(model, MEMBERS[:1], made)
-    variance = float(model.state_dict()["likelihood.log_variance"].exp())
+    variance = float(model.likelihood.log_variance.exp())
     error = float(trained.residuals(stop).sum(axis=2).mean())
     objective = 0.5 * (7 * np.log(2 * np.pi * variance) + error / variance)
     assert objective == pytest.approx(outcome.best_objective[0], rel=1e-4)
@@ -81,11 +81,18 @@ def test_patience_ends_a_training_that_does_not_improve() -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    rates = [learning_rate(step, Budget(steps=100, learning_rate=1.0), 0.1) for step in range(100)]
+    rates = [learning_rate(step, Budget(steps=100, learning_rate=1.0), TRAINING) for step in range(100)]
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] < 0.001
+
+
+def test_a_constant_schedule_stays_where_it_rose_to() -> None:
+    training = TRAINING.model_copy(update={"schedule": "constant"})
+    rates = [learning_rate(step, Budget(steps=100, learning_rate=1.0), training) for step in range(100)]
+    assert rates[:11] == sorted(rates[:11])
+    assert set(rates[10:]) == {1.0}
 
 
 def test_an_order_shows_every_row_of_its_view_once_an_epoch() -> None:
@@ -107,4 +114,24 @@ def test_an_empty_view_is_an_error_that_names_it() -> None:
 
 
 def test_small_views_are_cycled_evenly() -> None:
-    assert cycled(np.array([1, 2, 3]), 7).tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert looked_at(np.array([1, 2, 3]), 7).tolist() == [1, 2, 3, 1, 2, 3, 1]
+
+
+def test_of_large_views_evenly_spaced_rows_are_looked_at() -> None:
+    assert looked_at(np.arange(100, 110), 4).tolist() == [100, 102, 105, 107]
+
+
+def test_members_that_have_left_the_stack_change_nothing_for_the_others() -> None:
+    samples = draw("tabular", 64)
+    samples.values[samples.labels == 0] *= 0.01  # soon learned by the members that see these alone
+    made = recipe("variational", "tabular")
+    members = [Member(0, "all"), Member(0, "a"), Member(1, "all"), Member(1, "a")]
+    looks: list[Look] = []
+    together, outcome = train(made, members, samples, 400, 0.02, looks.append, patience=3)
+    assert len({len(look.members) for look in looks}) > 1
+    for index, member in enumerate(members):
+        alone, its = train(made, [member], samples, 400, 0.02, patience=3)
+        assert its.best_step[0] == outcome.best_step[index]
+        assert its.stopped_early[0] == outcome.stopped_early[index]
+        for name, value in alone.state_dict().items():
+            assert torch.equal(value[0], together.state_dict()[name][index]), (member, name)

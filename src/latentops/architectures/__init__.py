@@ -42,8 +42,8 @@ def build(
             convolutional.Encoder(shape.sizes, shape.ragged, channels, outputs, generators),
             convolutional.Decoder(shape.sizes, shape.ragged, channels, latent_dim, generators),
         )
-    width = settings.recurrent.hidden
+    cell, width = settings.recurrent.cell, settings.recurrent.hidden
     return (
-        recurrent.Encoder(shape.sizes, shape.ragged, width, outputs, generators),
-        recurrent.Decoder(shape.sizes, shape.ragged, width, latent_dim, generators),
+        recurrent.Encoder(shape.sizes, shape.ragged, cell, width, outputs, generators),
+        recurrent.Decoder(shape.sizes, shape.ragged, cell, width, latent_dim, generators),
     )

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from latentops.architectures.stack import Batch, Convolution, Linear, TransposedConvolution
+from latentops.architectures.affine import Linear
+from latentops.architectures.stack import Batch, Convolution, TransposedConvolution
 
 
 def image_shape(shape: Sequence[int], ragged: bool) -> tuple[int, int, int]:

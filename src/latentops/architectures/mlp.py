@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
-from latentops.architectures.stack import Batch, Linear
+from latentops.architectures.affine import Perceptron, elu
+from latentops.architectures.stack import Batch
 
 
 def interpolation(
@@ -53,7 +52,7 @@ class Encoder(nn.Module):
         self.steps = shape[0]
         self.values = math.prod(shape)
         sizes = [self.values + ragged, *hidden, outputs]
-        self.layers = nn.ModuleList(Linear(before, after, generators) for before, after in pairwise(sizes))
+        self.layers = Perceptron(sizes, generators)
 
     def flatten(self, batch: Batch) -> Float[Tensor, "members batch inputs"]:
         """What the first layer sees."""
@@ -65,11 +64,7 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
         """Encode a batch."""
-        hidden = self.flatten(batch)
-        *inner, last = self.layers
-        for layer in inner:
-            hidden = functional.elu(layer(hidden))
-        outputs: Tensor = last(hidden)
+        outputs: Tensor = self.layers(self.flatten(batch))
         return outputs
 
     def jacobian(self, batch: Batch) -> Float[Tensor, "members batch outputs values"]:
@@ -82,7 +77,7 @@ class Encoder(nn.Module):
         *inner, last = self.layers
         for layer in inner:
             before = layer(hidden)
-            hidden = functional.elu(before)
+            hidden = elu(before)
             slopes.append(torch.exp(before.clamp(max=0)))
         members, samples = hidden.shape[:2]
         last_weight: Tensor = last.weight  # type: ignore[assignment]
@@ -114,13 +109,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         sizes = [latent_dim, *reversed(hidden), math.prod(shape)]
-        self.layers = nn.ModuleList(Linear(before, after, generators) for before, after in pairwise(sizes))
+        self.layers = Perceptron(sizes, generators)
 
     def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
         """Decode a batch of codes."""
-        hidden = codes
-        *inner, last = self.layers
-        for layer in inner:
-            hidden = functional.elu(layer(hidden))
-        outputs: Tensor = last(hidden)
+        outputs: Tensor = self.layers(codes)
         return outputs.view(*codes.shape[:2], *self.shape)

@@ -1,4 +1,4 @@
-"""Gated recurrent units over padded, masked steps.
+"""Recurrent cells over padded, masked steps.
 
 A sequence is read step by step; an image row by row; a table a few columns at a time. Padding is stepped
 over: the state stays as it is, so that a padded sequence has the code of the unpadded one.
@@ -12,7 +12,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from latentops.architectures.stack import GRU, Batch, Linear
+from latentops.architectures.affine import Linear
+from latentops.architectures.cells import CELLS
+from latentops.architectures.stack import Batch
+from latentops.config import CellName
 
 COLUMNS_A_STEP = 5
 """Columns of a table that are read in one step; the last step is filled up with zeros."""
@@ -28,14 +31,20 @@ def step_shape(shape: Sequence[int], ragged: bool) -> tuple[int, int]:
 
 
 class Encoder(nn.Module):
-    """A GRU over the steps; one affine layer from its last valid state to `outputs` numbers."""
+    """A cell over the steps; one affine layer from its last valid state to `outputs` numbers."""
 
     def __init__(
-        self, shape: Sequence[int], ragged: bool, hidden: int, outputs: int, generators: Sequence[Generator]
+        self,
+        shape: Sequence[int],
+        ragged: bool,
+        cell: CellName,
+        hidden: int,
+        outputs: int,
+        generators: Sequence[Generator],
     ) -> None:
         super().__init__()
         self.steps, self.width = step_shape(shape, ragged)
-        self.gru = GRU(self.width, hidden, generators)
+        self.cell = CELLS[cell](self.width, hidden, generators)
         self.head = Linear(hidden, outputs, generators)
 
     def unroll(self, batch: Batch) -> Float[Tensor, "members batch steps width"]:
@@ -50,25 +59,22 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
         """Encode a batch; steps beyond a sequence's length change nothing."""
-        values = self.unroll(batch)
-        members, samples, steps, _ = values.shape
-        drives = self.gru.inlet(values.flatten(1, 2)).view(members, samples, steps, -1).unbind(2)
-        valid = batch.steps
-        state = values.new_zeros(members, samples, self.gru.hidden)
-        for step, drive in enumerate(drives):
-            after = self.gru.step(drive, state)
-            state = after if valid is None else torch.where(valid[:, :, step, None], after, state)
-        outputs: Tensor = self.head(state)
+        values = self.unroll(batch).transpose(1, 2)
+        members, steps, samples, _ = values.shape
+        drive = self.cell.inlet(values.flatten(1, 2)).view(members, steps, samples, -1)
+        states = self.cell(drive, values.new_zeros(members, samples, self.cell.hidden), steps, batch.steps)
+        outputs: Tensor = self.head(states[:, -1])
         return outputs
 
 
 class Decoder(nn.Module):
-    """A GRU that starts from the code and is driven by it; one affine layer to each step's values."""
+    """A cell that starts from the code and is driven by it; one affine layer to each step's values."""
 
     def __init__(
         self,
         shape: Sequence[int],
         ragged: bool,
+        cell: CellName,
         hidden: int,
         latent_dim: int,
         generators: Sequence[Generator],
@@ -77,21 +83,17 @@ class Decoder(nn.Module):
         self.shape = tuple(shape)
         self.ragged = ragged
         self.steps, self.width = step_shape(shape, ragged)
-        self.gru = GRU(latent_dim, hidden, generators)
+        self.cell = CELLS[cell](latent_dim, hidden, generators)
         self.start = Linear(latent_dim, hidden, generators)
         self.head = Linear(hidden, self.width, generators)
 
     def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
         """Decode codes to all steps; what lies beyond a sequence's length is the caller's to mask."""
-        drive = self.gru.inlet(codes)
-        state = torch.tanh(self.start(codes))
-        states = []
-        for _ in range(self.steps):
-            state = self.gru.step(drive, state)
-            states.append(state)
+        drive = self.cell.inlet(codes).unsqueeze(1)
+        states = self.cell(drive, torch.tanh(self.start(codes)), self.steps)
         members, samples = codes.shape[:2]
-        values = self.head(torch.stack(states, dim=2).flatten(1, 2)).view(
-            members, samples, self.steps, self.width
+        values = (
+            self.head(states.flatten(1, 2)).view(members, self.steps, samples, self.width).transpose(1, 2)
         )
         if self.ragged:
             return values

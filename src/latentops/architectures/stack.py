@@ -47,6 +47,13 @@ class Batch:
             return self.values.new_ones((1,) * self.values.ndim)
         return steps.unsqueeze(-1).to(self.values.dtype)
 
+    @property
+    def valid(self) -> Float[Tensor, " members"] | float:
+        """How many valid values a sample has, on average."""
+        if self.lengths is None:
+            return math.prod(self.values.shape[2:])
+        return self.lengths.to(self.values.dtype).mean(-1) * math.prod(self.values.shape[3:])
+
     def with_values(self, values: Tensor) -> "Batch":
         """The same lengths around other values."""
         return Batch(values, self.lengths)
@@ -56,22 +63,6 @@ def uniform(shape: Sequence[int], bound: float, generators: Sequence[Generator])
     """A parameter `[members, *shape]`, each member's slice uniform in ±`bound` from its own generator."""
     members = [torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]
     return nn.Parameter(torch.stack(members))
-
-
-class Linear(nn.Module):
-    """An affine layer a member: `[members, batch, inputs]` to `[members, batch, outputs]`."""
-
-    def __init__(self, inputs: int, outputs: int, generators: Sequence[Generator]) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight = uniform((inputs, outputs), math.sqrt(3) * bound, generators)
-        self.bias = uniform((1, outputs), bound, generators)
-
-    def forward(
-        self, inputs: Float[Tensor, "members batch inputs"]
-    ) -> Float[Tensor, "members batch outputs"]:
-        """Batched matrix product over the member axis."""
-        return torch.baddbmm(self.bias, inputs, self.weight)
 
 
 class Convolution(nn.Module):
@@ -151,22 +142,3 @@ def grouped(
 def _geometry(flat: bool) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Kernel, stride and padding of a halving layer; `flat` inputs have height 1."""
     return ((1, 3), (1, 2), (0, 1)) if flat else ((3, 3), (2, 2), (1, 1))
-
-
-class GRU(nn.Module):
-    """A gated recurrent unit a member (Cho et al. 2014), batched over the member axis."""
-
-    def __init__(self, inputs: int, hidden: int, generators: Sequence[Generator]) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.inlet = Linear(inputs, 3 * hidden, generators)
-        self.recurrent = Linear(hidden, 3 * hidden, generators)
-
-    def step(
-        self, drive: Float[Tensor, "members batch gates"], state: Float[Tensor, "members batch hidden"]
-    ) -> Float[Tensor, "members batch hidden"]:
-        """The next state, given `drive`, the inlet's output for this step."""
-        drive_reset, drive_update, drive_new = drive.chunk(3, -1)
-        reset, update, new = self.recurrent(state).chunk(3, -1)
-        candidate = torch.tanh(drive_new + torch.sigmoid(drive_reset + reset) * new)
-        return torch.lerp(candidate, state, torch.sigmoid(drive_update + update))

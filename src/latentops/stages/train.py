@@ -34,7 +34,6 @@ def run(dataset_name: str, variant: str) -> None:
     model = recipe.build(members)
     budget = training.budget[recipe.architecture]
     results = Path("results/train", dataset_name, variant)
-    shown = [index for index, member in enumerate(members) if member.view == VIEW_ALL]
     terms = tuple(model.coefficients())
     with (
         atomic.writing(results / "curves.csv") as curves,
@@ -43,10 +42,12 @@ def run(dataset_name: str, variant: str) -> None:
         print("step", "seed", "objective", "stop", *terms, sep=",", file=curves)
 
         def on_look(look: Look) -> None:
-            for index in shown:
-                figures = [look.objective, look.stop, *(look.terms[name] for name in terms)]
-                numbers = (f"{figure[index].item():.6g}" for figure in figures)
-                print(look.step, members[index].seed, *numbers, sep=",", file=curves)
+            figures = torch.stack([look.objective, look.stop, *(look.terms[name] for name in terms)])
+            for position, each in zip(look.members, figures.T.tolist(), strict=True):
+                if members[position].view == VIEW_ALL:
+                    print(
+                        look.step, members[position].seed, *(f"{n:.6g}" for n in each), sep=",", file=curves
+                    )
             progress(look.step)
 
         outcome = fit(

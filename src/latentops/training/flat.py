@@ -1,40 +1,94 @@
-"""All parameters of a group in one buffer, so that the optimiser is one fused call."""
+"""All parameters in one buffer, so that the optimiser is one fused call."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.optim.adam import adam
 
-from latentops.training.members import WHOLE_VECTORS
+from latentops.training.members import whole_vectors
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
 
 
 class Flat:
-    """A buffer `[members, numbers]` of which the given stacked parameters `[members, …]` become views.
+    """A buffer `[numbers]` of which the given stacked parameters `[members, …]` become views.
 
-    Every parameter starts at a whole vector, and so does every member: the fused optimiser rounds a vector's
-    tail otherwise than the rest, and a member's numbers must not depend on where in the stack it lies.
+    So do their gradients, of a buffer of the same size: a backward pass adds to them in place, and nothing is
+    copied. Parameters lie one after the other, each filled up to whole vectors, because the fused optimiser
+    rounds a vector's tail otherwise than the rest, and a member's numbers must not depend on where they lie.
+
+    Members leave the buffer as their training ends; the best of each is kept aside. Weights decay where they
+    are asked to, what is `undecayed` never does.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
-        sizes = [parameter[0].numel() for parameter in self.parameters]
-        padded = [WHOLE_VECTORS * -(-size // WHOLE_VECTORS) for size in sizes]
-        first = self.parameters[0]
-        self.buffer = first.new_zeros(len(first), sum(padded))
-        self.buffer.grad = torch.zeros_like(self.buffer)
-        self.gradients = []
-        start = 0
-        for parameter, size, width in zip(self.parameters, sizes, padded, strict=True):
-            place = slice(start, start + size)
-            view = self.buffer[:, place].view(parameter.shape)
-            view.copy_(parameter.detach())
-            parameter.data = view
-            self.gradients.append(self.buffer.grad[:, place].view(parameter.shape))
-            start += width
+    def __init__(self, parameters: Sequence[nn.Parameter], undecayed: Sequence[nn.Parameter] = ()) -> None:
+        self.parameters = [*parameters, *undecayed]
+        self.decayed = len(parameters)
+        self.initial = [parameter.detach().clone() for parameter in self.parameters]
+        self.best = [value.clone() for value in self.initial]
+        self.steps = torch.zeros((), device=self.initial[0].device)
+        self._lay(self.initial, [torch.zeros_like(value) for value in self.initial] * 2)
 
-    def collect(self) -> None:
-        """Move what a backward pass left in the parameters' gradients into the buffer's."""
-        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-            if parameter.grad is not None:
-                gradient.copy_(parameter.grad)
-                parameter.grad = None
+    def step(self, rate: float, weight_decay: float = 0.0) -> None:
+        """One step of Adam (Kingma & Ba 2015); gradients are zero after it.
+
+        Weight decay is decoupled (Loshchilov & Hutter 2019, algorithm 2).
+        """
+        with torch.no_grad():
+            if weight_decay:
+                self.buffer[: sum(map(whole_vectors, self.sizes[: self.decayed]))] *= 1 - rate * weight_decay
+            adam(
+                [self.buffer], [self.gradient], [self.mean], [self.square], [], [self.steps],
+                fused=True, amsgrad=False, maximize=False,
+                beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, lr=rate, weight_decay=0.0,
+            )  # fmt: skip
+            self.gradient.zero_()
+
+    def remember(self, better: Bool[Tensor, " members"], positions: Int[Tensor, " members"]) -> None:
+        """Keep the present numbers of the members that got `better`; `positions` are those in the stack."""
+        for best, parameter in zip(self.best, self.parameters, strict=True):
+            best[positions[better]] = parameter.detach()[better]
+
+    def keep(self, going: Bool[Tensor, " members"]) -> None:
+        """Go on with these members alone; what they have learned and their moments come along."""
+        moments = [*self._views(self.mean), *self._views(self.square)]
+        self._lay([p.detach()[going] for p in self.parameters], [each[going] for each in moments])
+
+    def restore(self) -> None:
+        """Put every member's best numbers into the parameters, and let go of the gradients."""
+        for parameter, best in zip(self.parameters, self.best, strict=True):
+            parameter.grad = None
+            parameter.data = best
+
+    def moved(self) -> Bool[Tensor, " members"]:
+        """Whether each of a member's parameters differs, at its best, from its initial value somewhere."""
+        pairs = zip(self.best, self.initial, strict=True)
+        return torch.stack([(best != initial).view(len(best), -1).any(1) for best, initial in pairs]).all(0)
+
+    def _lay(self, values: Sequence[Tensor], moments: Sequence[Tensor]) -> None:
+        """New buffers that hold `values` and, first means, then squares, the `moments`; zero gradients."""
+        self.sizes = [value.numel() for value in values]
+        numbers = sum(map(whole_vectors, self.sizes))
+        self.buffer, self.gradient, self.mean, self.square = values[0].new_zeros(4, numbers).unbind()
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.data = value  # of the shape that the views below are to have
+        self._fill(self.buffer, values)
+        self._fill(self.mean, moments[: len(values)])
+        self._fill(self.square, moments[len(values) :])
+        places = zip(self._views(self.buffer), self._views(self.gradient), strict=True)
+        for parameter, (value, gradient) in zip(self.parameters, places, strict=True):
+            parameter.grad = None
+            parameter.data = value
+            parameter.grad = gradient
+
+    def _fill(self, buffer: Float[Tensor, " numbers"], values: Sequence[Tensor]) -> None:
+        for place, value in zip(self._views(buffer), values, strict=True):
+            place.copy_(value)
+
+    def _views(self, buffer: Float[Tensor, " numbers"]) -> list[Tensor]:
+        """Where each parameter lies in such a buffer, in the parameter's shape."""
+        parts = torch.split(buffer, [whole_vectors(size) for size in self.sizes])
+        return [p[:n].view(q.shape) for p, n, q in zip(parts, self.sizes, self.parameters, strict=True)]

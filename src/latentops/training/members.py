@@ -63,7 +63,8 @@ class Resident:
 
     def gather(self, rows: Int[Tensor, "members batch"]) -> Batch:
         """The rows of each member as one batch."""
-        return Batch(self.values[rows], None if self.lengths is None else self.lengths[rows])
+        chosen = self.values.index_select(0, rows.flatten()).view(*rows.shape, *self.values.shape[1:])
+        return Batch(chosen, None if self.lengths is None else self.lengths[rows])
 
     def shared(self, members: int, part: slice = slice(None)) -> Batch:
         """The same rows for all members, without a copy."""
@@ -92,6 +93,13 @@ class Order:
         return stream[:count]
 
 
-def cycled(rows: NDArray[np.int64], count: int) -> Int[Tensor, " count"]:
-    """`rows` over and over, `count` of them, so that views of different sizes stack."""
+def looked_at(rows: NDArray[np.int64], count: int) -> Int[Tensor, " count"]:
+    """`count` of `rows`, evenly spaced; over and over where there are fewer, so that views stack."""
+    if len(rows) > count:
+        rows = rows[np.arange(count) * len(rows) // count]
     return torch.from_numpy(np.resize(rows, count))
+
+
+def whole_vectors(count: int) -> int:
+    """`count` rounded up to whole vectors."""
+    return WHOLE_VECTORS * -(-count // WHOLE_VECTORS)

@@ -20,7 +20,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from latentops.architectures import Shape
-from latentops.architectures.stack import Batch, Linear
+from latentops.architectures.affine import Linear
+from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, LikelihoodName
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 

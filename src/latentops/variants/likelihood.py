@@ -1,15 +1,20 @@
 """How likely the data is under a reconstruction, in nats."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from latentops.architectures.stack import Batch
 from latentops.config import LikelihoodName
 from latentops.errors import LikelihoodError
+
+VARIANCE_RATE = 10.0
+"""The variance has one number to learn and far to go: it moves this many times as fast as the weights."""
 
 
 class GaussianLikelihood(nn.Module):
@@ -19,11 +24,18 @@ class GaussianLikelihood(nn.Module):
     log-likelihood of a sample is the sum over its valid values of ``(log(2πσ²) + (x - x̂)² / σ²) / 2``, so
     that a penalty of one nat weighs what the books say (Rybkin et al. 2021, "Simple and effective VAE
     training with calibrated decoders").
+
+    The parameter is ``log σ² / VARIANCE_RATE``: Adam's steps are of the same size for every parameter.
     """
 
     def __init__(self, members: int, spread: float) -> None:
         super().__init__()
-        self.log_variance = nn.Parameter(torch.full((members,), 2 * math.log(spread)))
+        self.scaled_log_variance = nn.Parameter(torch.full((members,), 2 * math.log(spread) / VARIANCE_RATE))
+
+    @property
+    def log_variance(self) -> Float[Tensor, " members"]:
+        """``log σ²``, learned."""
+        return VARIANCE_RATE * self.scaled_log_variance
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The expected values: the decoder's outputs themselves."""
@@ -31,11 +43,47 @@ class GaussianLikelihood(nn.Module):
 
     def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
         """Nats a sample, summed over valid values and averaged over the batch."""
-        mask = batch.mask.expand_as(batch.values)
-        squares = ((batch.values - outputs) ** 2 * mask).flatten(2).sum(-1).mean(-1)
-        values = mask.flatten(2).sum(-1).mean(-1)
-        scaled = squares * torch.exp(-self.log_variance)
-        return 0.5 * (values * (math.log(2 * math.pi) + self.log_variance) + scaled)
+        mask = None if batch.lengths is None else batch.mask
+        nats: Tensor = _GaussianNats.apply(  # type: ignore[no-untyped-call]
+            outputs, self.scaled_log_variance, batch.values, mask, batch.valid
+        )
+        return nats
+
+
+class _GaussianNats(torch.autograd.Function):
+    """`forward(outputs, scaled_log_variance, values, mask, valid)`: `[members]`, as one node.
+
+    `valid` is how many valid values a sample has on average.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        outputs: Tensor,
+        scaled_log_variance: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        valid: Tensor | float,
+    ) -> Tensor:
+        difference = values - outputs  # laid out as the values are, whatever the number of members
+        if mask is not None:
+            difference.mul_(mask)
+        log_variance = VARIANCE_RATE * scaled_log_variance
+        precision = torch.exp(-log_variance)
+        scaled = (
+            torch.linalg.vector_norm(difference.flatten(1), dim=1).square_() * precision / outputs.shape[1]
+        )
+        ctx.save_for_backward(difference, precision, scaled)
+        ctx.valid = valid
+        return 0.5 * (valid * (math.log(2 * math.pi) + log_variance) + scaled)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        difference, precision, scaled = ctx.saved_tensors
+        factor = (gradient * precision / -difference.shape[1]).view(-1, *(1,) * (difference.ndim - 1))
+        by_variance = 0.5 * VARIANCE_RATE * gradient * (ctx.valid - scaled)
+        return difference * factor, by_variance, None, None, None
 
 
 class BernoulliLikelihood(nn.Module):

@@ -1,0 +1,204 @@
+"""Recurrent cells of a stack, unrolled over all steps as one node of the graph.
+
+A step of a small cell is a dozen small operations, and automatic differentiation costs more than they do. So
+both passes over the steps are written out; the weights' gradient is one product over all steps at the end.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor, nn
+
+from latentops.architectures.affine import Linear, add_product, add_sum
+
+State = tuple[Tensor, ...]
+"""What a cell hands on, each `[members, batch, hidden]`; the first is what others see of it."""
+
+Valid = Bool[Tensor, "members batch steps"] | None
+
+
+class Cell(nn.Module):
+    """A recurrent cell a member, batched over the member axis.
+
+    `inlet` maps a step's inputs to a drive of its gates, `recurrent` the state to what is added to it.
+    """
+
+    gates: ClassVar[int]
+    parts: ClassVar[int] = 1
+    """Tensors that a state consists of."""
+
+    adds: ClassVar[bool]
+    """Whether drive and recurrent gates are only added, so that they have one gradient."""
+
+    def __init__(self, inputs: int, hidden: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.inlet = Linear(inputs, self.gates * hidden, generators)
+        self.recurrent = Linear(hidden, self.gates * hidden, generators)
+
+    def forward(
+        self,
+        drive: Float[Tensor, "members driven batch gates"],
+        start: Float[Tensor, "members batch hidden"],
+        steps: int,
+        valid: Valid = None,
+    ) -> Float[Tensor, "members steps batch hidden"]:
+        """The states after each of `steps`.
+
+        `drive` has an entry a step, or one for all of them. Where a step is not `valid` the state stays.
+        """
+        states: Tensor = _Unrolled.apply(  # type: ignore[no-untyped-call]
+            self, steps, valid, drive, start, self.recurrent.weight, self.recurrent.bias
+        )
+        return states
+
+    @staticmethod
+    @abstractmethod
+    def step(drive: Tensor, state: State, weight: Tensor, bias: Tensor) -> tuple[State, State]:
+        """The next state, and what `unstep` needs to go back."""
+
+    @staticmethod
+    @abstractmethod
+    def unstep(gradient: State, kept: State, state: State, of_drive: Tensor, of_recurrent: Tensor) -> State:
+        """From the next state's gradient that of `state`, without what reaches it through `recurrent`.
+
+        The gradients of the drive and of what `recurrent` gave go into `of_drive` and `of_recurrent`,
+        each `[members, batch, gates]`; they are one tensor where the two are only added.
+        """
+
+
+class GRU(Cell):
+    """A gated recurrent unit (Cho et al. 2014)."""
+
+    gates = 3
+    adds = False
+
+    @staticmethod
+    def step(drive: Tensor, state: State, weight: Tensor, bias: Tensor) -> tuple[State, State]:
+        """Reset and update gates, then a candidate, of which the update gate takes its share."""
+        (hidden,) = state
+        size = hidden.shape[-1]
+        recurrent = torch.baddbmm(bias, hidden, weight)
+        gates = torch.sigmoid(drive[..., : 2 * size] + recurrent[..., : 2 * size])
+        reset, update = gates[..., :size], gates[..., size:]
+        inner = recurrent[..., 2 * size :]
+        candidate = torch.tanh(torch.addcmul(drive[..., 2 * size :], reset, inner))
+        return (torch.lerp(candidate, hidden, update),), (reset, update, inner, candidate)
+
+    @staticmethod
+    def unstep(gradient: State, kept: State, state: State, of_drive: Tensor, of_recurrent: Tensor) -> State:
+        """The chain rule through `step`."""
+        (of_hidden,), (hidden,) = gradient, state
+        reset, update, inner, candidate = kept
+        size = hidden.shape[-1]
+        past = of_hidden * update
+        of_reset, of_update, of_candidate = of_drive.chunk(3, -1)
+        _tanh_backward(of_hidden - past, candidate, grad_input=of_candidate)
+        _sigmoid_backward(of_hidden * (hidden - candidate), update, grad_input=of_update)
+        _sigmoid_backward(of_candidate * inner, reset, grad_input=of_reset)
+        of_recurrent[..., : 2 * size] = of_drive[..., : 2 * size]
+        torch.mul(of_candidate, reset, out=of_recurrent[..., 2 * size :])
+        return (past,)
+
+
+class LSTM(Cell):
+    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000)."""
+
+    gates = 4
+    parts = 2
+    adds = True
+
+    @staticmethod
+    def step(drive: Tensor, state: State, weight: Tensor, bias: Tensor) -> tuple[State, State]:
+        """Input, forget and output gates, then a candidate for the memory."""
+        hidden, memory = state
+        size = hidden.shape[-1]
+        raw = torch.baddbmm(bias, hidden, weight) + drive
+        enter, forget, leave = torch.sigmoid(raw[..., : 3 * size]).chunk(3, -1)
+        candidate = torch.tanh(raw[..., 3 * size :])
+        after = torch.addcmul(forget * memory, enter, candidate)
+        shown = torch.tanh(after)
+        return (leave * shown, after), (enter, forget, leave, candidate, shown)
+
+    @staticmethod
+    def unstep(gradient: State, kept: State, state: State, of_drive: Tensor, of_recurrent: Tensor) -> State:
+        """The chain rule through `step`."""
+        (of_hidden, of_memory), (_, memory) = gradient, state
+        enter, forget, leave, candidate, shown = kept
+        of_enter, of_forget, of_leave, of_candidate = of_drive.chunk(4, -1)
+        of_memory = of_memory + torch.ops.aten.tanh_backward(of_hidden * leave, shown)
+        _sigmoid_backward(of_memory * candidate, enter, grad_input=of_enter)
+        _sigmoid_backward(of_memory * memory, forget, grad_input=of_forget)
+        _sigmoid_backward(of_hidden * shown, leave, grad_input=of_leave)
+        _tanh_backward(of_memory * enter, candidate, grad_input=of_candidate)
+        return torch.zeros_like(of_hidden), of_memory * forget
+
+
+CELLS: dict[str, type[Cell]] = {"gru": GRU, "lstm": LSTM}
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
+def _unroll(
+    cell: Cell, steps: int, valid: Valid, drive: Tensor, start: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[list[State], list[State]]:
+    """The start and the state after each step, and what each step keeps for its way back."""
+    states: list[State] = [(start, *(torch.zeros_like(start) for _ in range(cell.parts - 1)))]
+    kept = []
+    for at in range(steps):
+        after, needs = cell.step(drive[:, _entry(drive, at)], states[-1], weight, bias)
+        if valid is not None:
+            here = valid[:, :, at : at + 1]
+            after = tuple(torch.where(here, new, old) for new, old in zip(after, states[-1], strict=True))
+        states.append(after)
+        kept.append(needs)
+    return states, kept
+
+
+def _entry(drive: Tensor, step: int) -> int:
+    return 0 if drive.shape[1] == 1 else step
+
+
+class _Unrolled(torch.autograd.Function):
+    """`forward(cell, steps, valid, drive, start, weight, bias)`: `[members, steps, batch, hidden]`."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        ctx.inputs = inputs
+        ctx.states, ctx.kept = _unroll(*inputs)
+        return torch.stack([state[0] for state in ctx.states[1:]], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cell, steps, valid, drive, start, weight, bias = ctx.inputs
+        (of_states,) = gradients
+        if torch.is_grad_enabled():  # the gradient is to be differentiated again
+            every = (drive, start, weight, bias)
+            wanted = [each for each in every if each.requires_grad]
+            plain = torch.stack([state[0] for state in _unroll(*ctx.inputs)[0][1:]], dim=1)
+            found = iter(torch.autograd.grad(plain, wanted, of_states, create_graph=True))
+            return None, None, None, *(next(found) if each.requires_grad else None for each in every)
+        back = weight.transpose(1, 2)
+        gradient: State = tuple(torch.zeros_like(start) for _ in range(cell.parts))
+        of_drive = start.new_empty(len(start), steps, start.shape[1], weight.shape[2])
+        of_recurrent = of_drive if cell.adds else torch.empty_like(of_drive)
+        for at in reversed(range(steps)):
+            gradient = (gradient[0] + of_states[:, at], *gradient[1:])
+            here = None if valid is None else valid[:, :, at : at + 1]
+            reaches = gradient if here is None else tuple(each * here for each in gradient)
+            past = cell.unstep(reaches, ctx.kept[at], ctx.states[at], of_drive[:, at], of_recurrent[:, at])
+            if here is not None:
+                past = tuple(torch.where(here, p, g) for p, g in zip(past, gradient, strict=True))
+            gradient = (torch.baddbmm(past[0], of_recurrent[:, at], back), *past[1:])
+        if drive.shape[1] == 1:
+            of_drive = of_drive.sum(1, keepdim=True)
+        if not weight.requires_grad:
+            return None, None, None, of_drive, gradient[0], None, None
+        of_gates = of_recurrent.flatten(1, 2)
+        before = torch.stack([state[0] for state in ctx.states[:-1]], dim=1).flatten(1, 2)
+        of_weight, of_bias = add_product(weight, before, of_gates), add_sum(bias, of_gates)
+        return None, None, None, of_drive, gradient[0], of_weight, of_bias

@@ -64,9 +64,9 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
+    def of(cls, values: Sequence[float], digits: int = 6) -> "Spread":
+        """The spread of at least one value, to so many decimals."""
+        return cls(*(round(one, digits) for one in (statistics.median(values), min(values), max(values))))
 
 
 def table(rows: Sequence[Row]) -> list[str]:

@@ -13,28 +13,25 @@ report) are run only where training gives other bytes than the lock has. `--ever
 import hashlib
 import json
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
+from benchmarks.figures import ROOT, Row, git, machine, row, table, warn_if_busy
 from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import LatentOpsError
 from latentops.progress import bar
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks/pipeline.json"
 LOGS = ROOT / "var/bench"
 VENV = Path(sys.prefix)
@@ -65,33 +62,6 @@ OUTSIDE = (
     "VARIANT",
     "WORKERS",
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: its `value` (the median of `values`), and whether it keeps its `target`, if it has one.
-
-    Numbers are held to at most the target; what is yes or no has to be as the target says.
-    """
-
-    name: str
-    value: float | bool
-    unit: str
-    target: float | bool | None
-    met: bool | None
-    values: tuple[float | bool, ...]
-
-
-def row(name: str, values: Sequence[float | bool], unit: str, target: float | bool | None = None) -> Row:
-    """A row of one or more measurements of the same thing; of yes or no, the worst counts."""
-    if isinstance(values[0], bool):
-        value: float | bool = all(values)
-        met = None if target is None else value is target
-    else:
-        value = round(statistics.median(values), 3)
-        met = None if target is None else value <= target
-        values = [round(one, 3) for one in values]
-    return Row(name, value, unit, target, met, tuple(values))
 
 
 @dataclass(frozen=True)
@@ -193,7 +163,9 @@ def digests(folder: Path, outs: Iterable[str] = OUTS) -> dict[str, str]:
 
 def locked(folder: Path) -> dict[str, Any]:
     """The stages that `dvc.lock` in `folder` records, by name; none where there is no such file."""
-    recorded: dict[str, Any] = (yaml.safe_load(_text(folder / "dvc.lock")) or {}).get("stages", {})
+    path = folder / "dvc.lock"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    recorded: dict[str, Any] = (yaml.safe_load(text) or {}).get("stages", {})
     return recorded
 
 
@@ -209,23 +181,6 @@ def by_verb(costs: Mapping[str, Mapping[str, float]], figure: str) -> dict[str, 
         verb = stage.partition("-")[0]
         sums[verb] = sums.get(verb, 0.0) + cost[figure]
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in _text(Path("/proc/cpuinfo")).splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "dvc", "prefect", "mlflow")},
-    }
 
 
 def measure(folder: Path, rounds: int, every_stage: bool, tests: bool) -> list[Row]:
@@ -279,35 +234,6 @@ def measure(folder: Path, rounds: int, every_stage: bool, tests: bool) -> list[R
     return rows
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """The rows as lines of text."""
-    lines = []
-    for one in rows:
-        if isinstance(one.value, bool):
-            value = "yes" if one.value else "no"
-        else:
-            value = f"{one.value:.{0 if one.unit == 'stages' else 2}f}"
-        unit = one.unit if one.unit in {"s", "GB", "stages"} else ""
-        wanted = "" if one.target is None else "yes" if one.target is True else f"≤ {one.target:g}"
-        verdict = "" if one.met is None else "met" if one.met else "MISSED"
-        lines.append(f"{one.name:<46}{value:>9} {unit:<7}{wanted:<7}{verdict}".rstrip())
-    return lines
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        raise LatentOpsError(
-            f"{ROOT}: not a git checkout with a commit, so there is nothing to clone"
-        ) from None
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -321,14 +247,13 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Leave the clones in this folder.")] = None,
 ) -> None:
     """Time the pipeline in fresh clones of the commit that is checked out, and compare their outs."""
-    commit = _git("rev-parse", "HEAD")
-    if _git("status", "--porcelain", "--untracked-files=no"):
+    commit = git("rev-parse", "HEAD")
+    if git("status", "--porcelain", "--untracked-files=no"):
         print(f"note: uncommitted edits are left out; measuring {commit[:10]}")
     if not (VENV / ".latentops-setup").exists():
         raise LatentOpsError(f"{VENV}: not set up; run `make setup`, then this with its Python")
-    taken_on = machine()
-    if taken_on["load_before"] > taken_on["cores"] / 2:
-        print(f"note: this machine is busy (load {taken_on['load_before']}); figures will be too high")
+    taken_on = machine("torch", "dvc", "prefect", "mlflow")
+    warn_if_busy(taken_on)
     folder = Path(tempfile.mkdtemp(prefix="latentops-bench-")) if keep is None else keep.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):

@@ -22,15 +22,20 @@ from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import DataError, LatentOpsError
 from latentops.evaluation import comparison as judged
-from latentops.reporting import leaderboard, results
+from latentops.reporting import figures, leaderboard, results
 from latentops.reporting.results import Comparison, Estimate, Result, Row, read, title
 
-BENCHMARK = Path("benchmarks/pipeline.json")
+PIPELINE = Path("benchmarks/pipeline.json")
+SPEED = Path("benchmarks/speed.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
+DRAWING = Path("docs/speed.svg")
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
 UNITS = ("s", "GB", "stages")
+VERDICTS = {None: "", True: "yes", False: "**no**"}
+SIGNS = {"lower": "≤ ", "higher": "≥ "}
+OURS = "LatentOps"  # our name among the contestants
 WIDTH = 1280
 LARGEST = 400_000  # bytes of a picture that a README should carry
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -44,6 +49,40 @@ class Figure(Result):
     unit: str = ""
     target: bool | float | None = None
     met: bool | None = None
+    better: Literal["lower", "higher"] = "lower"
+
+
+class Spread(Result):
+    """Median, lowest and highest of some measurements."""
+
+    median: float
+    low: float
+    high: float
+
+
+class SpeedRow(Result):
+    """Our training throughput over the best peer's, or under where lower is better."""
+
+    name: str
+    ratio: float
+    target: float | None
+    better: Literal["lower", "higher"]
+    met: bool | None
+    best_peer: str
+    ratios: tuple[float, ...]
+    samples_per_second: dict[str, Spread]
+    losses: dict[str, Spread]
+    peak_bytes: dict[str, int]
+    gemm_share: float | None
+    counts: bool
+
+
+class Speed(Result):
+    """`benchmarks/speed.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[SpeedRow, ...]
 
 
 class Benchmark(Result):
@@ -197,26 +236,107 @@ def scores(root: Path) -> str:
     return table(["dataset", "code", "combined", "reconstruction", "code alone"], lines, right=(2, 3, 4))
 
 
-def speed(root: Path) -> str:
+def pipeline(root: Path) -> str:
     """The figures of `benchmarks/pipeline.json`, or how to get them."""
-    if not (root / BENCHMARK).exists():
-        return f"Not measured yet: `make bench` writes `{BENCHMARK}`."
-    found = read(Benchmark, root / BENCHMARK, "make bench")
-    verdicts = {None: "", True: "yes", False: "**no**"}
+    if not (root / PIPELINE).exists():
+        return f"Not measured yet: `make bench-pipeline` writes `{PIPELINE}`."
+    found = read(Benchmark, root / PIPELINE, "make bench-pipeline")
     lines = [
         [
             escaped(row.name),
             escaped(f"{amount(row.value)} {row.unit if row.unit in UNITS else ''}".strip()),
-            f"{'≤ ' if type(row.target) is float else ''}{'' if row.target is None else amount(row.target)}",
-            verdicts[row.met],
+            ""
+            if row.target is None
+            else SIGNS[row.better] * (type(row.target) is float) + amount(row.target),
+            VERDICTS[row.met],
         ]
         for row in found.rows
     ]
-    machine = found.machine
+    board_ = table(["figure", "measured", "target", "met"], lines, right=(1, 2))
+    return f"{taken_on(found.machine, found.commit)}\n\n{board_}"
+
+
+def taken_on(machine: str | dict[str, Any], commit: str) -> str:
+    """The sentence that says where and when figures were taken."""
     parts = [f"{key} {value}" for key, value in machine.items()] if isinstance(machine, dict) else [machine]
-    where, commit = ", ".join(parts).replace("_", " "), re.sub("[^0-9a-f]", "", found.commit)[:12]
-    taken = f"Taken on {escaped(where)}, at commit `{commit}`."
-    return f"{taken}\n\n{table(['figure', 'measured', 'target', 'met'], lines, right=(1, 2))}"
+    where, short = ", ".join(parts).replace("_", " "), re.sub("[^0-9a-f]", "", commit)[:12]
+    return f"Taken on {escaped(where)}, at commit `{short}`."
+
+
+def speed(root: Path) -> str:
+    """The figures of `benchmarks/speed.json`, or how to get them."""
+    if not (root / SPEED).exists():
+        return f"Not measured yet: `make bench-speed` writes `{SPEED}`."
+    found = read(Speed, root / SPEED, "make bench-speed")
+    lines = [
+        [
+            escaped(row.name),
+            f"{row.samples_per_second[OURS].median:,.0f}",
+            f"{row.samples_per_second[row.best_peer].median:,.0f} ({escaped(row.best_peer)})",
+            f"{row.ratio:.2f} ({min(row.ratios):.2f}–{max(row.ratios):.2f})",
+            "" if row.target is None else f"{SIGNS[row.better]}{row.target:g}",
+            VERDICTS[row.met] if row.counts else "losses differ",
+            "–" if row.gemm_share is None else f"{row.gemm_share:.0%}",
+            f"{row.peak_bytes[OURS] / 1e6:.0f} · {row.peak_bytes[row.best_peer] / 1e6:.0f}",
+        ]
+        for row in found.rows
+    ]
+    header = [
+        "work",
+        "our samples/s",
+        "best peer's",
+        "ratio (range)",
+        "target",
+        "met",
+        "of GEMM peak",
+        "MB, our · its",
+    ]
+    names = list(dict.fromkeys(name for row in found.rows for name in row.samples_per_second))
+    others = [
+        [
+            escaped(row.name),
+            *(
+                f"{row.samples_per_second[name].median:,.0f} ({row.losses[name].median:.3g})"
+                if name in row.losses
+                else "–"
+                for name in names
+            ),
+        ]
+        for row in found.rows
+    ]
+    return "\n\n".join(
+        [
+            taken_on(found.machine, found.commit),
+            f"![Our training throughput over the best peer's, by work]({DRAWING.name})",
+            table(header, lines, right=range(1, 8)),
+            "Everybody's samples a second, with the loss it ended with:",
+            table(["work", *map(escaped, names)], others, right=range(1, len(names) + 1)),
+        ]
+    )
+
+
+def speed_drawing(root: Path) -> str | None:
+    """The ratios of `benchmarks/speed.json` as bars; None where they aren't measured yet."""
+    if not (root / SPEED).exists():
+        return None
+    verdicts: dict[bool | None, Literal["met", "missed", "open"]] = {
+        True: "met",
+        False: "missed",
+        None: "open",
+    }
+    rows = read(Speed, root / SPEED, "make bench-speed").rows
+    bars = [
+        figures.Ratio(
+            row.name + ("" if row.counts else ", losses differ"),
+            row.ratio,
+            f"{row.ratio:.2f} × {row.best_peer}" + (" (lower is better)" if row.better == "lower" else ""),
+            row.target,
+            verdicts[row.met],
+        )
+        for row in rows
+    ]
+    told = "; ".join(f"{bar.name}: {bar.told}" for bar in bars)
+    return figures.ratios(bars, f"Our training throughput over the best peer's. {told}.")
 
 
 def amount(value: bool | float | None) -> str:
@@ -245,6 +365,7 @@ def _judged(dataset: str, root: Path) -> Iterable[judged.Row]:
             raise DataError(f"{path}: can't be read ({error}); `dvc repro` makes it") from None
 
 
+DRAWINGS: tuple[tuple[Path, Callable[[Path], str | None]], ...] = ((DRAWING, speed_drawing),)
 SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("README.md"), "leaderboard", board),
     (Path("docs/decisions.md"), "choice", choice),
@@ -252,6 +373,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "gates", gates),
     (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
+    (Path("docs/performance.md"), "pipeline", pipeline),
 )
 
 
@@ -265,7 +387,7 @@ def filled(page: str, name: str, text: str, path: Path) -> str:
 
 
 def render(root: Path, mode: Literal["write", "check"] = "write") -> list[Path]:
-    """Fill every section from the results; the pages that weren't as the results say.
+    """Fill every section and draw every drawing from the results; the files that weren't as they say.
 
     Raises `DataError` where a result or a page can't be read.
     """
@@ -276,6 +398,10 @@ def render(root: Path, mode: Literal["write", "check"] = "write") -> list[Path]:
         except FileNotFoundError:
             raise DataError(f"{path}: not found") from None
         pages[path] = was, filled(now, name, make(root), path)
+    for path, draw in DRAWINGS:
+        if (drawing := draw(root)) is not None:
+            exists = (root / path).exists()
+            pages[path] = (root / path).read_text(encoding="utf-8") if exists else "", drawing
     changed = [path for path, (was, now) in pages.items() if was != now]
     if mode == "write":
         for path in changed:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -192,20 +193,64 @@ def test_a_page_without_its_markers_is_an_error_that_names_them(
 
 
 def test_a_figure_that_misses_its_target_says_so(project: Path) -> None:
-    assert "make bench" in render.speed(project)
+    assert "make bench-pipeline" in render.pipeline(project)
     rows = [
         {"name": "serial run", "value": 312.5, "unit": "s", "target": 360, "met": True},
         {"name": "nothing to do", "value": 4.25, "unit": "s", "target": 3, "met": False},
         {"name": "byte-identical", "value": True, "unit": "yes/no", "target": True, "met": True},
         {"name": "stages", "value": 73, "unit": "stages", "target": None, "met": None},
     ]
-    write_json(project / render.BENCHMARK, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
-    text = render.speed(project)
+    write_json(project / render.PIPELINE, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    text = render.pipeline(project)
     assert "| serial run | 312 s | ≤ 360 | yes |" in text
     assert "| nothing to do | 4.25 s | ≤ 3 | **no** |" in text
     assert "| byte-identical | yes | yes | yes |" in text
     assert "| stages | 73 stages |  |  |" in text
     assert "cores 2, at commit `abc123`" in text
+
+
+def ratio(name: str, value: float, **changes: Any) -> dict[str, Any]:
+    spread = {"median": 1000.0, "low": 900.0, "high": 1100.0}
+    return {
+        "name": name,
+        "ratio": value,
+        "ratios": [value, value + 0.1],
+        "target": 1.5,
+        "better": "higher",
+        "met": value >= 1.5,
+        "best_peer": "PyOD",
+        "samples_per_second": {"LatentOps": spread | {"median": 23456.0}, "PyOD": spread},
+        "losses": {"LatentOps": spread, "PyOD": spread},
+        "peak_bytes": {"LatentOps": 4 * 10**8, "PyOD": 6 * 10**8},
+        "gemm_share": 0.456,
+        "counts": True,
+        **changes,
+    }
+
+
+def test_the_speed_section_and_its_drawing_say_what_was_measured(project: Path) -> None:
+    assert "make bench-speed" in render.speed(project)
+    assert render.speed_drawing(project) is None
+    rows = [
+        ratio("large", 2.0),
+        ratio("small & slow", 0.5),
+        ratio("unlike", 3.0, counts=False, met=False),
+        ratio("penalty", 2.25, better="lower", target=1.6, met=False, gemm_share=None),
+        ratio("free", 1.25, target=None, met=None),
+    ]
+    write_json(project / render.SPEED, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    text = render.speed(project)
+    assert "| large | 23,456 | 1,000 (PyOD) | 2.00 (2.00–2.10) | ≥ 1.5 | yes | 46% | 400 · 600 |" in text
+    assert "| unlike | 23,456 | 1,000 (PyOD) | 3.00 (3.00–3.10) | ≥ 1.5 | losses differ |" in text
+    assert "| ≤ 1.6 | **no** | – |" in text
+    assert render.DRAWING in render.render(project)
+    assert render.render(project) == []
+    drawing = (project / render.DRAWING).read_text()
+    shown = ElementTree.fromstring(drawing)
+    written = [element.text for element in shown.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"large", "small & slow", "unlike, losses differ", "2.00 × PyOD", "free"} <= set(written)
+    (project / render.DRAWING).write_text(drawing.replace("2.00", "9.00"))
+    assert render.render(project, "check") == [render.DRAWING]
 
 
 def test_a_picture_needs_a_report_and_a_browser(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

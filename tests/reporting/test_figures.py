@@ -87,9 +87,31 @@ def test_text_never_becomes_markup() -> None:
         figures.cloud(points, labels, (HOSTILE, "b"), (HOSTILE, "y"), HOSTILE),
         figures.scatter(dots, HOSTILE, "y", HOSTILE),
         figures.shares({HOSTILE: 0.4, "b": -2.0}, HOSTILE),
+        figures.ratios([figures.Ratio(HOSTILE, 2.0, HOSTILE, 1.5, "met")], HOSTILE),
     ):
         assert "<script" not in drawing
         ElementTree.fromstring(drawing)
+
+
+@given(st.lists(st.floats(0.02, 90), min_size=1, max_size=8), st.floats(0.02, 90))
+def test_bars_lie_on_their_side_of_one_and_within_the_drawing(values: list[float], target: float) -> None:
+    rows = [figures.Ratio(f"row {k}", value, f"{value:.2f}", target, "met") for k, value in enumerate(values)]
+    drawing = ElementTree.fromstring(figures.ratios(rows, "label"))
+    space = "{http://www.w3.org/2000/svg}"
+    shown = list(drawing.iter(f"{space}rect"))
+    bars = [bar for bar in shown if bar.find(f"{space}title") is not None]
+    one = next(line for line in drawing.iter(f"{space}line") if line.get("class") == "one")
+    middle = float(one.get("x1", 0))
+    assert len(bars) == len(values)
+    for bar, value in zip(bars, values, strict=True):
+        left = float(bar.get("x", 0))
+        right = left + float(bar.get("width", 0))
+        assert 0 < left < right < float(drawing.get("width", 0))
+        assert (
+            left >= middle - 0.01 if value >= 1 else right <= middle + 1.01
+        )  # a bar is never thinner than 1
+    ticks = [line for line in drawing.iter(f"{space}line") if line.get("class") == "target"]
+    assert len(ticks) == len(values) + 1  # and the key's
 
 
 def test_a_scatter_shows_every_point() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -18,6 +19,25 @@ MOST_CHANNELS = 8  # lines that a sequence's panel shows
 LETTER = 6.2  # width of a letter of a name
 SQUEEZE = 0.42  # share of a scale that outliers may take
 COLOURS = 10  # class colours in the style sheet
+RATIOS_STYLE = """
+.ratios { --paper: #fbfbf9; --ink: #1b1e22; --muted: #5a616b; --rule: #e2e2dd; --floor: #7d8590;
+  --met: #1d6a3d; --missed: #9a3412; font: 12px -apple-system, "Segoe UI", Inter, Roboto, "Helvetica Neue",
+  Arial, "Liberation Sans", sans-serif; font-variant-numeric: tabular-nums; max-width: 100%; height: auto; }
+@media (prefers-color-scheme: dark) { .ratios { --paper: #131619; --ink: #e8e8e4; --muted: #a2a9b1;
+  --rule: #2d3338; --floor: #8f979f; --met: #7fcf9c; --missed: #f3a07f; } }
+.paper { fill: var(--paper); }
+text { fill: var(--muted); }
+.name { fill: var(--ink); }
+.told { font-weight: 600; }
+.met { fill: var(--met); }
+.missed { fill: var(--missed); }
+.open { fill: var(--floor); }
+.grid { stroke: var(--rule); }
+.one { stroke: var(--floor); }
+.target { stroke: var(--ink); stroke-width: 2; }
+.gap { stroke: var(--paper); stroke-width: 5; }
+"""
+"""What `ratios` looks like wherever its file is shown; the colours are the report's."""
 
 
 def fences(values: Sequence[float]) -> tuple[float, float]:
@@ -271,6 +291,63 @@ def ridges(lines: Mapping[str, Floats], domain: tuple[float, float], label: str)
             line = [(across(t), up(float(v))) for t, v in enumerate(clipped)]
             drawing.add("path", f"line {css}", d=path([*line, line[-1]]))
     return drawing.markup()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio for `ratios`: what is compared, the figure in words, and the value to reach, if any."""
+
+    name: str
+    value: float
+    told: str
+    target: float | None
+    verdict: Literal["met", "missed", "open"]
+
+
+def ratios(rows: Sequence[Ratio], label: str) -> str:
+    """Bars from 1 on a logarithmic scale, each with a tick at its target, as an SVG file of its own.
+
+    Narrow, with each name above its bar, so that a phone shows it as well as a desk.
+    """
+    width, edge, row, head = 420.0, 14.0, 37.0, 44.0
+    floor = head + row * len(rows)
+    values = [1.0, 2.0, *(v for one in rows for v in (one.value, one.target) if v)]
+    to = scale(values, edge, width - edge, 0.03, log=True)
+    drawing = Drawing(width, floor + 26, label, "ratios")
+    drawing.add("rect", "paper", width=width, height=floor + 26)
+    drawing.add("rect", "bar met", x=edge, y=15, width=14, height=8)
+    drawing.add("text", "", "target met", x=edge + 20, y=23)
+    drawing.add("rect", "bar missed", x=112, y=15, width=14, height=8)
+    drawing.add("text", "", "missed", x=132, y=23)
+    drawing.add("rect", "bar open", x=194, y=15, width=14, height=8)
+    drawing.add("text", "", "no target", x=214, y=23)
+    drawing.add("line", "target", x1=290, x2=290, y1=13, y2=25)
+    drawing.add("text", "", "target", x=298, y=23)
+    for tick in (v for v in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if to.low <= v <= to.high):
+        css = "one" if tick == 1 else "grid"
+        drawing.add("line", css, x1=to(tick), x2=to(tick), y1=head - 6, y2=floor)
+        told = "peer = 1" if tick == 1 else f"{tick:g}"
+        drawing.add("text", "", told, x=to(tick), y=floor + 16, text_anchor="middle")
+    for k, one in enumerate(rows):
+        top = head + k * row
+        left, right = sorted((to(1), to(one.value)))
+        drawing.add("rect", "paper", x=edge - 3, y=top, width=LETTER * len(one.name) + 6, height=17)
+        drawing.add("rect", "paper", x=width - edge - LETTER * len(one.told) - 6, y=top, width=140, height=17)
+        drawing.add("text", "name", one.name, x=edge, y=top + 12)
+        drawing.add("text", f"told {one.verdict}", one.told, x=width - edge, y=top + 12, text_anchor="end")
+        drawing.add(
+            "rect",
+            f"bar {one.verdict}",
+            x=left,
+            y=top + 19,
+            width=max(right - left, 1),
+            height=8,
+            hover=f"{one.name}: {one.told}",
+        )
+        if one.target is not None:
+            for css in ("gap", "target"):
+                drawing.add("line", css, x1=to(one.target), x2=to(one.target), y1=top + 17, y2=top + 29)
+    return drawing.file(RATIOS_STYLE)
 
 
 def shares(values: Mapping[str, float], label: str) -> Markup:

@@ -37,6 +37,17 @@ class Drawing:
         if hover:
             ElementTree.SubElement(element, "title").text = hover
 
+    def file(self, style: str) -> str:
+        """The finished drawing as a file of its own, at its natural width, with `style` for its colours."""
+        width = self.root.attrib["viewBox"].split()[2]
+        alone = ElementTree.Element(
+            "svg", {"xmlns": "http://www.w3.org/2000/svg", **self.root.attrib, "width": width}
+        )
+        ElementTree.SubElement(alone, "style").text = style
+        alone.extend(self.root)
+        ElementTree.indent(alone, " ")
+        return ElementTree.tostring(alone, encoding="unicode") + "\n"
+
     def markup(self) -> Markup:
         """The finished drawing, safe to put into a page."""
         return Markup(ElementTree.tostring(self.root, encoding="unicode"))  # noqa: S704 - ElementTree escapes

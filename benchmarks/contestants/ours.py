@@ -1,0 +1,102 @@
+"""This project: `fit`, as a stage calls it, on a stack of `members`, without looks before the last step.
+
+Timed is the whole call: the copy to the device and the one look at the held-out rows are in it. The variance
+that we learn beside the network is held at 1, so that the objective is the squared error of all others.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.contestants.data import Rows, draw
+from benchmarks.contestants.protocol import Job, Train, serve
+from latentops.architectures.stack import Batch
+from latentops.config import Architectures, Budget, Kind, Training, load_params, parse
+from latentops.data.prepared import Description, Samples
+from latentops.data.transforms import Transform
+from latentops.training import loop
+from latentops.training.loop import fit
+from latentops.training.members import VIEW_ALL, Member
+from latentops.training.trained import Recipe
+
+
+def prepare(job: Job) -> Train:
+    """Make `job` ready."""
+    torch.set_num_threads(job.threads)
+    rows, held_out = draw(job)
+    recipe = recipe_of(job)
+    settings = load_params().training.model_dump() | {
+        "batch_size": job.batch,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "threads": job.threads,
+        "device": "cpu",
+        "schedule": "constant",
+        "precision": job.precision,
+    }
+    if "schedule" not in Training.model_fields:
+        del settings["schedule"]
+    if "precision" not in Training.model_fields and job.precision == "float32":
+        del settings["precision"]
+    stop = samples(held_out)
+    evaluation = Batch(
+        torch.from_numpy(stop.values).expand(job.members, *stop.values.shape),
+        None if stop.lengths is None else torch.from_numpy(stop.lengths).expand(job.members, -1),
+    )
+
+    def train(steps: int, seed: int) -> tuple[float, float]:
+        members = [Member(1000 * seed + index, VIEW_ALL) for index in range(job.members)]
+        model = recipe.build(members)
+        model.likelihood.requires_grad_(False)
+        training = parse(Training, settings | {"check_every": steps}, "training")
+        budget = Budget(steps=steps, learning_rate=job.learning_rate)
+        began = time.perf_counter()
+        fit(
+            model,
+            members,
+            samples(rows),
+            stop,
+            recipe.description.classes,
+            training,
+            budget,
+            torch.device("cpu"),
+            lambda look: None,
+        )
+        seconds = time.perf_counter() - began
+        with torch.no_grad():
+            reconstructions = model.reconstruct(evaluation).numpy()
+        return seconds, float(np.mean([held_out.mean_squared_error(one) for one in reconstructions]))
+
+    return train
+
+
+def recipe_of(job: Job) -> Recipe:
+    """The job in our terms; the variant's own settings are those of params.yaml, the variance is 1."""
+    recurrent = {"hidden": job.hidden[0]} | ({"cell": "lstm"} if job.kind == "lstm" else {})
+    sizes = {"mlp": {"hidden": job.hidden}, "convolutional": {"channels": job.hidden}, "recurrent": recurrent}
+    architectures = parse(Architectures, sizes, "architectures")
+    kind: Kind = "sequence" if job.lengths else "image" if len(job.shape) == 3 else "tabular"
+    features = tuple(f"x{column}" for column in range(job.shape[0])) if kind == "tabular" else ()
+    return Recipe.resolve(
+        job.variant,
+        load_params().variant(job.variant),
+        "recurrent" if job.lengths else "convolutional" if job.kind == "convolutional" else "mlp",
+        architectures,
+        job.latent,
+        Description(kind, job.shape, features, ("all",), Transform.from_range(0, 1), spread=1.0),
+    )
+
+
+def samples(rows: Rows) -> Samples:
+    """Rows without labels."""
+    count = len(rows.values)
+    return Samples(
+        rows.values, rows.lengths, np.zeros(count, dtype=np.int64), np.zeros((count, 32), dtype=np.uint8)
+    )
+
+
+if __name__ == "__main__":
+    if "schedule" not in Training.model_fields:  # `fit` has no constant rate yet: give it one
+        loop.learning_rate = lambda step, budget, warmup: budget.learning_rate
+    serve(prepare)

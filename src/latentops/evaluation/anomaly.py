@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
 """The combined score, then its two parts, under the name of the metric that each is judged by."""
@@ -22,6 +23,18 @@ SMALLEST = 1e-12
 
 LARGEST_WEIGHT = 20.0
 """How many times the average value's weight any one value may have in the reconstruction score."""
+
+GROUP = 16
+QUERIES = 128
+REFERENCES = 8192
+"""Rows of a group, and the two sides of the block of distances that is in memory at a time, 8 MB."""
+
+
+def reference_rows(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
+    """All of `rows` `[n, d]`, or a fixed random draw of `most` of them, in their order."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
 
 
 def neighbour_distance(
@@ -33,17 +46,52 @@ def neighbour_distance(
 ) -> NDArray[np.float64]:
     """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
 
-    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour.
+    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour. Exact: products of
+    blocks say which rows may be near, and of those the distances are taken from differences, because
+    ``‖a‖² + ‖b‖² − 2ab`` has no digits left where two rows are nearly the same.
     """
-    distances = torch.cdist(
-        torch.as_tensor(np.asarray(queries, dtype=np.float64)),
-        torch.as_tensor(np.asarray(reference, dtype=np.float64)),
-    )
+    rows = len(reference)
     skip = int(leave_one_out)
-    count = max(1, min(neighbours, len(reference) - skip))
-    nearest = distances.topk(min(count + skip, len(reference)), largest=False).values[:, skip:]
-    result: NDArray[np.float64] = nearest.mean(1).numpy() if nearest.shape[1] else np.zeros(len(queries))
-    return result
+    count = min(max(1, min(neighbours, rows - skip)), rows - skip)
+    if not count:
+        return np.zeros(len(queries))
+    centre = np.mean(reference, axis=0, dtype=np.float64)
+    known, asked = (
+        torch.from_numpy(np.asarray(each, dtype=np.float64) - centre) for each in (reference, queries)
+    )
+    # Whole groups: the rows that fill up the last one are infinitely far from everything.
+    halves = torch.nn.functional.pad((known**2).sum(1) / 2, (0, -rows % GROUP), value=torch.inf)
+    known = torch.nn.functional.pad(known, (0, 0, 0, -rows % GROUP))
+    found = [asked.new_empty(0)]
+    for start in range(0, len(asked), QUERIES):
+        block = asked[start : start + QUERIES]
+        candidates = _near(known, halves, block, count + skip)
+        distances = (known[candidates] - block[:, None]).square_().sum(2)
+        own = torch.arange(start, start + len(block))[:, None]
+        distances[(candidates >= rows) | ((candidates == own) & leave_one_out)] = torch.inf
+        found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
+    return torch.cat(found).numpy()
+
+
+def _near(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor:
+    """Rows of `known` `[n, d]`, among them the `count` nearest to each of `block` `[k, d]`: `[k, rows]`.
+
+    The `count` groups of rows with the smallest minima hold the `count` smallest of all; a minimum of each
+    group is far cheaper than an order of all rows. A block's ``‖b‖² / 2 − ab`` is all that there is of the
+    matrix of distances at a time.
+    """
+    least = block.new_empty(len(block), 0)
+    groups = torch.empty(len(block), 0, dtype=torch.int64)
+    for start in range(0, len(known), REFERENCES):
+        part = slice(start, start + REFERENCES)
+        distances = torch.addmm(halves[part, None], known[part], block.T, alpha=-1)
+        minima = distances.view(-1, GROUP, len(block)).amin(1).T
+        numbers = torch.arange(start // GROUP, start // GROUP + minima.shape[1])
+        least = torch.cat([least, minima], dim=1)
+        groups = torch.cat([groups, numbers.expand(len(block), -1)], dim=1)
+        least, kept = least.topk(min(count, least.shape[1]), largest=False)
+        groups = groups.gather(1, kept)
+    return (groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -85,7 +133,7 @@ def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDA
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores fitted on the training fold of one view: codes `[n, d]`, usual residuals, both scales."""
+    """Scores fitted on the training fold of one view: codes kept `[n, d]`, usual residuals, both scales."""
 
     codes: NDArray[np.float32]
     usual: NDArray[np.float64]
@@ -94,9 +142,18 @@ class Scorer:
     latent: LogScale
 
     @classmethod
-    def fit(cls, residuals: NDArray[np.floating], codes: NDArray[np.floating], neighbours: int) -> "Scorer":
-        """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`."""
-        kept = np.asarray(codes, dtype=np.float32)
+    def fit(
+        cls,
+        residuals: NDArray[np.floating],
+        codes: NDArray[np.floating],
+        neighbours: int,
+        reference: int | None = None,
+    ) -> "Scorer":
+        """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`.
+
+        Of the codes at most `reference` are kept, all of them by default.
+        """
+        kept = np.asarray(reference_rows(codes, reference), dtype=np.float32)
         distances = neighbour_distance(kept, kept, neighbours, leave_one_out=True)
         usual = usual_residuals(residuals)
         return cls(kept, usual, neighbours, LogScale.fit(weighted(residuals, usual)), LogScale.fit(distances))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
-from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance
+from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.probe import linear_probe
 from latentops.evaluation.statistics import auroc
@@ -138,8 +138,9 @@ Scores = dict[SplitName, dict[str, NDArray[Any]]]
 def combined_scores(field: Field, view: str, coder: Coder) -> Scores:
     """Reconstruction, code and both together, fitted on the view's training rows."""
     fold, normals = coder(view, "train"), field.is_normal("train", view)
+    settings = field.settings.anomaly
     scorers = [
-        Scorer.fit(residuals[normals], codes[normals], field.settings.anomaly.neighbours)
+        Scorer.fit(residuals[normals], codes[normals], settings.neighbours, settings.reference)
         for residuals, codes in zip(fold.residuals, fold.codes, strict=True)
     ]
     result: Scores = {}
@@ -152,12 +153,12 @@ def combined_scores(field: Field, view: str, coder: Coder) -> Scores:
 
 def code_scores(field: Field, view: str, coder: Coder) -> Scores:
     """Distance to the nearest codes of the view's training rows."""
-    fold, normals = coder(view, "train").codes, field.is_normal("train", view)
+    settings, normals = field.settings.anomaly, field.is_normal("train", view)
+    fold = [reference_rows(codes[normals], settings.reference) for codes in coder(view, "train").codes]
     result: Scores = {}
     for split in SCORED:
         pairs = zip(fold, coder(view, split).codes, strict=True)
-        neighbours = field.settings.anomaly.neighbours
-        distance = np.stack([neighbour_distance(train[normals], codes, neighbours) for train, codes in pairs])
+        distance = np.stack([neighbour_distance(kept, codes, settings.neighbours) for kept, codes in pairs])
         result[split] = {"auroc": distance, "auroc_latent": distance}
     return result
 

@@ -11,7 +11,7 @@ import torch
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
 from latentops.data.prepared import SPLITS, SplitName
-from latentops.evaluation.anomaly import neighbour_distance
+from latentops.evaluation.anomaly import neighbour_distance, reference_rows
 from latentops.evaluation.floors import (
     Array,
     Projection,
@@ -44,7 +44,7 @@ def run(dataset_name: str) -> None:
     torch.set_num_threads(params.training.threads)
     field = read_field(source, dataset.normal, params.evaluation)
     rows = {split: flatten(samples) for split, samples in field.samples.items()}
-    seeds, neighbours = params.training.seeds, params.evaluation.anomaly.neighbours
+    seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))
     wide = math.ceil(expansion * math.prod(description.shape))
@@ -87,7 +87,7 @@ def run(dataset_name: str) -> None:
         verdicts.append(judge(field, name, "rival", size, seeds, projected(fits, decoded=False)))
     if field.normal:
         verdicts.append(isolation_forest(field, rows, fold, seeds, params.floors.trees))
-        verdicts.append(nearest_neighbours(field, rows, fold, neighbours))
+        verdicts.append(nearest_neighbours(field, rows, fold))
     write(
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
@@ -135,16 +135,16 @@ def isolation_forest(
     return verdict
 
 
-def nearest_neighbours(
-    field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array], neighbours: int
-) -> Verdict:
+def nearest_neighbours(field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array]) -> Verdict:
     """Distance to the nearest raw rows of each view."""
     verdict = Verdict("kNN", "reference", None, [0], {}, {})
     judged: list[SplitName] = ["stop", "calibration", "test"]
+    settings = field.settings.anomaly
     for view in field.normal:
-        train = fold(view)
+        train = reference_rows(fold(view), settings.reference)
         scores = {
-            split: {"auroc": neighbour_distance(train, rows[split], neighbours)[None]} for split in judged
+            split: {"auroc": neighbour_distance(train, rows[split], settings.neighbours)[None]}
+            for split in judged
         }
         add_scores(field, verdict, view, scores)
     average_views(field, verdict)

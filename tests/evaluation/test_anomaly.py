@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from latentops.errors import LatentOpsError
+from latentops.evaluation import anomaly
 from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import p_values, threshold
 from latentops.evaluation.statistics import auroc
@@ -55,6 +56,17 @@ def test_padding_is_not_counted() -> None:
     padded = np.concatenate([residuals, np.full((50, 2), np.nan)], axis=1)
     plain, wide = (Scorer.fit(each, codes, 5).score(each, codes)["auroc"] for each in (residuals, padded))
     assert np.allclose(plain, wide)
+
+
+def test_residuals_weigh_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    residuals = np.random.default_rng(0).normal(size=(50, 6)) ** 2
+    residuals[::3, 4:] = np.nan
+    usual = anomaly.usual_residuals(residuals)
+    whole = anomaly.weighted(residuals, usual)
+    monkeypatch.setattr(anomaly, "VALUES", 40)
+    assert np.allclose(anomaly.usual_residuals(residuals), usual, rtol=1e-12)
+    assert np.array_equal(anomaly.weighted(residuals, usual), whole)
+    assert anomaly.weighted(residuals[:0], usual).shape == (0,)
 
 
 def test_a_row_is_not_its_own_neighbour() -> None:

@@ -7,7 +7,7 @@ standardised on the training fold (both are positive and skewed), and the larger
 either of them finds odd is odd.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ SMALLEST = 1e-12
 
 LARGEST_WEIGHT = 20.0
 """How many times the average value's weight any one value may have in the reconstruction score."""
+
+VALUES = 2**22
+"""Residuals that are worked on at once, 32 MB of them."""
 
 GROUP = 16
 QUERIES = 128
@@ -47,7 +50,7 @@ def neighbour_distance(
     """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
 
     With `leave_one_out` the queries are the reference, and a row isn't its own neighbour. Exact: products of
-    blocks say which rows may be near, and of those the distances are taken from differences, because
+    blocks say which rows are near, and of those the distances are taken from differences, because
     ``‖a‖² + ‖b‖² − 2ab`` has no digits left where two rows are nearly the same.
     """
     rows = len(reference)
@@ -65,33 +68,35 @@ def neighbour_distance(
     found = [asked.new_empty(0)]
     for start in range(0, len(asked), QUERIES):
         block = asked[start : start + QUERIES]
-        candidates = _near(known, halves, block, count + skip)
-        distances = (known[candidates] - block[:, None]).square_().sum(2)
-        own = torch.arange(start, start + len(block))[:, None]
-        distances[(candidates >= rows) | ((candidates == own) & leave_one_out)] = torch.inf
+        near = _nearest(known, halves, block, count + skip)
+        distances = (known[near] - block[:, None]).square_().sum(2)
+        if leave_one_out:
+            distances[near == torch.arange(start, start + len(block))[:, None]] = torch.inf
         found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
     return torch.cat(found).numpy()
 
 
-def _near(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor:
-    """Rows of `known` `[n, d]`, among them the `count` nearest to each of `block` `[k, d]`: `[k, rows]`.
+def _nearest(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor:
+    """The rows `[k, count]` of `known` `[n, d]` nearest to each of `block` `[k, d]`, by ``‖b‖² / 2 − ab``.
 
-    The `count` groups of rows with the smallest minima hold the `count` smallest of all; a minimum of each
-    group is far cheaper than an order of all rows. A block's ``‖b‖² / 2 − ab`` is all that there is of the
-    matrix of distances at a time.
+    Of every group of rows the smallest is far cheaper to get than an order of all, and the `count` groups
+    with the smallest ones hold the `count` smallest of all.
     """
     least = block.new_empty(len(block), 0)
-    groups = torch.empty(len(block), 0, dtype=torch.int64)
+    rows = torch.empty(len(block), 0, dtype=torch.int64)
+    each = torch.arange(len(block))[:, None]
     for start in range(0, len(known), REFERENCES):
         part = slice(start, start + REFERENCES)
         distances = torch.addmm(halves[part, None], known[part], block.T, alpha=-1)
-        minima = distances.view(-1, GROUP, len(block)).amin(1).T
-        numbers = torch.arange(start // GROUP, start // GROUP + minima.shape[1])
-        least = torch.cat([least, minima], dim=1)
-        groups = torch.cat([groups, numbers.expand(len(block), -1)], dim=1)
+        groups = distances.view(-1, GROUP, len(block))
+        minima = groups.amin(1).T
+        kept = minima.topk(min(count, minima.shape[1]), largest=False).indices
+        members = start + kept[:, :, None] * GROUP + torch.arange(GROUP)
+        least = torch.cat([least, groups[kept, :, each].flatten(1)], dim=1)
+        rows = torch.cat([rows, members.flatten(1)], dim=1)
         least, kept = least.topk(min(count, least.shape[1]), largest=False)
-        groups = groups.gather(1, kept)
-    return (groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)
+        rows = rows.gather(1, kept)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -120,15 +125,25 @@ def usual_residuals(residuals: NDArray[np.floating]) -> NDArray[np.float64]:
     No value counts more than `LARGEST_WEIGHT` times the average one: a pixel that is always blank has next to
     no residual, and any ink there would outweigh all else.
     """
-    counted = np.isfinite(residuals)
-    sums = np.where(counted, residuals, 0.0).sum(axis=0, dtype=np.float64)
-    usual = sums / np.maximum(counted.sum(axis=0), 1)
+    sums, counts = np.zeros(residuals.shape[1]), np.zeros(residuals.shape[1], dtype=np.int64)
+    for block in _blocks(residuals):
+        counted = np.isfinite(block)
+        sums += np.where(counted, block, 0.0).sum(axis=0, dtype=np.float64)
+        counts += counted.sum(axis=0)
+    usual = sums / np.maximum(counts, 1)
     return np.maximum(usual, max(float(usual.mean()) / LARGEST_WEIGHT, SMALLEST))
 
 
 def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over each row's valid values of its squared residuals `[k, values]` over the usual ones: `[k]`."""
-    return np.asarray(np.nanmean(np.asarray(residuals, dtype=np.float64) / usual, axis=1))
+    means = [np.nanmean(block.astype(np.float64) / usual, axis=1) for block in _blocks(residuals)]
+    return np.concatenate([np.empty(0), *means])
+
+
+def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """`rows` `[n, values]` in parts of at most `VALUES` values each, so that no copy of them all is made."""
+    most = max(1, VALUES // rows.shape[1])
+    return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 @dataclass(frozen=True)

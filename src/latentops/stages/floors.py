@@ -22,7 +22,6 @@ from latentops.evaluation.floors import (
 )
 from latentops.evaluation.judge import (
     VIEW_ALL,
-    Coded,
     Coder,
     Field,
     Verdict,
@@ -59,23 +58,16 @@ def run(dataset_name: str) -> None:
         def fitted(view: str) -> list[Projection]:
             return [fit(fold(view)) for fit in fits]
 
-        def coded(view: str, split: SplitName) -> Coded:
-            maps = fitted(view)
-            codes = np.stack([each.encode(rows[split]) for each in maps])
-            return (
-                Coded(codes, np.stack([each.residuals(rows[split]) for each in maps]))
-                if decoded
-                else Coded(codes)
-            )
+        def codes(view: str, split: SplitName) -> Array:
+            return np.stack([each.encode(rows[split]) for each in fitted(view)])
 
-        return coded
+        def residuals(view: str, split: SplitName) -> Array:
+            return np.stack([each.residuals(rows[split]) for each in fitted(view)])
 
-    def raw(view: str, split: SplitName) -> Coded:
-        del view
-        return Coded(rows[split][None])
+        return Coder(codes, residuals if decoded else None)
 
     verdicts = [Verdict("raw", "reference", None, [0], {}, {})]
-    judge_probe(field, verdicts[0], raw)
+    judge_probe(field, verdicts[0], Coder(lambda _, split: rows[split][None]))
     if field.samples["train"].lengths is not None:
         verdicts.append(length_alone(field))
     if dataset.latent_dim <= min(rows["train"].shape):
@@ -107,13 +99,11 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
 def length_alone(field: Field) -> Verdict:
     """A ragged sequence's length as its whole code."""
 
-    def coded(view: str, split: SplitName) -> Coded:
-        del view
-        lengths = np.asarray(field.samples[split].lengths, dtype=np.float64)
-        return Coded(lengths[None, :, None])
+    def codes(_: str, split: SplitName) -> Array:
+        return np.asarray(field.samples[split].lengths, dtype=np.float64)[None, :, None]
 
     verdict = Verdict("length alone", "reference", None, [0], {}, {})
-    judge_probe(field, verdict, coded)
+    judge_probe(field, verdict, Coder(codes))
     return verdict
 
 

@@ -199,6 +199,7 @@ class Anomaly(Settings):
     """Scores from the code, and the false-alarm rate that thresholds promise."""
 
     neighbours: Count
+    reference: Count
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
 

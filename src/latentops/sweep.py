@@ -18,7 +18,7 @@ from latentops.config import Budget, Evaluation, Params, Training, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Samples, SplitName
 from latentops.errors import LatentOpsError
-from latentops.evaluation.judge import Coded, Field, judge
+from latentops.evaluation.judge import Coder, Field, judge
 from latentops.progress import bar
 from latentops.reporting import sizes as figure
 from latentops.reporting.results import title
@@ -196,19 +196,18 @@ def measure(
         model, members, train, stop, classes, training, budget, select_device(training.device), on_look
     )
     trained = Trained(model, members, recipe)
-    rows = {"train": train, "stop": stop}
+
+    samples: dict[SplitName, Samples] = {"train": train, "stop": stop, "calibration": train, "test": stop}
 
     @lru_cache
-    def coded(view: str, rows_of: str) -> Coded:
-        stack = trained.select(view=view)
-        return Coded(stack.encode(rows[rows_of]), stack.residuals(rows[rows_of]))
+    def stack(view: str) -> Trained:
+        return trained.select(view=view)
 
-    def coder(view: str, split: SplitName) -> Coded:
-        return coded(view, "train" if split in {"train", "calibration"} else "stop")
-
-    field = Field(
-        {"train": train, "stop": stop, "calibration": train, "test": stop}, classes, normal, evaluation
+    coder = Coder(
+        lambda view, split: stack(view).encode(samples[split]),
+        lambda view, split: stack(view).residuals(samples[split]),
     )
+    field = Field(samples, classes, normal, evaluation)
     seeds = [member.seed for member in members if member.view == VIEW_ALL]
     verdict = judge(field, recipe.variant, "variant", recipe.latent_dim, seeds, coder)
     measured = {name: verdict.metrics[name] for name in METRICS if name in verdict.metrics}

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from latentops.errors import LatentOpsError
-from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance
+from latentops.evaluation import anomaly
+from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import p_values, threshold
 from latentops.evaluation.statistics import auroc
 
@@ -57,11 +58,70 @@ def test_padding_is_not_counted() -> None:
     assert np.allclose(plain, wide)
 
 
+def test_residuals_weigh_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    residuals = np.random.default_rng(0).normal(size=(50, 6)) ** 2
+    residuals[::3, 4:] = np.nan
+    usual = anomaly.usual_residuals(residuals)
+    whole = anomaly.weighted(residuals, usual)
+    monkeypatch.setattr(anomaly, "VALUES", 40)
+    assert np.allclose(anomaly.usual_residuals(residuals), usual, rtol=1e-12)
+    assert np.array_equal(anomaly.weighted(residuals, usual), whole)
+    assert anomaly.weighted(residuals[:0], usual).shape == (0,)
+
+
 def test_a_row_is_not_its_own_neighbour() -> None:
     line = np.array([[0.0], [1.0], [3.0]])
     assert neighbour_distance(line, line, 1, leave_one_out=True).tolist() == [1.0, 1.0, 2.0]
     assert neighbour_distance(line, line, 1).tolist() == [0.0, 0.0, 0.0]
     assert neighbour_distance(line, np.array([[5.0]]), 2).tolist() == [3.0]
+
+
+def brute(reference: np.ndarray, queries: np.ndarray, neighbours: int, skip: int = 0) -> np.ndarray:
+    distances = np.sqrt(((queries[:, None] - reference[None]) ** 2).sum(axis=2))
+    return np.sort(distances, axis=1)[:, skip : skip + neighbours].mean(axis=1)
+
+
+@pytest.mark.parametrize("rows", [6, 16, 40, 9000])
+def test_the_distance_is_that_of_all_pairs(rows: int) -> None:
+    """Whether the reference fills a part of a group, whole ones, or more than a block of them."""
+    random = np.random.default_rng(rows)
+    reference, queries = random.normal(size=(rows, 3)), random.normal(size=(150, 3))
+    assert np.allclose(neighbour_distance(reference, queries, 5), brute(reference, queries, 5), rtol=1e-12)
+    some = reference[:200]
+    assert np.allclose(
+        neighbour_distance(some, some, 5, leave_one_out=True), brute(some, some, 5, skip=1), rtol=1e-12
+    )
+
+
+@given(
+    copies=st.lists(st.integers(1, 4), min_size=2, max_size=40),
+    far=st.sampled_from([0.0, 1e3, 1e6]),
+    seed=st.integers(0, 1000),
+)
+def test_duplicates_are_at_no_distance_wherever_they_lie(copies: list[int], far: float, seed: int) -> None:
+    places = np.random.default_rng(seed).normal(size=(len(copies), 4)) + far
+    codes = np.repeat(places, copies, axis=0).astype(np.float32)
+    found = neighbour_distance(codes, codes, 1, leave_one_out=True)
+    assert (found[np.repeat(copies, copies) > 1] == 0).all()
+    assert (neighbour_distance(codes, codes, 1) == 0).all()
+    expected = brute(codes.astype(np.float64), codes.astype(np.float64), 1, skip=1)
+    assert np.allclose(found, expected, rtol=1e-6, atol=0)
+
+
+def test_of_many_codes_a_fixed_draw_is_kept_and_of_few_all() -> None:
+    random = np.random.default_rng(0)
+    codes, residuals = random.normal(size=(500, 3)).astype(np.float32), random.normal(size=(500, 4)) ** 2
+    assert reference_rows(codes, None) is codes
+    assert reference_rows(codes, 500) is codes
+    kept = Scorer.fit(residuals, codes, 5, reference=200)
+    assert np.array_equal(kept.codes, reference_rows(codes, 200))
+    assert len(np.unique(kept.codes, axis=0)) == 200
+    whole = Scorer.fit(residuals, codes, 5)
+    assert kept.reconstruction == whole.reconstruction
+    anomalous = np.arange(400) >= 200
+    queries = random.normal(size=(400, 3)) + 2 * anomalous[:, None]
+    scores = [each.score(residuals[:400], queries)["auroc_latent"] for each in (kept, whole)]
+    assert auroc(scores[0], anomalous) == pytest.approx(auroc(scores[1], anomalous), abs=0.02)
 
 
 @given(

@@ -4,6 +4,7 @@ import pytest
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
 from latentops.evaluation.comparison import Row, best_seed, choose, compare, rivals_of
+from latentops.evaluation.statistics import Resampling
 
 LABELS = np.arange(120) % 3
 CLASSES = ("a", "b", "c")
@@ -119,3 +120,17 @@ def test_corrected_p_values_are_never_smaller() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
     result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
     assert all(each["p_holm"] >= each["p_value"] for each in result["comparisons"])
+
+
+def test_the_size_of_the_blocks_that_resamples_come_in_changes_no_estimate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
+    whole = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    draw = Resampling.draw
+    monkeypatch.setattr(Resampling, "draw", lambda *given: draw(*given, block=100 * len(LABELS)))
+    parts = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    for one, other in zip(whole["rows"], parts["rows"], strict=True):
+        for metric, found in one["metrics"].items():
+            assert found["mean"] == other["metrics"][metric]["mean"]
+            assert found["low"] == pytest.approx(other["metrics"][metric]["low"], abs=0.05)

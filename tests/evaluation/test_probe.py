@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from latentops.evaluation.probe import linear_probe, logistic_regression
+from latentops.evaluation.probe import Probed, linear_probe, logistic_regression
 
 
 def clusters(rows: int, classes: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,30 +41,72 @@ def test_a_duplicated_code_is_worth_what_it_was() -> None:
     assert twice == pytest.approx(once, abs=0.02)
 
 
-def test_problems_in_a_batch_do_not_touch_each_other() -> None:
+def standardised(rows: np.ndarray) -> np.ndarray:
+    deviation = rows.std(axis=0)
+    return (rows - rows.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    rows, labels = load_digits(return_X_y=True)
+    return standardised(rows), labels
+
+
+def mixed(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters whose features go together, as an encoder's do."""
+    codes, labels = clusters(rows, classes, spread=2.5)
+    return standardised(codes @ np.random.default_rng(1).normal(size=(6, 6))), labels
+
+
+def objective(weights: np.ndarray, rows: np.ndarray, labels: np.ndarray, strength: float) -> float:
+    """Of weights [classes, features + 1], whose last column is the bias."""
+    logits = rows @ weights[:, :-1].T + weights[:, -1]
+    loss = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return float(loss.mean() + 0.5 * strength * (weights[:, :-1] ** 2).sum())
+
+
+DATA: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+    "few rows": lambda: mixed(400, 5),
+    "two classes": lambda: mixed(400, 2),
+    "a Hessian of a part of the rows": lambda: mixed(6000, 5),
+    "digits": digits,
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_objective_is_no_worse_than_scikit_learns_at_any_strength(name: str) -> None:
+    rows, labels = DATA[name]()
+    classes = int(labels.max()) + 1
+    inputs = torch.from_numpy(np.concatenate([rows, np.ones((len(rows), 1))], axis=1).T).float()
+    fits = dict(logistic_regression(inputs, torch.from_numpy(labels), classes, [1e-3, 1e-2, 0.1, 1.0, 10.0]))
+    assert list(fits) == [10.0, 1.0, 0.1, 1e-2, 1e-3]
+    for strength, weights in fits.items():
+        # scikit-learn's binary model is the softmax model with opposite halves of one weight vector.
+        share = 0.5 if classes == 2 else 1.0
+        peer = LogisticRegression(C=1 / (len(rows) * strength * share), max_iter=1000).fit(rows, labels)
+        theirs = np.concatenate([peer.coef_, peer.intercept_[:, None]], axis=1)
+        if classes == 2:
+            theirs = np.concatenate([-theirs / 2, theirs / 2])
+        goal = objective(theirs, rows, labels, strength)
+        assert objective(weights.double().numpy(), rows, labels, strength) <= goal + 1e-9 * max(1.0, goal)
+
+
+def test_a_problem_is_fitted_alike_alone_and_beside_others() -> None:
     codes, labels = clusters(300, 4, spread=2.0)
     other = np.random.default_rng(5).normal(size=codes.shape)
-    together = probe([codes, other], labels)
-    assert together == pytest.approx((probe([codes], labels) + probe([other], labels)) / 2)
+    parts = [slice(0, 120), slice(120, 180), slice(180, 300)]
+    targets = torch.from_numpy(labels)
+
+    def probed(*problems: np.ndarray) -> Probed:
+        stacked = torch.from_numpy(np.stack(problems))
+        given = [item for part in parts for item in (stacked[:, part], targets[part])]
+        return linear_probe(*given, strengths=[0.001, 0.1, 10.0])
+
+    alone, together = probed(codes), probed(other, codes)
+    assert (alone.strength[0], alone.stop_accuracy[0]) == (together.strength[1], together.stop_accuracy[1])
+    assert torch.equal(alone.correct[0], together.correct[1])
 
 
-@pytest.mark.parametrize("strength", [1e-4, 1e-2, 1.0])
-@pytest.mark.parametrize("classes", [2, 5])
-def test_the_objective_is_no_worse_than_scikit_learns(strength: float, classes: int) -> None:
-    codes, labels = clusters(400, classes, spread=2.5)
-    inputs = torch.from_numpy(np.concatenate([codes, np.ones((400, 1))], axis=1))[None]
-    start = torch.zeros(1, 7, classes, dtype=torch.float64)
-    ours = logistic_regression(inputs, torch.from_numpy(labels), strength, start)[0].numpy()
-
-    def objective(weights: np.ndarray) -> float:
-        logits = inputs[0].numpy() @ weights
-        loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(400), labels]
-        return float(loss.mean() + 0.5 * strength * (weights[:-1] ** 2).sum())
-
-    # scikit-learn's binary model is the softmax model with opposite halves of one weight vector.
-    peer = LogisticRegression(C=1 / (400 * strength * (0.5 if classes == 2 else 1)), tol=1e-9, max_iter=5000)
-    peer.fit(codes, labels)
-    theirs = np.concatenate([peer.coef_, peer.intercept_[:, None]], axis=1).T
-    if classes == 2:
-        theirs = np.concatenate([-theirs / 2, theirs / 2], axis=1)
-    assert objective(ours) <= objective(theirs) + 1e-7
+def test_of_two_strengths_that_do_equally_well_the_stronger_is_chosen() -> None:
+    labels = np.arange(300) % 4
+    rows, targets = torch.from_numpy(np.eye(4)[labels])[None], torch.from_numpy(labels)
+    assert linear_probe(rows, targets, rows, targets, rows, targets, [1e-3, 1e-2]).strength == [1e-2]

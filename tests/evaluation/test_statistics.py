@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentops.evaluation.statistics import Resampling, auroc, holm, interval, p_value, spearman
 from latentops.evaluation.structure import effective_rank
@@ -11,7 +13,7 @@ def test_replicates_centre_on_the_estimate() -> None:
     random = np.random.default_rng(0)
     scores = random.normal(size=(4, 60)) + (LABELS == 0)
     correct = (random.random((4, 60)) < 0.8).astype(np.float32)
-    resampling = Resampling.draw(LABELS, 4, 4000, seed=0)
+    (resampling,) = Resampling.draw(LABELS, 4, 4000, seed=0)
     means = np.mean([auroc(seed, LABELS == 0) for seed in scores])
     assert resampling.auroc(scores, LABELS == 0).mean() == pytest.approx(means, abs=0.005)
     assert resampling.mean(correct).mean() == pytest.approx(correct.mean(), abs=0.005)
@@ -19,14 +21,45 @@ def test_replicates_centre_on_the_estimate() -> None:
 
 def test_an_unresampled_auroc_is_the_plain_one() -> None:
     scores = np.random.default_rng(0).normal(size=(1, 60))
-    whole = Resampling(np.ones((1, 60), dtype=np.float32), np.ones((1, 1)))
+    whole = Resampling(np.ones((60, 1), dtype=np.float32), np.ones((1, 1)))
     assert whole.auroc(scores, LABELS == 1)[0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
 
 
 def test_classes_keep_their_size_in_every_resample() -> None:
-    items = Resampling.draw(LABELS, 3, 50, seed=0).items
+    (resampling,) = Resampling.draw(LABELS, 3, 50, seed=0)
     for label in range(3):
-        assert (items[:, label == LABELS].sum(axis=1) == 20).all()
+        assert (resampling.items[label == LABELS].sum(axis=0) == 20).all()
+
+
+def test_a_draw_in_blocks_is_bounded_and_whole() -> None:
+    """No block holds more than it may, and all resamples are there: different ones, of the right sizes."""
+    blocks = list(Resampling.draw(LABELS, 3, 50, seed=0, block=7 * len(LABELS)))
+    assert [part.items.shape[1] for part in blocks] == [7] * 7 + [1]
+    items = np.concatenate([part.items for part in blocks], axis=1)
+    assert len(np.unique(items, axis=1).T) == 50
+    assert (items[LABELS == 0].sum(axis=0) == 20).all()
+    assert all(part.seeds.shape == (part.items.shape[1], 3) for part in blocks)
+
+
+@given(
+    scores=st.lists(st.integers(-3, 3) | st.floats(-3, 3, width=32), min_size=2, max_size=40),
+    seed=st.integers(0, 2**30),
+)
+def test_a_resampled_auroc_is_that_of_the_pairs(scores: list[float], seed: int) -> None:
+    """Every pair of an anomaly and a normal counts as often as both were drawn, half where they tie."""
+    random = np.random.default_rng(seed)
+    values = np.array([scores], dtype=np.float32)
+    anomalous = random.random(len(scores)) < random.random()
+    anomalous[:2] = [True, False]
+    items = random.integers(0, 4, size=(len(scores), 5)).astype(np.float32)
+    items[:2] += 1
+    high, low = values[0][anomalous][:, None], values[0][~anomalous][None, :]
+    wins = (high > low) + 0.5 * (high == low)
+    pairs = items[anomalous].T[:, :, None] * items[~anomalous].T[:, None, :]
+    expected = (pairs * wins).sum(axis=(1, 2)) / pairs.sum(axis=(1, 2))
+    found = Resampling(items, np.ones((5, 1))).auroc(values, anomalous)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert auroc(values[0], anomalous) == pytest.approx(wins.mean(), abs=1e-12)
 
 
 def test_intervals_of_a_mean_cover_it_as_often_as_they_say() -> None:
@@ -35,7 +68,7 @@ def test_intervals_of_a_mean_cover_it_as_often_as_they_say() -> None:
     for trial in range(200):
         random = np.random.default_rng(trial)
         values = random.normal(size=60) + random.normal(size=(10, 1)) * 0.05
-        resampling = Resampling.draw(np.zeros(60, dtype=np.int64), 10, 500, seed=trial)
+        (resampling,) = Resampling.draw(np.zeros(60, dtype=np.int64), 10, 500, seed=trial)
         low, high = interval(resampling.mean(values), 0.95)
         covered += low <= 0 <= high
     assert 0.90 <= covered / 200 <= 0.985
@@ -47,8 +80,8 @@ def test_a_paired_difference_is_tighter_than_an_unpaired_one() -> None:
     ours, theirs = (
         (hard + 0.3 * random.normal(size=(4, 60)) < limit).astype(np.float32) for limit in (0.5, 0.3)
     )
-    shared = Resampling.draw(LABELS, 4, 2000, seed=0)
-    other = Resampling.draw(LABELS, 4, 2000, seed=1)
+    (shared,) = Resampling.draw(LABELS, 4, 2000, seed=0)
+    (other,) = Resampling.draw(LABELS, 4, 2000, seed=1)
     paired = np.std(shared.mean(ours) - shared.mean(theirs))
     unpaired = np.std(shared.mean(ours) - other.mean(theirs))
     assert paired < 0.7 * unpaired

@@ -136,5 +136,20 @@ def test_only_variants_with_a_prior_sample(variant: str) -> None:
     assert not np.array_equal(drawn, trained.sample(3, seed=1))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [0, 1, 17])
+def test_what_is_mapped_in_a_scratch_folder_is_the_same_and_leaves_nothing_there(
+    kind: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe("undercomplete", kind)
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    monkeypatch.setattr("latentops.training.trained.CHUNK", 8)
+    samples = draw(kind, rows)
+    for of in (trained.encode, trained.residuals):
+        assert np.array_equal(of(samples), of(samples, tmp_path), equal_nan=True)
+        assert isinstance(of(samples, tmp_path), np.memmap) == (rows > 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_suite_covers_every_variant() -> None:
     assert set(SECTIONS) == set(NAMES)

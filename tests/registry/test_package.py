@@ -120,6 +120,7 @@ def test_too_few_calibration_rows_give_no_verdict(at_live: Path) -> None:
         prepared.load(rows, "train"),
         prepared.load(rows, "calibration").select(slice(0, 10)),
         neighbours=5,
+        reference=1000,
     )
     scored = few.score(model.raw(test_rows("table")))
     assert scored["is_anomaly"].isna().all()

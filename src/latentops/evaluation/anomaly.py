@@ -7,13 +7,14 @@ standardised on the training fold (both are positive and skewed), and the larger
 either of them finds odd is odd.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
 """The combined score, then its two parts, under the name of the metric that each is judged by."""
@@ -22,6 +23,21 @@ SMALLEST = 1e-12
 
 LARGEST_WEIGHT = 20.0
 """How many times the average value's weight any one value may have in the reconstruction score."""
+
+VALUES = 2**22
+"""Residuals that are worked on at once, 32 MB of them."""
+
+GROUP = 16
+QUERIES = 128
+REFERENCES = 8192
+"""Rows of a group, and the two sides of the block of distances that is in memory at a time, 8 MB."""
+
+
+def reference_rows(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
+    """All of `rows` `[n, d]`, or a fixed random draw of `most` of them, in their order."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
 
 
 def neighbour_distance(
@@ -33,17 +49,54 @@ def neighbour_distance(
 ) -> NDArray[np.float64]:
     """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
 
-    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour.
+    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour. Exact: products of
+    blocks say which rows are near, and of those the distances are taken from differences, because
+    ``‖a‖² + ‖b‖² − 2ab`` has no digits left where two rows are nearly the same.
     """
-    distances = torch.cdist(
-        torch.as_tensor(np.asarray(queries, dtype=np.float64)),
-        torch.as_tensor(np.asarray(reference, dtype=np.float64)),
-    )
+    rows = len(reference)
     skip = int(leave_one_out)
-    count = max(1, min(neighbours, len(reference) - skip))
-    nearest = distances.topk(min(count + skip, len(reference)), largest=False).values[:, skip:]
-    result: NDArray[np.float64] = nearest.mean(1).numpy() if nearest.shape[1] else np.zeros(len(queries))
-    return result
+    count = min(max(1, min(neighbours, rows - skip)), rows - skip)
+    if not count:
+        return np.zeros(len(queries))
+    centre = np.mean(reference, axis=0, dtype=np.float64)
+    known, asked = (
+        torch.from_numpy(np.asarray(each, dtype=np.float64) - centre) for each in (reference, queries)
+    )
+    # Whole groups: the rows that fill up the last one are infinitely far from everything.
+    halves = torch.nn.functional.pad((known**2).sum(1) / 2, (0, -rows % GROUP), value=torch.inf)
+    known = torch.nn.functional.pad(known, (0, 0, 0, -rows % GROUP))
+    found = [asked.new_empty(0)]
+    for start in range(0, len(asked), QUERIES):
+        block = asked[start : start + QUERIES]
+        near = _nearest(known, halves, block, count + skip)
+        distances = (known[near] - block[:, None]).square_().sum(2)
+        if leave_one_out:
+            distances[near == torch.arange(start, start + len(block))[:, None]] = torch.inf
+        found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
+    return torch.cat(found).numpy()
+
+
+def _nearest(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor:
+    """The rows `[k, count]` of `known` `[n, d]` nearest to each of `block` `[k, d]`, by ``‖b‖² / 2 − ab``.
+
+    Of every group of rows the smallest is far cheaper to get than an order of all, and the `count` groups
+    with the smallest ones hold the `count` smallest of all.
+    """
+    least = block.new_empty(len(block), 0)
+    rows = torch.empty(len(block), 0, dtype=torch.int64)
+    each = torch.arange(len(block))[:, None]
+    for start in range(0, len(known), REFERENCES):
+        part = slice(start, start + REFERENCES)
+        distances = torch.addmm(halves[part, None], known[part], block.T, alpha=-1)
+        groups = distances.view(-1, GROUP, len(block))
+        minima = groups.amin(1).T
+        kept = minima.topk(min(count, minima.shape[1]), largest=False).indices
+        members = start + kept[:, :, None] * GROUP + torch.arange(GROUP)
+        least = torch.cat([least, groups[kept, :, each].flatten(1)], dim=1)
+        rows = torch.cat([rows, members.flatten(1)], dim=1)
+        least, kept = least.topk(min(count, least.shape[1]), largest=False)
+        rows = rows.gather(1, kept)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -72,20 +125,30 @@ def usual_residuals(residuals: NDArray[np.floating]) -> NDArray[np.float64]:
     No value counts more than `LARGEST_WEIGHT` times the average one: a pixel that is always blank has next to
     no residual, and any ink there would outweigh all else.
     """
-    counted = np.isfinite(residuals)
-    sums = np.where(counted, residuals, 0.0).sum(axis=0, dtype=np.float64)
-    usual = sums / np.maximum(counted.sum(axis=0), 1)
+    sums, counts = np.zeros(residuals.shape[1]), np.zeros(residuals.shape[1], dtype=np.int64)
+    for block in _blocks(residuals):
+        counted = np.isfinite(block)
+        sums += np.where(counted, block, 0.0).sum(axis=0, dtype=np.float64)
+        counts += counted.sum(axis=0)
+    usual = sums / np.maximum(counts, 1)
     return np.maximum(usual, max(float(usual.mean()) / LARGEST_WEIGHT, SMALLEST))
 
 
 def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over each row's valid values of its squared residuals `[k, values]` over the usual ones: `[k]`."""
-    return np.asarray(np.nanmean(np.asarray(residuals, dtype=np.float64) / usual, axis=1))
+    means = [np.nanmean(block.astype(np.float64) / usual, axis=1) for block in _blocks(residuals)]
+    return np.concatenate([np.empty(0), *means])
+
+
+def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """`rows` `[n, values]` in parts of at most `VALUES` values each, so that no copy of them all is made."""
+    most = max(1, VALUES // rows.shape[1])
+    return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores fitted on the training fold of one view: codes `[n, d]`, usual residuals, both scales."""
+    """Scores fitted on the training fold of one view: codes kept `[n, d]`, usual residuals, both scales."""
 
     codes: NDArray[np.float32]
     usual: NDArray[np.float64]
@@ -94,9 +157,18 @@ class Scorer:
     latent: LogScale
 
     @classmethod
-    def fit(cls, residuals: NDArray[np.floating], codes: NDArray[np.floating], neighbours: int) -> "Scorer":
-        """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`."""
-        kept = np.asarray(codes, dtype=np.float32)
+    def fit(
+        cls,
+        residuals: NDArray[np.floating],
+        codes: NDArray[np.floating],
+        neighbours: int,
+        reference: int | None = None,
+    ) -> "Scorer":
+        """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`.
+
+        Of the codes at most `reference` are kept, all of them by default.
+        """
+        kept = np.asarray(reference_rows(codes, reference), dtype=np.float32)
         distances = neighbour_distance(kept, kept, neighbours, leave_one_out=True)
         usual = usual_residuals(residuals)
         return cls(kept, usual, neighbours, LogScale.fit(weighted(residuals, usual)), LogScale.fit(distances))

@@ -77,8 +77,14 @@ def compare(
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
     """
     seeds = max(len(row.seeds) for row in rows)
-    resampling = Resampling.draw(labels, seeds, settings.resamples, settings.seed)
-    replicates = {row.name: row.replicates(resampling, labels, classes) for row in rows}
+    parts = [
+        {row.name: row.replicates(resampling, labels, classes) for row in rows}
+        for resampling in Resampling.draw(labels, seeds, settings.resamples, settings.seed)
+    ]
+    replicates = {
+        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in metrics}
+        for name, metrics in parts[0].items()
+    }
     chosen = choose(rows, primary)
     paired = comparisons(rows, replicates, settings.confidence)
     verdicts = [

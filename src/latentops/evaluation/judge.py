@@ -1,6 +1,5 @@
 """One protocol for every variant and every floor: codes and errors in, metrics and per-sample results out."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
-from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance
+from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.probe import linear_probe
 from latentops.evaluation.statistics import auroc
@@ -20,27 +19,24 @@ Role = Literal["variant", "rival", "reference"]
 VIEW_ALL = "all"
 
 
+Made = Callable[[str, SplitName], NDArray[np.floating]]
+"""From a view's name (its members, trained on that view alone) and a split to what they make of its rows."""
+
+
 @dataclass(frozen=True)
-class Coded:
+class Coder:
     """What a model makes of samples: codes `[seeds, n, latent]` and, where it has a decoder, residuals.
 
-    `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN in padding; else empty.
+    `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN in padding. The judge asks for
+    each thing once, and looks at one seed of it at a time; so it need not lie in memory.
     """
 
-    codes: NDArray[np.floating]
-    residuals: NDArray[np.floating] = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0)))
-
-    @property
-    def decoded(self) -> bool:
-        """Whether there is a decoder."""
-        return self.residuals.size > 0
+    codes: Made
+    residuals: Made | None = None
 
 
 PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
 """Splits whose metrics are kept, and what their names start with."""
-
-Coder = Callable[[str, SplitName], Coded]
-"""From a view's name (its members, trained on that view alone) and a split to what they make of its rows."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,9 @@ def judge(
     """Probe, anomaly scores and reconstruction error of one row of the leaderboard."""
     verdict = Verdict(name, role, latent_dim, list(seeds), {}, {})
     judge_probe(field, verdict, coder)
-    made = coder(VIEW_ALL, "test")
-    if made.decoded:
-        error = np.asarray(np.nanmean(made.residuals, axis=2), dtype=np.float32)
+    if coder.residuals is not None:
+        residuals = coder.residuals(VIEW_ALL, "test")
+        error = np.stack([np.nanmean(each, axis=1) for each in residuals]).astype(np.float32)
         verdict.samples["reconstruction_error"] = error
         verdict.metrics["reconstruction_error"] = error.mean(axis=1).astype(float).tolist()
     judge_anomaly(field, verdict, coder)
@@ -105,7 +101,7 @@ def judge(
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
     """Linear probe on the codes of the members that saw all rows."""
     codes = {
-        split: torch.from_numpy(np.array(coder(VIEW_ALL, split).codes)) for split in ("train", "stop", "test")
+        split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
     }
     labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
     probed = linear_probe(
@@ -124,8 +120,12 @@ def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:
     A code without a decoder is scored by the code alone.
     """
     for view in field.normal:
-        score = combined_scores if coder(view, "train").decoded else code_scores
-        add_scores(field, verdict, view, score(field, view, coder))
+        scores = (
+            code_scores(field, view, coder.codes)
+            if coder.residuals is None
+            else combined_scores(field, view, coder.codes, coder.residuals)
+        )
+        add_scores(field, verdict, view, scores)
     average_views(field, verdict)
 
 
@@ -135,29 +135,27 @@ Scores = dict[SplitName, dict[str, NDArray[Any]]]
 """Of each split in `SCORED`, each score `[seeds, n]` by its name in `SCORES`."""
 
 
-def combined_scores(field: Field, view: str, coder: Coder) -> Scores:
+def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Scores:
     """Reconstruction, code and both together, fitted on the view's training rows."""
-    fold, normals = coder(view, "train"), field.is_normal("train", view)
-    scorers = [
-        Scorer.fit(residuals[normals], codes[normals], field.settings.anomaly.neighbours)
-        for residuals, codes in zip(fold.residuals, fold.codes, strict=True)
-    ]
+    settings, normals = field.settings.anomaly, field.is_normal("train", view)
+    fold = zip(residuals(view, "train"), codes(view, "train"), strict=True)
+    scorers = [Scorer.fit(r[normals], c[normals], settings.neighbours, settings.reference) for r, c in fold]
     result: Scores = {}
     for split in SCORED:
-        made = coder(view, split)
-        each = [s.score(r, c) for s, r, c in zip(scorers, made.residuals, made.codes, strict=True)]
+        made = zip(scorers, residuals(view, split), codes(view, split), strict=True)
+        each = [scorer.score(r, c) for scorer, r, c in made]
         result[split] = {name: np.stack([one[name] for one in each]) for name in SCORES}
     return result
 
 
-def code_scores(field: Field, view: str, coder: Coder) -> Scores:
+def code_scores(field: Field, view: str, codes: Made) -> Scores:
     """Distance to the nearest codes of the view's training rows."""
-    fold, normals = coder(view, "train").codes, field.is_normal("train", view)
+    settings, normals = field.settings.anomaly, field.is_normal("train", view)
+    fold = [reference_rows(each[normals], settings.reference) for each in codes(view, "train")]
     result: Scores = {}
     for split in SCORED:
-        pairs = zip(fold, coder(view, split).codes, strict=True)
-        neighbours = field.settings.anomaly.neighbours
-        distance = np.stack([neighbour_distance(train[normals], codes, neighbours) for train, codes in pairs])
+        pairs = zip(fold, codes(view, split), strict=True)
+        distance = np.stack([neighbour_distance(kept, each, settings.neighbours) for kept, each in pairs])
         result[split] = {"auroc": distance, "auroc_latent": distance}
     return result
 

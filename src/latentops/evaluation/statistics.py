@@ -1,6 +1,6 @@
 """Metrics with intervals: seeds and test items are resampled together, the same for all that is compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,39 +8,47 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+BLOCK = 2**24
+"""Item weights that are in memory at once, 64 MB of them."""
+
 
 def auroc(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
     """Area under the ROC curve: how often an anomaly scores above a normal, ties counting half.
 
-    0.5 for a constant score; NaN where one of the two kinds is missing.
+    From the anomalies' ranks (Mann & Whitney 1947). 0.5 for a constant score; NaN where one of the two kinds
+    is missing.
     """
-    wins = _wins(scores, anomalous)
-    return float(wins.mean()) if wins.size else float("nan")
-
-
-def _wins(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """`[anomalies, normals]`: 1 where the anomaly scores higher, 0.5 where they tie."""
-    high, low = scores[anomalous][:, None], scores[~anomalous][None, :]
-    return np.asarray((high > low) + 0.5 * (high == low), dtype=np.float32)
+    anomalies = int(anomalous.sum())
+    pairs = anomalies * (len(scores) - anomalies)
+    if not pairs:
+        return float("nan")
+    return float((_ranks(scores)[anomalous].sum() - anomalies * (anomalies + 1) / 2) / pairs)
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """Bootstrap weights: `items` `[resamples, test]` drawn in each class, `seeds` `[resamples, seeds]`."""
+    """Bootstrap weights: `items` `[test, resamples]` drawn in each class, `seeds` `[resamples, seeds]`."""
 
     items: NDArray[np.float32]
     seeds: Array
 
     @classmethod
-    def draw(cls, labels: NDArray[np.int64], seeds: int, resamples: int, seed: int) -> "Resampling":
-        """One draw for all that is compared on these test items `labels` `[test]`."""
+    def draw(
+        cls, labels: NDArray[np.int64], seeds: int, resamples: int, seed: int, block: int = BLOCK
+    ) -> Iterator["Resampling"]:
+        """One draw for all that is compared on these test items `labels` `[test]`.
+
+        It comes in parts of at most `block` item weights, because 2,000 resamples of 100,000 items are nearly
+        a gigabyte.
+        """
         random = np.random.default_rng(seed)
-        items = np.zeros((resamples, len(labels)), dtype=np.float32)
-        for label in np.unique(labels):
-            rows = np.flatnonzero(labels == label)
-            items[:, rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
-        weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-        return cls(items, weights)
+        classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        most = max(1, block // max(1, len(labels)))
+        for count in (min(most, resamples - start) for start in range(0, resamples, most)):
+            items = np.empty((len(labels), count), dtype=np.float32)
+            for rows in classes:
+                items[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count).T
+            yield cls(items, random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds)
 
     def over_seeds(self, values: Array) -> Array:
         """Values `[resamples, seeds]` averaged over each resample's seeds: `[resamples]`.
@@ -54,16 +62,37 @@ class Resampling:
     def mean(self, per_item: NDArray[np.floating]) -> Array:
         """Replicates `[resamples]` of the mean of `per_item` `[seeds, test]`; NaN items are left out."""
         counted = np.isfinite(per_item[0])
-        weights = self.items[:, counted]
-        values = weights @ per_item[:, counted].T.astype(np.float32) / weights.sum(axis=1, keepdims=True)
-        return self.over_seeds(values.astype(np.float64))
+        weights = self.items[counted]
+        values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
+        return self.over_seeds(values.T.astype(np.float64))
 
     def auroc(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
         """Replicates `[resamples]` of the AUROC of `scores` `[seeds, test]`."""
-        high, low = self.items[:, anomalous], self.items[:, ~anomalous]
-        pairs = high.sum(axis=1) * low.sum(axis=1)
-        values = [((high @ _wins(each, anomalous)) * low).sum(axis=1) / pairs for each in scores]
-        return self.over_seeds(np.stack(values, axis=1).astype(np.float64))
+        values = [_weighted_auroc(each, anomalous, self.items) for each in scores]
+        return self.over_seeds(np.stack(values, axis=1))
+
+
+def _weighted_auroc(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> Array:
+    """AUROC of `scores` `[test]` for each column of whole-number `weights` `[test, resamples]`.
+
+    Weights of the kind that there is more of are summed up in the order of the scores; each item of the other
+    kind looks up what lies below it, and half of what ties with it.
+    """
+    kinds = np.flatnonzero(~anomalous), np.flatnonzero(anomalous)
+    many, few = sorted(kinds, key=len, reverse=True)
+    order = many[np.argsort(scores[many], kind="stable")]
+    # Whole numbers below 2^24 are exact in float32. Row by row: NumPy's own cumsum goes down each column.
+    below = np.zeros((len(order) + 1, weights.shape[1]), dtype=np.float32)
+    for at, item in enumerate(order):
+        np.add(below[at], weights[item], out=below[at + 1])
+    first, last = (np.searchsorted(scores[order], scores[few], side) for side in ("left", "right"))
+    wins = np.zeros(weights.shape[1])
+    for item, low, high in zip(few, first, last, strict=True):
+        wins += (below[low] + below[high]) * weights[item]
+    share = wins / 2 / (below[-1].astype(np.float64) * weights[few].sum(axis=0, dtype=np.float64))
+    return share if few is kinds[1] else 1 - share
 
 
 def interval(replicates: Array, confidence: float) -> tuple[float, float]:
@@ -97,8 +126,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
 
 
-def _ranks(values: Sequence[float]) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    below = (array[:, None] > array[None, :]).sum(axis=1)
-    equal = (array[:, None] == array[None, :]).sum(axis=1)
-    return np.asarray(below + (equal + 1) / 2, dtype=np.float64)
+def _ranks(values: NDArray[np.floating] | Sequence[float]) -> Array:
+    """From 1 for the smallest; what ties shares the mean of its ranks."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])

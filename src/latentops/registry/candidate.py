@@ -130,6 +130,7 @@ class Candidate:
             train,
             prepared.load(rows, "calibration"),
             neighbours=self.params.evaluation.anomaly.neighbours,
+            reference=self.params.evaluation.anomaly.reference,
         )
         packaging.write(package, train, directory, meta)
 

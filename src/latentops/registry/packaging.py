@@ -33,11 +33,12 @@ def build(
     calibration: Samples,
     *,
     neighbours: int,
+    reference: int,
 ) -> Package:
     """The package of the members of seed `facts.seed`.
 
     For each class in `normal` the scorer of that view's member is fitted on the `train` rows of the class
-    and its combined score taken on the `calibration` rows of the class.
+    and its combined score taken on the `calibration` rows of the class. It keeps at most `reference` codes.
     """
     chosen = trained.select(seed=facts.seed)
     references = {}
@@ -45,7 +46,7 @@ def build(
         label = trained.description.classes.index(view)
         member = chosen.select(view=view)
         fitting, held_out = (rows.select(rows.labels == label) for rows in (train, calibration))
-        scorer = Scorer.fit(member.residuals(fitting)[0], member.encode(fitting)[0], neighbours)
+        scorer = Scorer.fit(member.residuals(fitting)[0], member.encode(fitting)[0], neighbours, reference)
         scores = combined_score(scorer, member, held_out)
         references[view] = Reference(scorer, np.sort(scores), _threshold(scores, facts.alpha))
     return Package(chosen, references, facts)

@@ -1,6 +1,6 @@
 """Judge one trained variant, and its own encoder at its initial weights, on one dataset."""
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
-from latentops.evaluation.judge import Coded, Verdict, judge
+from latentops.evaluation.judge import Coder, Verdict, judge
 from latentops.evaluation.structure import effective_rank
 from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
+
+SCRATCH = Path("var/scratch")
+"""Where codes and residuals lie while they are judged: 60,000 images of five members are a gigabyte."""
 
 
 def run(dataset_name: str, variant: str) -> None:
@@ -29,29 +32,35 @@ def run(dataset_name: str, variant: str) -> None:
     trained = Trained.load(Path("models", dataset_name, variant))
 
     untrained = trained.untrained()
+    SCRATCH.mkdir(parents=True, exist_ok=True)
 
-    @lru_cache
-    def coder(view: str, split: SplitName) -> Coded:
-        members = trained.select(view=view)
-        return Coded(members.encode(field.samples[split]), members.residuals(field.samples[split]))
+    @cache
+    def members(view: str) -> Trained:
+        return trained.select(view=view)
 
-    def initial_codes(view: str, split: SplitName) -> Coded:
-        return Coded(untrained.select(view=view).encode(field.samples[split]))
+    @cache
+    def codes(view: str, split: SplitName) -> NDArray[np.float32]:
+        return members(view).encode(field.samples[split], SCRATCH)
+
+    def residuals(view: str, split: SplitName) -> NDArray[np.float32]:
+        return members(view).residuals(field.samples[split], SCRATCH)
+
+    def initial_codes(view: str, split: SplitName) -> NDArray[np.float32]:
+        return untrained.select(view=view).encode(field.samples[split], SCRATCH)
 
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
-        judge(field, variant, "variant", trained.latent_dim, seeds, coder),
-        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, initial_codes),
+        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals)),
+        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, Coder(initial_codes)),
     ]
-    codes = coder(VIEW_ALL, "test").codes
-    whole = trained.select(view=VIEW_ALL)
+    test_codes = codes(VIEW_ALL, "test")
     diagnosis = {
-        **whole.diagnose(field.samples["test"]),
-        "effective_rank": [effective_rank(each) for each in codes],
+        **members(VIEW_ALL).diagnose(field.samples["test"]),
+        "effective_rank": [effective_rank(each) for each in test_codes],
     }
     write(
         Path("results/evaluate", dataset_name, variant),
-        {"dataset": dataset_name, "diagnosis": diagnosis, "alive": alive(verdicts[0], codes)},
+        {"dataset": dataset_name, "diagnosis": diagnosis, "alive": alive(verdicts[0], test_codes)},
         verdicts,
         {},
     )

@@ -11,7 +11,7 @@ import torch
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
 from latentops.data.prepared import SPLITS, SplitName
-from latentops.evaluation.anomaly import neighbour_distance
+from latentops.evaluation.anomaly import neighbour_distance, reference_rows
 from latentops.evaluation.floors import (
     Array,
     Projection,
@@ -22,7 +22,6 @@ from latentops.evaluation.floors import (
 )
 from latentops.evaluation.judge import (
     VIEW_ALL,
-    Coded,
     Coder,
     Field,
     Verdict,
@@ -44,7 +43,7 @@ def run(dataset_name: str) -> None:
     torch.set_num_threads(params.training.threads)
     field = read_field(source, dataset.normal, params.evaluation)
     rows = {split: flatten(samples) for split, samples in field.samples.items()}
-    seeds, neighbours = params.training.seeds, params.evaluation.anomaly.neighbours
+    seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))
     wide = math.ceil(expansion * math.prod(description.shape))
@@ -59,23 +58,16 @@ def run(dataset_name: str) -> None:
         def fitted(view: str) -> list[Projection]:
             return [fit(fold(view)) for fit in fits]
 
-        def coded(view: str, split: SplitName) -> Coded:
-            maps = fitted(view)
-            codes = np.stack([each.encode(rows[split]) for each in maps])
-            return (
-                Coded(codes, np.stack([each.residuals(rows[split]) for each in maps]))
-                if decoded
-                else Coded(codes)
-            )
+        def codes(view: str, split: SplitName) -> Array:
+            return np.stack([each.encode(rows[split]) for each in fitted(view)])
 
-        return coded
+        def residuals(view: str, split: SplitName) -> Array:
+            return np.stack([each.residuals(rows[split]) for each in fitted(view)])
 
-    def raw(view: str, split: SplitName) -> Coded:
-        del view
-        return Coded(rows[split][None])
+        return Coder(codes, residuals if decoded else None)
 
     verdicts = [Verdict("raw", "reference", None, [0], {}, {})]
-    judge_probe(field, verdicts[0], raw)
+    judge_probe(field, verdicts[0], Coder(lambda _, split: rows[split][None]))
     if field.samples["train"].lengths is not None:
         verdicts.append(length_alone(field))
     if dataset.latent_dim <= min(rows["train"].shape):
@@ -87,7 +79,7 @@ def run(dataset_name: str) -> None:
         verdicts.append(judge(field, name, "rival", size, seeds, projected(fits, decoded=False)))
     if field.normal:
         verdicts.append(isolation_forest(field, rows, fold, seeds, params.floors.trees))
-        verdicts.append(nearest_neighbours(field, rows, fold, neighbours))
+        verdicts.append(nearest_neighbours(field, rows, fold))
     write(
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
@@ -107,13 +99,11 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
 def length_alone(field: Field) -> Verdict:
     """A ragged sequence's length as its whole code."""
 
-    def coded(view: str, split: SplitName) -> Coded:
-        del view
-        lengths = np.asarray(field.samples[split].lengths, dtype=np.float64)
-        return Coded(lengths[None, :, None])
+    def codes(_: str, split: SplitName) -> Array:
+        return np.asarray(field.samples[split].lengths, dtype=np.float64)[None, :, None]
 
     verdict = Verdict("length alone", "reference", None, [0], {}, {})
-    judge_probe(field, verdict, coded)
+    judge_probe(field, verdict, Coder(codes))
     return verdict
 
 
@@ -135,16 +125,16 @@ def isolation_forest(
     return verdict
 
 
-def nearest_neighbours(
-    field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array], neighbours: int
-) -> Verdict:
+def nearest_neighbours(field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array]) -> Verdict:
     """Distance to the nearest raw rows of each view."""
     verdict = Verdict("kNN", "reference", None, [0], {}, {})
     judged: list[SplitName] = ["stop", "calibration", "test"]
+    settings = field.settings.anomaly
     for view in field.normal:
-        train = fold(view)
+        train = reference_rows(fold(view), settings.reference)
         scores = {
-            split: {"auroc": neighbour_distance(train, rows[split], neighbours)[None]} for split in judged
+            split: {"auroc": neighbour_distance(train, rows[split], settings.neighbours)[None]}
+            for split in judged
         }
         add_scores(field, verdict, view, scores)
     average_views(field, verdict)

@@ -1,6 +1,7 @@
 """A trained stack: saved as safetensors and JSON, loaded without running any code but the project's own."""
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -181,17 +182,27 @@ class Trained:
         model.load_state_dict({name: value[chosen] for name, value in self.model.state_dict().items()})
         return Trained(model, members, self.recipe)
 
-    def encode(self, samples: Samples) -> NDArray[np.float32]:
-        """Codes `[members, samples, latent]`."""
-        return self._map(samples, self.model.encode)
+    def encode(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
+        """Codes `[members, samples, latent]`.
+
+        With a `scratch` folder they are mapped from a file there, which has no name and goes with the array.
+        """
+        return self._map(samples, self.model.encode, scratch)
 
     def reconstruct(self, samples: Samples) -> NDArray[np.float32]:
         """Reconstructions `[members, samples, *shape]`, in the prepared data's units, zero in padding."""
         return self._map(samples, self.model.reconstruct)
 
-    def residuals(self, samples: Samples) -> NDArray[np.float32]:
-        """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding."""
-        return self._map(samples, lambda batch: squared_residuals(batch, self.model.reconstruct(batch)))
+    def residuals(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
+        """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding.
+
+        With a `scratch` folder they are mapped as in `encode`.
+        """
+
+        def squared(batch: Batch) -> Tensor:
+            return squared_residuals(batch, self.model.reconstruct(batch))
+
+        return self._map(samples, squared, scratch)
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
         """Decoded draws from the prior `[members, count, *shape]`.
@@ -209,10 +220,26 @@ class Trained:
             numbers = self.model.diagnose(resident.shared(len(self.members)))
         return {name: value.tolist() for name, value in numbers.items()}
 
-    def _map(self, samples: Samples, of: Callable[[Batch], Tensor]) -> NDArray[np.float32]:
+    def _map(
+        self, samples: Samples, of: Callable[[Batch], Tensor], scratch: Path | None = None
+    ) -> NDArray[np.float32]:
         resident = Resident.put(samples, torch.device("cpu"))
-        parts: list[Tensor] = []
+
+        def part(start: int) -> NDArray[np.float32]:
+            return of(resident.shared(len(self.members), slice(start, start + CHUNK))).numpy()
+
         with torch.no_grad():
-            for start in range(0, max(1, len(samples)), CHUNK):
-                parts.append(of(resident.shared(len(self.members), slice(start, start + CHUNK))))
-        return torch.cat(parts, dim=1).numpy()
+            first = part(0)
+            result = _room((len(first), len(samples), *first.shape[2:]), scratch)
+            result[:, :CHUNK] = first
+            for start in range(CHUNK, len(samples), CHUNK):
+                result[:, start : start + CHUNK] = part(start)
+        return result
+
+
+def _room(shape: tuple[int, ...], scratch: Path | None) -> NDArray[np.float32]:
+    """An array to fill, in memory or in a nameless file in `scratch`."""
+    if scratch is None or 0 in shape:
+        return np.empty(shape, dtype=np.float32)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)

@@ -1,0 +1,82 @@
+"""The protocol itself: what it asks of a model, and that it doesn't matter where that lies."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentops.config import Evaluation
+from latentops.data.prepared import SPLITS, Samples, SplitName
+from latentops.evaluation.judge import Coder, Field, Made, judge
+
+SETTINGS = Evaluation.model_validate(
+    {"probe": {"strengths": [0.1, 1.0]}, "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1}}
+)
+SEEDS = [0, 1]
+
+
+@pytest.fixture
+def field() -> Field:
+    rows = {
+        split: Samples(
+            np.random.default_rng(seed).normal(size=(60, 4)).astype(np.float32),
+            None,
+            np.arange(60) % 3,
+            np.zeros((60, 32), dtype=np.uint8),
+        )
+        for seed, split in enumerate(SPLITS)
+    }
+    return Field(rows, ("a", "b", "c"), ("a", "c"), SETTINGS)
+
+
+def coder(field: Field, residuals: bool) -> Coder:
+    def codes(view: str, split: SplitName) -> np.ndarray:
+        values = field.samples[split].values[:, :2] + field.labels(split)[:, None]
+        return np.stack([values * (seed + len(view)) for seed in SEEDS])
+
+    def squared(view: str, split: SplitName) -> np.ndarray:
+        return np.stack([(field.samples[split].values + seed) ** 2 for seed in SEEDS])
+
+    return Coder(codes, squared if residuals else None)
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_nothing_is_asked_for_twice(field: Field, residuals: bool) -> None:
+    asked: Counter[tuple[str, str, str]] = Counter()
+
+    def counted(kind: str, made: Made) -> Made:
+        def ask(view: str, split: SplitName) -> np.ndarray:
+            asked[kind, view, split] += 1
+            return made(view, split)
+
+        return ask
+
+    plain = coder(field, residuals)
+    watched = Coder(counted("codes", plain.codes), plain.residuals and counted("residuals", plain.residuals))
+    judge(field, "x", "variant", 2, SEEDS, watched)
+    assert set(asked.values()) == {1}
+    assert ("codes", "c", "calibration") in asked
+    assert ("residuals", "all", "train") not in asked
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_what_is_mapped_from_files_is_judged_like_what_is_in_memory(
+    field: Field, residuals: bool, tmp_path: Path
+) -> None:
+    def mapped(made: Made) -> Made:
+        def ask(view: str, split: SplitName) -> np.ndarray:
+            path = tmp_path / "array.npy"
+            np.save(path, made(view, split))
+            array: np.ndarray = np.load(path, mmap_mode="r")
+            path.unlink()
+            return array
+
+        return ask
+
+    plain = coder(field, residuals)
+    files = Coder(mapped(plain.codes), plain.residuals and mapped(plain.residuals))
+    one, other = (judge(field, "x", "variant", 2, SEEDS, each) for each in (plain, files))
+    assert one.to_json() == other.to_json()
+    assert one.tensors().keys() == other.tensors().keys()
+    assert all(np.array_equal(one.tensors()[k], other.tensors()[k], equal_nan=True) for k in one.tensors())

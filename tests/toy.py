@@ -69,6 +69,7 @@ TRAINING = Training.model_validate(
             name: {"steps": 30, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
         },
         "batch_size": 32,
+        "buckets": 2,
         "weight_decay": 0.0,
         "schedule": "cosine",
         "warmup": 0.1,

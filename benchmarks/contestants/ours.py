@@ -20,6 +20,9 @@ from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe
 
 
+BUCKETS = 8
+
+
 def prepare(job: Job) -> Train:
     """Make `job` ready."""
     torch.set_num_threads(job.threads)
@@ -33,6 +36,7 @@ def prepare(job: Job) -> Train:
         "device": "cpu",
         "schedule": "constant",
         "precision": job.precision,
+        "buckets": BUCKETS,
     }
     stop = samples(held_out)
     evaluation = Batch(

@@ -167,6 +167,7 @@ class Training(Settings):
     seeds: Annotated[list[Seed], Field(min_length=2)]
     budget: dict[ArchitectureName, Budget]
     batch_size: Annotated[int, Field(gt=0, multiple_of=32)]
+    buckets: Count
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["cosine", "constant"]
     warmup: Fraction

@@ -5,7 +5,7 @@ import torch
 from latentops.config import Budget
 from latentops.errors import DataError
 from latentops.training.loop import Look, learning_rate
-from latentops.training.members import Member, Order, looked_at, stack_members, view_rows
+from latentops.training.members import Buckets, Member, Order, looked_at, stack_members, view_rows
 from latentops.training.trained import Trained
 from tests.toy import TRAINING, draw, recipe, train
 
@@ -135,3 +135,39 @@ def test_members_that_have_left_the_stack_change_nothing_for_the_others() -> Non
         assert its.stopped_early[0] == outcome.stopped_early[index]
         for name, value in alone.state_dict().items():
             assert torch.equal(value[0], together.state_dict()[name][index]), (member, name)
+
+
+def test_buckets_hold_every_row_once_shortest_first() -> None:
+    samples = draw("sequence", 40)
+    buckets = Buckets.of(samples, 3)
+    rows = view_rows(samples, "a", ("a", "b"))
+    parts = buckets.split(rows)
+    assert sorted(np.concatenate(parts)) == sorted(rows)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for bucket, part in enumerate(parts):
+        assert samples.lengths[part].max() <= buckets.padded(bucket)
+    assert [samples.lengths[part].mean() for part in parts] == sorted(
+        samples.lengths[part].mean() for part in parts
+    )
+
+
+def test_every_bucket_has_its_turn_in_an_order_that_depends_on_the_step_alone() -> None:
+    first, again = Buckets.of(draw("sequence", 40), 3), Buckets.of(draw("sequence", 60, seed=1), 3)
+    turns = [[first.at(step) for step in range(start, start + 3)] for start in range(0, 60, 3)]
+    assert all(sorted(turn) == [0, 1, 2] for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1
+    assert [again.at(step) for step in range(60)] == [bucket for turn in turns for bucket in turn]
+
+
+def test_a_class_with_few_rows_makes_fewer_buckets() -> None:
+    samples = draw("sequence", 40)
+    samples.labels[:] = 0
+    samples.labels[:2] = 1
+    assert len(Buckets.of(samples, 8).steps) == 2
+
+
+def test_bucketed_training_lowers_the_objective_on_all_lengths() -> None:
+    looks: list[Look] = []
+    made = recipe("undercomplete", "sequence", "recurrent")
+    train(made, MEMBERS, draw("sequence", 64), 200, 0.02, looks.append, buckets=3)
+    assert bool((looks[-1].stop < looks[0].stop).all())

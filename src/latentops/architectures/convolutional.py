@@ -94,12 +94,14 @@ class Decoder(nn.Module):
             for (inputs, outputs), size in zip(pairwise(widths), reversed(after), strict=True)
         )
 
-    def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
-        """Decode a batch of codes."""
+    def forward(
+        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+    ) -> Float[Tensor, "members batch ..."]:
+        """Decode a batch of codes; of sequences the first `steps`, if given."""
         hidden = self.head(codes).view(*codes.shape[:2], *self.start)
         for layer in self.layers:
             hidden = layer(functional.leaky_relu(hidden))
         hidden = hidden.to(codes.dtype)
         if self.ragged:
-            return hidden.squeeze(3).transpose(2, 3)
+            return hidden.squeeze(3).transpose(2, 3)[:, :, :steps]
         return hidden.reshape(*hidden.shape[:2], *self.shape)

@@ -111,7 +111,9 @@ class Decoder(nn.Module):
         sizes = [latent_dim, *reversed(hidden), math.prod(shape)]
         self.layers = Perceptron(sizes, generators)
 
-    def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
-        """Decode a batch of codes."""
-        outputs: Tensor = self.layers(codes)
-        return outputs.view(*codes.shape[:2], *self.shape)
+    def forward(
+        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+    ) -> Float[Tensor, "members batch ..."]:
+        """Decode a batch of codes; of sequences the first `steps`, if given."""
+        outputs: Tensor = self.layers(codes).view(*codes.shape[:2], *self.shape)
+        return outputs if steps is None else outputs[:, :, :steps]

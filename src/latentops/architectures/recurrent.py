@@ -87,14 +87,15 @@ class Decoder(nn.Module):
         self.start = Linear(latent_dim, hidden, generators)
         self.head = Linear(hidden, self.width, generators)
 
-    def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
-        """Decode codes to all steps; what lies beyond a sequence's length is the caller's to mask."""
+    def forward(
+        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+    ) -> Float[Tensor, "members batch ..."]:
+        """Decode codes to `steps` or all; what lies beyond a sequence's length is the caller's to mask."""
+        steps = steps or self.steps
         drive = self.cell.inlet(codes).unsqueeze(1)
-        states = self.cell(drive, torch.tanh(self.start(codes)), self.steps)
+        states = self.cell(drive, torch.tanh(self.start(codes)), steps)
         members, samples = codes.shape[:2]
-        values = (
-            self.head(states.flatten(1, 2)).view(members, self.steps, samples, self.width).transpose(1, 2)
-        )
+        values = self.head(states.flatten(1, 2)).view(members, steps, samples, self.width).transpose(1, 2)
         if self.ragged:
             return values
         if len(self.shape) == 3:

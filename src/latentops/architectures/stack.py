@@ -47,6 +47,11 @@ class Batch:
         return steps.unsqueeze(-1).to(self.values.dtype)
 
     @property
+    def padded(self) -> int | None:
+        """Steps that sequences are padded to; None where the data isn't a sequence."""
+        return None if self.lengths is None else self.values.shape[2]
+
+    @property
     def valid(self) -> Float[Tensor, " members"] | float:
         """How many valid values a sample has, on average."""
         if self.lengths is None:

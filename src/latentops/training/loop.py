@@ -18,7 +18,7 @@ from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
 from latentops.training.device import products
 from latentops.training.flat import Flat
-from latentops.training.members import Member, Order, Resident, looked_at, view_rows, whole_vectors
+from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
 from latentops.variants.autoencoder import Autoencoder, Noise
 
 
@@ -97,7 +97,9 @@ def fit(
     """
     model.to(device)
     rows = Resident.put(train, device)
-    stack = _Stack(model, members, [view_rows(train, member.view, classes) for member in members], device)
+    buckets = Buckets.of(train, training.buckets if model.takes_fewer_steps else 1)
+    views = [buckets.split(view_rows(train, member.view, classes)) for member in members]
+    stack = _Stack(model, members, views, buckets, device)
     count = min(training.look_rows, whole_vectors(len(stop)))
     stop_rows = [looked_at(view_rows(stop, member.view, classes), count) for member in members]
     watch = _Watch(members, Resident.put(stop, device).gather(torch.stack(stop_rows).to(device)))
@@ -126,12 +128,17 @@ class _Stack:
         self,
         model: Autoencoder,
         members: Sequence[Member],
-        views: Sequence[NDArray[np.int64]],
+        views: Sequence[Sequence[NDArray[np.int64]]],
+        buckets: Buckets,
         device: torch.device,
     ) -> None:
         self.model = model
         self.members = list(members)
-        self.orders = [Order(view, m.generator("order")) for view, m in zip(views, members, strict=True)]
+        self.buckets = buckets
+        self.orders = [
+            [Order(rows, member.generator(f"order {bucket}")) for bucket, rows in enumerate(view)]
+            for view, member in zip(views, members, strict=True)
+        ]
         self.noise = Noise([m.generator("noise") for m in members], device)
         self.device = device
         own = list(model.likelihood.parameters())
@@ -146,14 +153,18 @@ class _Stack:
         What is seen: the rows of each batch, the unweighted terms, and the objective `[members]` averaged
         over the block.
         """
-        taken = [order.take(len(block) * training.batch_size) for order in self.orders]
-        index = torch.stack(taken).view(len(taken), len(block), -1).transpose(0, 1).contiguous()
+        chosen = [self.buckets.at(step) for step in block]
+        index = torch.empty(len(block), len(self.members), training.batch_size, dtype=torch.long)
+        for bucket in set(chosen):
+            places = [place for place, each in enumerate(chosen) if each == bucket]
+            taken = [orders[bucket].take(len(places) * training.batch_size) for orders in self.orders]
+            index[places] = torch.stack(taken).view(len(taken), len(places), -1).transpose(0, 1)
         index = index.to(self.device)
         weights = [self.model.coefficients((step + 1) / budget.steps) for step in block]
         factors = torch.tensor([list(each.values()) for each in weights], device=self.device)
         seen = []
         for at, step in enumerate(block):
-            terms = self.model.loss_terms(rows.gather(index[at]), self.noise)
+            terms = self.model.loss_terms(rows.gather(index[at], self.buckets.padded(chosen[at])), self.noise)
             losses = torch.stack([terms[name] for name in weights[at]])
             (losses * factors[at].unsqueeze(-1)).sum().backward()  # type: ignore[no-untyped-call]
             seen.append(losses.detach())

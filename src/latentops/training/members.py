@@ -61,9 +61,10 @@ class Resident:
         lengths = None if samples.lengths is None else torch.from_numpy(np.array(samples.lengths)).to(device)
         return cls(torch.from_numpy(np.array(samples.values)).to(device), lengths)
 
-    def gather(self, rows: Int[Tensor, "members batch"]) -> Batch:
-        """The rows of each member as one batch."""
-        chosen = self.values.index_select(0, rows.flatten()).view(*rows.shape, *self.values.shape[1:])
+    def gather(self, rows: Int[Tensor, "members batch"], steps: int | None = None) -> Batch:
+        """The rows of each member as one batch; of sequences the first `steps`, if given."""
+        values = self.values if steps is None else self.values[:, :steps]
+        chosen = values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
         return Batch(chosen, None if self.lengths is None else self.lengths[rows])
 
     def shared(self, members: int, part: slice = slice(None)) -> Batch:
@@ -73,8 +74,52 @@ class Resident:
         return Batch(values.expand(members, *values.shape), lengths)
 
 
+@dataclass(frozen=True)
+class Buckets:
+    """Rows by length, so that a batch of sequences is padded no further than it has to be.
+
+    Every view is cut into equally many rows a bucket, its shortest sequences first; a step is padded to the
+    longest that any view has in its bucket. What a bucket is thus depends on the dataset alone.
+    """
+
+    steps: tuple[int, ...] | None
+    """What each bucket is padded to; None for data without lengths."""
+
+    lengths: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, samples: Samples, wanted: int) -> "Buckets":
+        """At most `wanted` buckets of the training rows; fewer where a class has fewer rows.
+
+        A single one has everything, padded as it is.
+        """
+        if samples.lengths is None or wanted == 1:
+            return cls(None, None)
+        lengths = np.asarray(samples.lengths)
+        views = [lengths, *(lengths[samples.labels == label] for label in np.unique(samples.labels))]
+        count = min(wanted, *map(len, views))
+        parts = [np.array_split(np.sort(view), count) for view in views]
+        return cls(tuple(int(max(part[at][-1] for part in parts)) for at in range(count)), lengths)
+
+    def split(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The rows of a view, bucket by bucket."""
+        if self.steps is None or self.lengths is None:
+            return [rows]
+        return np.array_split(rows[np.argsort(self.lengths[rows], kind="stable")], len(self.steps))
+
+    def at(self, step: int) -> int:
+        """The bucket of a step: all of them in turn, in a new order each time."""
+        count = 1 if self.steps is None else len(self.steps)
+        turn = generator("buckets", step // count)
+        return int(torch.randperm(count, generator=turn)[step % count])
+
+    def padded(self, bucket: int) -> int | None:
+        """How many steps sequences of `bucket` are padded to; None for data without lengths."""
+        return None if self.steps is None else self.steps[bucket]
+
+
 class Order:
-    """The endless stream of rows that a member sees: one permutation of its view after another."""
+    """The endless stream of rows that a member sees: one permutation of them after another."""
 
     def __init__(self, rows: NDArray[np.int64], member_generator: Generator) -> None:
         self.rows = torch.from_numpy(rows)

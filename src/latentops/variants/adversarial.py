@@ -78,7 +78,7 @@ class Variant(Autoencoder):
         deceived = torch.func.functional_call(self.discriminator, frozen, (codes,))
         on_prior, on_codes = self.discriminator(prior), self.discriminator(codes.detach())
         return {
-            "reconstruction": self.likelihood.negative_log_likelihood(batch, self.decode(codes)),
+            "reconstruction": self.nats(batch, codes),
             "deception": functional.softplus(-deceived).mean(-1),
             "discrimination": (functional.softplus(-on_prior) + functional.softplus(on_codes)).mean(-1),
         }

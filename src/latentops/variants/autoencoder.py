@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from latentops.architectures import Shape, build
+from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, LikelihoodName, Settings
 from latentops.errors import LatentOpsError
@@ -68,6 +69,11 @@ class Autoencoder(nn.Module):
         )
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape.spread)
 
+    @property
+    def takes_fewer_steps(self) -> bool:
+        """Whether sequences that are padded less cost less."""
+        return isinstance(self.encoder, Recurrent)
+
     @classmethod
     def width(cls, settings: VariantSettings, shape: Shape, latent_dim: int) -> int:
         """Size of this variant's code where the dataset asks for `latent_dim`."""
@@ -79,21 +85,28 @@ class Autoencoder(nn.Module):
         codes: Tensor = self.encoder(batch)
         return codes
 
-    def decode(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
-        """What the likelihood takes for values of the input's shape: their means, or logits."""
-        values: Tensor = self.decoder(codes)
+    def decode(
+        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+    ) -> Float[Tensor, "members batch ..."]:
+        """What the likelihood takes for values of the input's shape: their means, or logits.
+
+        Of sequences no more than `steps`, where that is given.
+        """
+        values: Tensor = self.decoder(codes, steps)
         return values
+
+    def nats(self, batch: Batch, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
+        """Negative log-likelihood of a sample of `batch` given its code, on average."""
+        return self.likelihood.negative_log_likelihood(batch, self.decode(codes, batch.padded))
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
         """Expected values given the code, zero in padding."""
-        return self.likelihood.mean(self.decode(self.encode(batch))) * batch.mask
+        return self.likelihood.mean(self.decode(self.encode(batch), batch.padded)) * batch.mask
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""
         del noise
-        return {
-            "reconstruction": self.likelihood.negative_log_likelihood(batch, self.decode(self.encode(batch)))
-        }
+        return {"reconstruction": self.nats(batch, self.encode(batch))}
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """Weight of each term that `loss_terms` names, when `progress` of the steps is done."""

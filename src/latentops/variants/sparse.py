@@ -58,7 +58,7 @@ class Variant(Autoencoder):
         del noise
         codes = self.encode(batch)
         return {
-            "reconstruction": self.likelihood.negative_log_likelihood(batch, self.decode(codes)),
+            "reconstruction": self.nats(batch, codes),
             "l1": normalised_l1(codes),
         }
 

@@ -53,7 +53,7 @@ class Variant(Autoencoder):
         mean, log_variance = self.posterior(batch)
         codes = mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape))
         return {
-            "reconstruction": self.likelihood.negative_log_likelihood(batch, self.decode(codes)),
+            "reconstruction": self.nats(batch, codes),
             "kl": kl_to_standard_normal(mean, log_variance).sum(-1).mean(-1),
         }
 

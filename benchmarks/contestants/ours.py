@@ -37,6 +37,7 @@ def prepare(job: Job) -> Train:
         "schedule": "constant",
         "precision": job.precision,
         "buckets": BUCKETS,
+        "look_rows": 32,
     }
     stop = samples(held_out)
     evaluation = Batch(

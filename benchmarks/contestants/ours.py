@@ -19,8 +19,9 @@ from latentops.training.loop import fit
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe
 
-
 BUCKETS = 8
+KNOBS = {"contractive": {"norm": "estimate"}}
+"""What differs from params.yaml in a variant's own settings."""
 
 
 def prepare(job: Job) -> Train:
@@ -80,7 +81,7 @@ def recipe_of(job: Job) -> Recipe:
     features = tuple(f"x{column}" for column in range(job.shape[0])) if kind == "tabular" else ()
     return Recipe.resolve(
         job.variant,
-        load_params().variant(job.variant),
+        load_params().variant(job.variant) | KNOBS.get(job.variant, {}),
         "recurrent" if job.lengths else "convolutional" if job.kind == "convolutional" else "mlp",
         architectures,
         job.latent,

@@ -71,3 +71,25 @@ def test_frozen_weights_get_no_gradient(inputs: Tensor) -> None:
     layer(inputs).sum().backward()
     assert layer.weight.grad is None
     assert inputs.grad is not None
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_pulled_directions_are_the_jacobians_and_so_are_their_gradients(
+    inputs: Tensor, in_place: bool
+) -> None:
+    stack = perceptron()
+    directions = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator("directions"))
+    outputs = layered(stack, inputs)
+    (theirs,) = torch.autograd.grad(outputs, inputs, directions, create_graph=True)
+    mixed = torch.randn(5, dtype=torch.float64, generator=generator("mixed"))
+    gradients = torch.autograd.grad(
+        outputs.square().sum() + (theirs.square() * mixed).sum(), list(stack.parameters()), allow_unused=True
+    )
+    if in_place:
+        Flat(list(stack.parameters()))
+    ours, pulled = stack.pull(inputs.detach(), directions)
+    torch.testing.assert_close(ours, outputs)
+    torch.testing.assert_close(pulled, theirs)
+    (ours.square().sum() + (pulled.square() * mixed).sum()).backward()
+    for parameter, gradient in zip(stack.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)

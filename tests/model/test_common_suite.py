@@ -75,6 +75,16 @@ def test_a_member_in_a_stack_equals_the_same_member_alone(
             assert torch.equal(value[0], together.state_dict()[name][index]), (member, name)
 
 
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_so_it_is_with_an_estimated_contraction(architecture: ArchitectureName, kind: str) -> None:
+    samples, made = draw(kind, 24), recipe("contractive", kind, architecture, norm="estimate")
+    together, _ = train(made, MEMBERS, samples, steps=20)
+    alone, _ = train(made, MEMBERS[1:2], samples, steps=20)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value[0], together.state_dict()[name][1]), name
+
+
 @every_combination
 def test_a_saved_stack_is_the_same_when_loaded_and_selects_its_members(
     variant: str, architecture: ArchitectureName, kind: str, tmp_path: Path

@@ -32,6 +32,7 @@ def gradients(variant: str, **section: object) -> torch.Tensor:
         ("denoising", {"level": 0.0}, {"level": 1.0}),
         ("contractive", {"weight": 0.0}, {"weight": 1.0}),
         ("contractive", {"weight": 1.0, "samples": 16}, {"weight": 1.0, "samples": 32}),
+        ("contractive", {"weight": 1.0, "norm": "exact"}, {"weight": 1.0, "norm": "estimate"}),
         ("variational", {"beta": 0.0}, {"beta": 4.0}),
         ("adversarial", {"weight": 0.0}, {"weight": 5.0}),
     ],

@@ -1,23 +1,27 @@
 """Models and terms whose right answer is known."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from latentops.architectures.stack import Batch
-from latentops.config import Architectures
+from latentops.config import MLP, Architectures
 from latentops.errors import LikelihoodError
 from latentops.training.loop import Look
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
+from latentops.variants import variant_settings
+from latentops.variants.autoencoder import Noise
 from latentops.variants.contractive import Variant as Contractive
 from latentops.variants.likelihood import BernoulliLikelihood, GaussianLikelihood
 from latentops.variants.sparse import hoyer, normalised_l1
 from latentops.variants.variational import Variant as Variational
 from latentops.variants.variational import kl_to_standard_normal
-from tests.toy import batch_of, describe, draw, recipe, train
+from tests.toy import SECTIONS, SMALL, batch_of, describe, draw, recipe, train
 
 LINEAR = Architectures.model_validate(
     {"mlp": {"hidden": []}, "convolutional": {"channels": [2]}, "recurrent": {"hidden": 2}}
@@ -90,6 +94,53 @@ def test_the_contractive_term_is_autograds_jacobian_norm(architecture: str, kind
             assert norms[member, row].item() == pytest.approx(valid.pow(2).sum().item(), rel=1e-9)
 
 
+class Signs(Noise):
+    """The same signs for every row."""
+
+    def __init__(self, signs: tuple[int, ...]) -> None:
+        super().__init__([])
+        self.signs = torch.tensor(signs, dtype=torch.float32)
+
+    def normal(self, shape: Sequence[int]) -> torch.Tensor:
+        return self.signs.expand(*shape)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])
+def test_the_contraction_s_estimate_is_the_exact_norm_over_all_signs(architecture: str, kind: str) -> None:
+    model = recipe("contractive", kind, architecture).build([Member(0, "all"), Member(1, "all")]).double()
+    assert isinstance(model, Contractive)
+    batch = batch_of(draw(kind, 4), 2, torch.float64)
+    found = [model.codes_and_estimate(batch, Signs(signs)) for signs in product((-1, 1), repeat=2)]
+    torch.testing.assert_close(
+        torch.stack([norms for _, norms in found]).mean(0), model.squared_jacobian_norm(batch)
+    )
+    torch.testing.assert_close(found[0][0], model.encode(batch))
+
+
+@pytest.mark.parametrize(("kind", "within"), [("image", 0.01), ("tabular", 0.04)])
+def test_one_draw_of_signs_is_near_the_exact_norm_over_a_batch(kind: str, within: float) -> None:
+    """As far off as the design allows, at the size of code and batch that it is meant for."""
+    shape = (1, 28, 28) if kind == "image" else (30,)
+    hidden = [512, 256] if kind == "image" else [64]
+    made = Recipe(
+        "contractive",
+        variant_settings("contractive", SECTIONS["contractive"]),
+        "mlp",
+        SMALL.model_copy(update={"mlp": MLP(hidden=hidden)}),
+        32 if kind == "image" else 8,
+        replace(describe(kind), shape=shape),
+    )
+    model = made.build([Member(0, "all")])
+    assert isinstance(model, Contractive)
+    random = np.random.default_rng(0)
+    values = np.tanh(random.normal(size=(512, 6)) @ random.normal(size=(6, int(np.prod(shape)))))
+    batch = Batch(torch.from_numpy(values.astype(np.float32).reshape(1, 512, *shape)))
+    exact = model.squared_jacobian_norm(batch).mean().item()
+    _, estimate = model.codes_and_estimate(batch, Noise([Member(0, "all").generator("signs")]))
+    assert estimate.mean().item() == pytest.approx(exact, rel=within)
+
+
 def test_the_kl_term_is_what_monte_carlo_says() -> None:
     mean, log_variance = torch.tensor([[[0.7, -1.2]]]), torch.tensor([[[0.4, -1.5]]])
     deviation = torch.exp(0.5 * log_variance)
@@ -152,8 +203,6 @@ def test_the_evidence_bound_is_below_the_true_likelihood() -> None:
     covariance = decoder.T @ decoder + trained.model.likelihood.log_variance.exp() * torch.eye(7)
     marginal = torch.distributions.MultivariateNormal(bias, covariance)
     rows = torch.from_numpy(values)
-    from latentops.variants.autoencoder import Noise
-
     terms = model.loss_terms(Batch(rows[None].float().double()), Noise([torch.Generator().manual_seed(0)]))
     bound = -(terms["reconstruction"] + terms["kl"]).item()
     truth = marginal.log_prob(rows).mean().item()

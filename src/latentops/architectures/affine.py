@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from latentops.architectures.stack import uniform
 
@@ -45,6 +46,19 @@ class Perceptron(nn.ModuleList):
     ) -> Float[Tensor, "members batch outputs"]:
         """Every member's own perceptron on its own rows."""
         return _apply(inputs, tuple(self.parameters()))
+
+    def pull(
+        self,
+        inputs: Float[Tensor, "members batch inputs"],
+        directions: Float[Tensor, "members batch outputs"],
+    ) -> tuple[Float[Tensor, "members batch outputs"], Float[Tensor, "members batch inputs"]]:
+        """The outputs, and ``Jᵀ v`` for each row's own direction v, J the derivative of outputs by inputs.
+
+        Both can be differentiated once by the parameters; the inputs are taken as given. One pass forth
+        serves both, and on the way back the weights of either.
+        """
+        outputs, pulled = _Pulled.apply(inputs, directions, *self.parameters())  # type: ignore[no-untyped-call]
+        return outputs, pulled
 
 
 def elu(values: Tensor) -> Tensor:
@@ -112,6 +126,54 @@ class _Perceptron(torch.autograd.Function):
             elif wants_inputs:
                 result[1] = torch.bmm(gradient, weight.transpose(1, 2))
         return tuple(result[: 2 + len(wants)])
+
+
+class _Pulled(torch.autograd.Function):
+    """`forward(inputs, directions, weight, bias, …)`: outputs, and directions pulled back to the inputs.
+
+    With slopes s of the hidden layers, ``c = v`` at the outputs, and from layer to layer ``p = c Wᵀ`` and
+    ``c = p s``; the last p is what was asked for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, directions: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        weights, biases = parameters[::2], parameters[1::2]
+        hidden = [inputs]
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            hidden.append(_elu_in_place(torch.baddbmm(bias, hidden[-1], weight)))
+        outputs = torch.baddbmm(biases[-1], hidden[-1], weights[-1])
+        slopes = [(1 + after).clamp_(max=1) for after in hidden[1:]]
+        scaled, pulled = [directions], []
+        for weight, slope in zip(reversed(weights[1:]), reversed(slopes), strict=True):
+            pulled.append(torch.bmm(scaled[-1], weight.transpose(1, 2)))
+            scaled.append(pulled[-1] * slope)
+        ctx.kept = parameters, hidden, slopes, scaled[::-1], pulled[::-1]
+        return outputs, torch.bmm(scaled[-1], weights[0].transpose(1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_outputs: Tensor, of_pulled: Tensor) -> tuple[Tensor | None, ...]:
+        parameters, hidden, slopes, scaled, pulled = ctx.kept
+        weights, biases = parameters[::2], parameters[1::2]
+        result: list[Tensor | None] = [None] * (2 + len(parameters))
+        of_hidden = [hidden[0]]  # nobody asks for the inputs' own
+        gradient = of_pulled
+        for at, weight in enumerate(weights):
+            result[2 + 2 * at] = add_product(weight, gradient, scaled[at])
+            if at + 1 < len(weights):
+                of_scaled = torch.bmm(gradient, weight)
+                gradient = of_scaled * slopes[at]
+                of_hidden.append((of_scaled * pulled[at]).masked_fill_(slopes[at] == 1, 0))
+        gradient = of_outputs
+        for at in reversed(range(len(weights))):
+            first, second = result[2 + 2 * at], add_product(weights[at], hidden[at], gradient)
+            if first is not None and second is not None:
+                result[2 + 2 * at] = first + second
+            result[3 + 2 * at] = add_sum(biases[at], gradient)
+            if at > 0:
+                gradient = torch.baddbmm(of_hidden[at], gradient, weights[at].transpose(1, 2))
+                gradient = _elu_backward(gradient, 1.0, 1.0, 1.0, True, hidden[at])
+        return tuple(result)
 
 
 def add_product(

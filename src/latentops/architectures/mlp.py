@@ -89,6 +89,16 @@ class Encoder(nn.Module):
         chain = chain[..., : self.values]
         return chain if batch.lengths is None else self._unstretched(chain, batch.lengths)
 
+    def pull(
+        self, batch: Batch, directions: Float[Tensor, "members batch outputs"]
+    ) -> tuple[Float[Tensor, "members batch outputs"], Float[Tensor, "members batch values"]]:
+        """The outputs, and a direction for each row pulled back to the flattened values: ``Jᵀ v``."""
+        outputs, pulled = self.layers.pull(self.flatten(batch), directions)
+        pulled = pulled[..., : self.values]
+        if batch.lengths is None:
+            return outputs, pulled
+        return outputs, self._unstretched(pulled.unsqueeze(2), batch.lengths).squeeze(2)
+
     def _unstretched(self, chain: Tensor, lengths: Tensor) -> Tensor:
         """The derivative by a sequence's own steps, from that by the points that were interpolated."""
         before, after, share = interpolation(lengths, self.steps)

@@ -6,7 +6,7 @@ penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 20
 Diagnosis: that norm on held-out data, and the variation left in the code: too much contraction collapses it.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,14 +19,18 @@ from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 
 
 class ContractiveSettings(VariantSettings):
-    """`weight`: nats for each unit of the squared norm; `samples`: how many of a batch it is taken on."""
+    """`weight`: nats for each unit of the squared norm; `norm`: how it is found.
+
+    `exact` takes it on the first `samples` of a batch, `estimate` on all of it.
+    """
 
     weight: Annotated[float, Field(ge=0)]
+    norm: Literal["exact", "estimate"] = "exact"
     samples: Annotated[int, Field(gt=0, multiple_of=16)]
 
 
 class Variant(Autoencoder):
-    """Reconstruction plus the exact squared norm of the encoder's Jacobian."""
+    """Reconstruction plus the squared norm of the encoder's Jacobian."""
 
     Settings = ContractiveSettings
     settings: ContractiveSettings
@@ -49,8 +53,27 @@ class Variant(Autoencoder):
             ]
         return torch.stack([(row**2 * batch.mask).flatten(2).sum(-1) for row in rows]).sum(0)
 
+    def codes_and_estimate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Float[Tensor, "members batch"]]:
+        """Codes, and of each sample ``‖Jᵀv‖²`` with v of independent signs, which is ``‖J‖²_F`` on average.
+
+        (Hutchinson 1990.) One product with the transposed Jacobian, whatever the size of the code.
+        """
+        signs = noise.normal((*batch.values.shape[:2], self.latent_dim)).sign().to(batch.values.dtype)
+        if isinstance(self.encoder, Perceptron):
+            codes, pulled = self.encoder.pull(batch, signs)
+            pulled = pulled.view(*pulled.shape[:2], *self.shape.sizes)
+        else:
+            with torch.enable_grad():
+                values = batch.values.detach().requires_grad_()
+                codes = self.encode(batch.with_values(values))
+                (pulled,) = torch.autograd.grad(codes, values, signs, create_graph=True)
+        return codes, (pulled**2 * batch.mask).flatten(2).sum(-1)
+
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
-        """`contraction` is the mean squared Jacobian norm over the first `samples` of the batch."""
+        """`contraction` is the mean squared Jacobian norm over the batch or the first `samples` of it."""
+        if self.settings.norm == "estimate":
+            codes, norms = self.codes_and_estimate(batch, noise)
+            return {"reconstruction": self.nats(batch, codes), "contraction": norms.mean(-1)}
         part = slice(self.settings.samples)
         lengths = None if batch.lengths is None else batch.lengths[:, part]
         norm = self.squared_jacobian_norm(Batch(batch.values[:, part], lengths)).mean(-1)

@@ -15,7 +15,6 @@ from latentops.architectures.stack import Batch
 from latentops.config import Architectures, Budget, Kind, Training, load_params, parse
 from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
-from latentops.training import loop
 from latentops.training.loop import fit
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe
@@ -35,10 +34,6 @@ def prepare(job: Job) -> Train:
         "schedule": "constant",
         "precision": job.precision,
     }
-    if "schedule" not in Training.model_fields:
-        del settings["schedule"]
-    if "precision" not in Training.model_fields and job.precision == "float32":
-        del settings["precision"]
     stop = samples(held_out)
     evaluation = Batch(
         torch.from_numpy(stop.values).expand(job.members, *stop.values.shape),
@@ -97,6 +92,4 @@ def samples(rows: Rows) -> Samples:
 
 
 if __name__ == "__main__":
-    if "schedule" not in Training.model_fields:  # `fit` has no constant rate yet: give it one
-        loop.learning_rate = lambda step, budget, warmup: budget.learning_rate
     serve(prepare)

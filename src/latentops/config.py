@@ -17,6 +17,7 @@ from latentops.errors import ConfigError, UnknownNameError
 Kind = Literal["image", "tabular", "sequence"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
 CellName = Literal["gru", "lstm"]
+Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -173,6 +174,7 @@ class Training(Settings):
     look_rows: Annotated[int, Field(gt=0, multiple_of=32)]
     patience: Count
     threads: Count
+    precision: Precision
     device: Literal["cpu", "cuda", "auto"]
 
     @model_validator(mode="after")

@@ -13,7 +13,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from latentops.architectures.affine import Linear
-from latentops.architectures.stack import Batch, Convolution, TransposedConvolution
+from latentops.architectures.convolutions import Convolution, TransposedConvolution
+from latentops.architectures.stack import Batch
 
 
 def image_shape(shape: Sequence[int], ragged: bool) -> tuple[int, int, int]:
@@ -47,12 +48,12 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image = image_shape(shape, ragged)
-        flat = self.image[1] == 1
         widths = [self.image[0] + ragged, *channels]
+        *before, (height, width) = sizes(*self.image[1:], len(channels))
         self.layers = nn.ModuleList(
-            Convolution(before, after, flat, generators) for before, after in pairwise(widths)
+            Convolution(inputs, after, size, generators)
+            for (inputs, after), size in zip(pairwise(widths), before, strict=True)
         )
-        height, width = sizes(*self.image[1:], len(channels))[-1]
         self.head = Linear(channels[-1] * height * width, outputs, generators)
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
             hidden = channels.transpose(2, 3).unsqueeze(3)
         for layer in self.layers:
             hidden = functional.leaky_relu(layer(hidden))
-        outputs: Tensor = self.head(hidden.flatten(2))
+        outputs: Tensor = self.head(hidden.flatten(2).to(self.head.weight.dtype))
         return outputs
 
 
@@ -84,20 +85,21 @@ class Decoder(nn.Module):
         self.shape = tuple(shape)
         self.ragged = ragged
         image = image_shape(shape, ragged)
-        flat = image[1] == 1
-        self.sizes = sizes(*image[1:], len(channels))
-        self.start = (channels[-1], *self.sizes[-1])
+        *after, smallest = sizes(*image[1:], len(channels))
+        self.start = (channels[-1], *smallest)
         self.head = Linear(latent_dim, math.prod(self.start), generators)
         widths = [*reversed(channels), image[0]]
         self.layers = nn.ModuleList(
-            TransposedConvolution(before, after, flat, generators) for before, after in pairwise(widths)
+            TransposedConvolution(inputs, outputs, size, generators)
+            for (inputs, outputs), size in zip(pairwise(widths), reversed(after), strict=True)
         )
 
     def forward(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, "members batch ..."]:
         """Decode a batch of codes."""
         hidden = self.head(codes).view(*codes.shape[:2], *self.start)
-        for layer, to in zip(self.layers, reversed(self.sizes[:-1]), strict=True):
-            hidden = layer(functional.leaky_relu(hidden), to)
+        for layer in self.layers:
+            hidden = layer(functional.leaky_relu(hidden))
+        hidden = hidden.to(codes.dtype)
         if self.ragged:
             return hidden.squeeze(3).transpose(2, 3)
         return hidden.reshape(*hidden.shape[:2], *self.shape)

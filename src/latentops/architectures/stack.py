@@ -1,17 +1,16 @@
-"""Layers for a stack: every parameter has a leading member axis, and no reduction crosses it.
+"""What a stack is made of: every parameter has a leading member axis, and no reduction crosses it.
 
 Shapes: `members` models are applied at once, each to its own `batch` of inputs.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 
 def generator(*identity: object) -> Generator:
@@ -63,82 +62,3 @@ def uniform(shape: Sequence[int], bound: float, generators: Sequence[Generator])
     """A parameter `[members, *shape]`, each member's slice uniform in ±`bound` from its own generator."""
     members = [torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]
     return nn.Parameter(torch.stack(members))
-
-
-class Convolution(nn.Module):
-    """A strided convolution a member, grouped: `[members, batch, channels, height, width]`.
-
-    A spatial size n becomes ceil(n / stride); height 1 is left alone, so that a row is convolved in 1-D.
-    """
-
-    def __init__(self, inputs: int, outputs: int, flat: bool, generators: Sequence[Generator]) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.padding = _geometry(flat)
-        bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
-        self.weight = uniform((outputs, inputs, *self.kernel), math.sqrt(3) * bound, generators)
-        self.bias = uniform((outputs,), bound, generators)
-
-    def forward(self, inputs: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch d i j"]:
-        """One grouped convolution over the member axis."""
-        return grouped(
-            lambda joined, weight, groups: functional.conv2d(
-                joined, weight, None, self.stride, self.padding, groups=groups
-            ),
-            inputs,
-            self.weight,
-            self.bias,
-        )
-
-
-class TransposedConvolution(nn.Module):
-    """The mirror of `Convolution`: it restores the spatial size `to` exactly."""
-
-    def __init__(self, inputs: int, outputs: int, flat: bool, generators: Sequence[Generator]) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.padding = _geometry(flat)
-        bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
-        self.weight = uniform((inputs, outputs, *self.kernel), math.sqrt(3) * bound, generators)
-        self.bias = uniform((outputs,), bound, generators)
-
-    def forward(
-        self, inputs: Float[Tensor, "members batch c i j"], to: tuple[int, int]
-    ) -> Float[Tensor, "members batch d h w"]:
-        """One grouped transposed convolution over the member axis."""
-        extra = [
-            size
-            - ((inputs.shape[3 + axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + self.kernel[axis])
-            for axis, size in enumerate(to)
-        ]
-        return grouped(
-            lambda joined, weight, groups: functional.conv_transpose2d(
-                joined, weight, None, self.stride, self.padding, extra, groups
-            ),
-            inputs,
-            self.weight,
-            self.bias,
-        )
-
-
-def grouped(
-    convolve: Callable[[Tensor, Tensor, int], Tensor],
-    inputs: Float[Tensor, "members batch c h w"],
-    weight: Float[Tensor, "members o i kh kw"],
-    bias: Float[Tensor, "members outputs"],
-) -> Float[Tensor, "members batch d i j"]:
-    """Call `convolve(inputs, weight, groups)` with one group a member, and add the bias.
-
-    A lone group is convolved by another kernel, which rounds differently; so a lone member gets a companion
-    of zeros, and its result doesn't depend on how many members there are.
-    """
-    members = inputs.shape[0]
-    if members == 1:
-        inputs, weight = (torch.cat([each, torch.zeros_like(each)]) for each in (inputs, weight))
-    joined = inputs.transpose(0, 1).flatten(1, 2)
-    mapped = convolve(joined, weight.flatten(0, 1), len(inputs))
-    apart = mapped.view(mapped.shape[0], len(inputs), -1, *mapped.shape[2:]).transpose(0, 1)[:members]
-    return apart + bias[:, None, :, None, None]
-
-
-def _geometry(flat: bool) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride and padding of a halving layer; `flat` inputs have height 1."""
-    return ((1, 3), (1, 2), (0, 1)) if flat else ((3, 3), (2, 2), (1, 1))

@@ -16,6 +16,7 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
+from latentops.training.device import products
 from latentops.training.flat import Flat
 from latentops.training.members import Member, Order, Resident, looked_at, view_rows, whole_vectors
 from latentops.variants.autoencoder import Autoencoder, Noise
@@ -103,7 +104,8 @@ def fit(
     step = 0
     while step < budget.steps and len(stack.members):
         block = range(step, min(step + training.check_every, budget.steps))
-        index, terms, objective = stack.train(rows, block, training, budget)
+        with products(training.precision, model):
+            index, terms, objective = stack.train(rows, block, training, budget)
         step = block.stop
         watch.failures(terms, index, list(model.coefficients()), block.start)
         look = watch.look(model, step, objective)

@@ -82,7 +82,9 @@ class _GaussianNats(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         difference, precision, scaled = ctx.saved_tensors
         factor = (gradient * precision / -difference.shape[1]).view(-1, *(1,) * (difference.ndim - 1))
-        by_variance = 0.5 * VARIANCE_RATE * gradient * (ctx.valid - scaled)
+        by_variance = None
+        if ctx.needs_input_grad[1]:
+            by_variance = 0.5 * VARIANCE_RATE * gradient * (ctx.valid - scaled)
         return difference * factor, by_variance, None, None, None
 
 

@@ -26,13 +26,14 @@ from latentops.reporting import figures, leaderboard, results
 from latentops.reporting.results import Comparison, Estimate, Result, Row, read, title
 
 PIPELINE = Path("benchmarks/pipeline.json")
+JUDGE = Path("benchmarks/judge.json")
 SPEED = Path("benchmarks/speed.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
-UNITS = ("s", "GB", "stages")
+UNITS = ("s", "GB", "stages", "×")
 VERDICTS = {None: "", True: "yes", False: "**no**"}
 SIGNS = {"lower": "≤ ", "higher": "≥ "}
 OURS = "LatentOps"  # our name among the contestants
@@ -86,7 +87,7 @@ class Speed(Result):
 
 
 class Benchmark(Result):
-    """`benchmarks/pipeline.json`."""
+    """`benchmarks/pipeline.json` or `benchmarks/judge.json`."""
 
     machine: str | dict[str, Any]
     commit: str
@@ -238,9 +239,19 @@ def scores(root: Path) -> str:
 
 def pipeline(root: Path) -> str:
     """The figures of `benchmarks/pipeline.json`, or how to get them."""
-    if not (root / PIPELINE).exists():
-        return f"Not measured yet: `make bench-pipeline` writes `{PIPELINE}`."
-    found = read(Benchmark, root / PIPELINE, "make bench-pipeline")
+    return measured(root, PIPELINE, "make bench-pipeline")
+
+
+def judge(root: Path) -> str:
+    """The figures of `benchmarks/judge.json`, or how to get them."""
+    return measured(root, JUDGE, "make bench-judge")
+
+
+def measured(root: Path, path: Path, command: str) -> str:
+    """The figures that `command` wrote to `path`, each with its target, or how to get them."""
+    if not (root / path).exists():
+        return f"Not measured yet: `{command}` writes `{path}`."
+    found = read(Benchmark, root / path, command)
     lines = [
         [
             escaped(row.name),
@@ -373,6 +384,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "gates", gates),
     (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
+    (Path("docs/performance.md"), "judge", judge),
     (Path("docs/performance.md"), "pipeline", pipeline),
 )
 

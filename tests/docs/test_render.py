@@ -207,6 +207,10 @@ def test_a_figure_that_misses_its_target_says_so(project: Path) -> None:
     assert "| byte-identical | yes | yes | yes |" in text
     assert "| stages | 73 stages |  |  |" in text
     assert "cores 2, at commit `abc123`" in text
+    assert "make bench-judge" in render.judge(project)
+    rows = [{"name": "probe", "value": 21.5, "unit": "×", "target": 15, "met": True, "better": "higher"}]
+    write_json(project / render.JUDGE, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    assert "| probe | 21.5 × | ≥ 15 | yes |" in render.judge(project)
 
 
 def ratio(name: str, value: float, **changes: Any) -> dict[str, Any]:

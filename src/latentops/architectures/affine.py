@@ -72,6 +72,7 @@ def _elu_in_place(values: Tensor) -> Tensor:
 
 
 _elu_backward = torch.ops.aten.elu_backward.default
+_where_positive = torch.ops.aten.threshold_backward.default
 
 
 def _plain(inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -163,7 +164,8 @@ class _Pulled(torch.autograd.Function):
             if at + 1 < len(weights):
                 of_scaled = torch.bmm(gradient, weight)
                 gradient = of_scaled * slopes[at]
-                of_hidden.append((of_scaled * pulled[at]).masked_fill_(slopes[at] == 1, 0))
+                of_slopes = of_scaled * pulled[at]
+                of_hidden.append(_where_positive(of_slopes, 1 - slopes[at], 0))  # where ELU bends
         gradient = of_outputs
         for at in reversed(range(len(weights))):
             first, second = result[2 + 2 * at], add_product(weights[at], hidden[at], gradient)

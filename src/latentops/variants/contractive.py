@@ -67,7 +67,9 @@ class Variant(Autoencoder):
                 values = batch.values.detach().requires_grad_()
                 codes = self.encode(batch.with_values(values))
                 (pulled,) = torch.autograd.grad(codes, values, signs, create_graph=True)
-        return codes, (pulled**2 * batch.mask).flatten(2).sum(-1)
+        if batch.lengths is not None:
+            pulled = pulled * batch.mask
+        return codes, pulled.square().flatten(2).sum(-1)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`contraction` is the mean squared Jacobian norm over the batch or the first `samples` of it."""

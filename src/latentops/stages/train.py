@@ -9,7 +9,7 @@ from latentops import atomic
 from latentops.config import load_params
 from latentops.data import prepared
 from latentops.progress import bar
-from latentops.training.device import select_device
+from latentops.training.device import select_device, ways
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, stack_members
 from latentops.training.trained import Recipe, Trained
@@ -72,6 +72,7 @@ def run(dataset_name: str, variant: str) -> None:
             "architecture": recipe.architecture,
             "latent_dim": recipe.latent_dim,
             "parameters": trained.parameters,
+            "convolutions": ways(model),
             "steps": outcome.steps,
             "members": [
                 {

@@ -21,6 +21,15 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def ways(model: nn.Module) -> dict[str, str]:
+    """How each convolution goes over the members, by its name: `grouped` or `looped`."""
+    return {
+        name: "looped" if layer.looped else "grouped"
+        for name, layer in model.named_modules()
+        if isinstance(layer, Convolution | TransposedConvolution)
+    }
+
+
 @contextmanager
 def products(precision: Precision, model: nn.Module) -> Iterator[None]:
     """Take products in `precision`; numbers are kept, and sums made, in float32 either way.

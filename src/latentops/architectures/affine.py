@@ -45,7 +45,7 @@ class Perceptron(nn.ModuleList):
         self, inputs: Float[Tensor, "members batch inputs"]
     ) -> Float[Tensor, "members batch outputs"]:
         """Every member's own perceptron on its own rows."""
-        return _apply(inputs, tuple(self.parameters()))
+        return _apply(inputs, self._own())
 
     def pull(
         self,
@@ -57,8 +57,12 @@ class Perceptron(nn.ModuleList):
         Both can be differentiated once by the parameters; the inputs are taken as given. One pass forth
         serves both, and on the way back the weights of either.
         """
-        outputs, pulled = _Pulled.apply(inputs, directions, *self.parameters())  # type: ignore[no-untyped-call]
+        outputs, pulled = _Pulled.apply(inputs, directions, *self._own())  # type: ignore[no-untyped-call]
         return outputs, pulled
+
+    def _own(self) -> tuple[Tensor, ...]:
+        """Weight and bias of each layer; `parameters()` takes as long as a small layer."""
+        return tuple(each for layer in self._modules.values() for each in layer._parameters.values())  # type: ignore[misc]
 
 
 def elu(values: Tensor) -> Tensor:

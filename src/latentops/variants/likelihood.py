@@ -68,23 +68,21 @@ class _GaussianNats(torch.autograd.Function):
         difference = values - outputs  # laid out as the values are, whatever the number of members
         if mask is not None:
             difference.mul_(mask)
-        log_variance = VARIANCE_RATE * scaled_log_variance
-        precision = torch.exp(-log_variance)
-        scaled = (
-            torch.linalg.vector_norm(difference.flatten(1), dim=1).square_() * precision / outputs.shape[1]
-        )
-        ctx.save_for_backward(difference, precision, scaled)
+        weight = (scaled_log_variance * -VARIANCE_RATE).exp_().mul_(0.5 / outputs.shape[1])
+        squares = torch.linalg.vector_norm(difference.flatten(1), dim=1).square_().mul_(weight)
+        ctx.save_for_backward(difference, weight, squares)
         ctx.valid = valid
-        return 0.5 * (valid * (math.log(2 * math.pi) + log_variance) + scaled)
+        constant = 0.5 * math.log(2 * math.pi) * valid
+        return scaled_log_variance * (0.5 * VARIANCE_RATE * valid) + squares + constant
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        difference, precision, scaled = ctx.saved_tensors
-        factor = (gradient * precision / -difference.shape[1]).view(-1, *(1,) * (difference.ndim - 1))
+        difference, weight, squares = ctx.saved_tensors
+        factor = (gradient * weight).mul_(-2).view(-1, *(1,) * (difference.ndim - 1))
         by_variance = None
         if ctx.needs_input_grad[1]:
-            by_variance = 0.5 * VARIANCE_RATE * gradient * (ctx.valid - scaled)
+            by_variance = VARIANCE_RATE * gradient * (0.5 * ctx.valid - squares)
         return difference * factor, by_variance, None, None, None
 
 

@@ -475,21 +475,22 @@ def _panel(
     left, top = corner
     sizes = [size for size, _ in rows[0].points]
     shares = {row.figure: [(size, value / row.points[-1][1]) for size, value in row.points] for row in rows}
-    lowest = min(share for points in shares.values() for _, share in points)
-    across = svg.Scale(sizes[0], sizes[-1], left + 40, left + 196, log=True)
-    up = svg.Scale(10.0 ** math.floor(math.log10(lowest) + 1e-9), 1.0, top + 176, top + 52, log=True)
+    every = [share for points in shares.values() for _, share in points]
+    floor = 10.0 ** math.floor(math.log10(min(every)) + 1e-9)
+    across = svg.Scale(sizes[0], sizes[-1], left + 46, left + 194, log=True)
+    up = svg.Scale(floor, max(every), top + 176, top + 60, log=True)
     drawing.add("text", "name", f"{name}, by {against}", x=left + 14, y=top + 12)
     for at, row in enumerate(rows):
         end = f"{row.figure} {row.exponent:.2f}, {row.told(row.points[-1][1])}"
-        drawing.add("text", f"told {row.figure}", end, x=left + 14 + 96 * at, y=top + 28)
-    for tick in _decades(up.low, up.high):
+        drawing.add("text", f"told {row.figure}", end, x=left + 14, y=top + 27 + 15 * at)
+    for tick in up.ticks():
         drawing.add("line", "grid", x1=across.start, x2=across.end, y1=up(tick), y2=up(tick))
         drawing.add("text", "", f"{tick:g}", x=across.start - 6, y=up(tick) + 4, text_anchor="end")
-    for tick in _decades(across.low, across.high):
+    for tick in across.ticks():
         drawing.add("line", "grid", x1=across(tick), x2=across(tick), y1=up.start, y2=up.end)
-        drawing.add("text", "", _power(tick), x=across(tick), y=up.start + 17, text_anchor="middle")
+        drawing.add("text", "", _size(tick), x=across(tick), y=up.start + 17, text_anchor="middle")
     reached = max(up.low, sizes[0] / sizes[-1])  # where a line of slope 1 leaves the panel
-    drawing.add("line", "linear", x1=across(reached * sizes[-1]), x2=across.end, y1=up(reached), y2=up.end)
+    drawing.add("line", "linear", x1=across(reached * sizes[-1]), x2=across.end, y1=up(reached), y2=up(1))
     for row in rows:
         places = [(across(size), up(share)) for size, share in shares[row.figure]]
         drawing.add("path", f"line {row.figure}", d=svg.path(places))
@@ -498,14 +499,8 @@ def _panel(
             drawing.add("circle", f"mark {row.figure}", cx=x, cy=y, r=2.6, hover=hover)
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """The powers of ten from `low` to `high`, at most about five of them."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    return [10.0**power for power in range(last, first - 1, -max(1, -(-(last - first) // 5)))]
-
-
-def _power(value: float) -> str:
-    """A power of ten, in words that fit under a tick."""
+def _size(value: float) -> str:
+    """A round size, in letters that fit under a tick."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{letter}"

@@ -46,7 +46,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify sweep bench bench-speed bench-judge \
-	bench-pipeline clean need-dataset
+	bench-growth bench-startup bench-pipeline clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -142,14 +142,20 @@ verify: setup need-dataset ## prove the champion's chain from data to metrics ag
 sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee marked (VARIANT=, SIZES=1,2,4)
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')
 
-bench: setup ## all benchmarks: bench-speed, bench-judge, bench-pipeline (ROUNDS=)
-	@$(MAKE) --keep-going bench-speed bench-judge bench-pipeline
+bench: setup ## all benchmarks, one after the other (ROUNDS=)
+	@$(MAKE) --keep-going bench-speed bench-judge bench-growth bench-startup bench-pipeline
 
 bench-speed: setup ## time training against pythae, PyOD and Lightning, and say what fell behind (ROUNDS=)
 	@python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 bench-judge: setup ## time the probe, the neighbours and the bootstrap at size, against public tools (ROUNDS=)
 	@python -m benchmarks.judge $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-growth: setup ## fit how time and memory grow with members, samples, features and length (ROUNDS=)
+	@python -m benchmarks.growth $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-startup: setup ## time what stages and commands import, against what stages work (ROUNDS=)
+	@python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-pipeline: setup ## time repro, flow and tests in fresh clones of HEAD and compare their outs (ROUNDS=)
 	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -8,6 +8,7 @@ figure is typed by hand. `--check` writes nothing and fails where a page isn't w
 import argparse
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -22,21 +23,36 @@ from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import DataError, LatentOpsError
 from latentops.evaluation import comparison as judged
-from latentops.reporting import figures, leaderboard, results
+from latentops.reporting import figures, leaderboard, results, svg
 from latentops.reporting.results import Comparison, Estimate, Result, Row, read, title
 
 PIPELINE = Path("benchmarks/pipeline.json")
 JUDGE = Path("benchmarks/judge.json")
 SPEED = Path("benchmarks/speed.json")
+GROWTH = Path("benchmarks/growth.json")
+STARTUP = Path("benchmarks/startup.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
+CURVES = Path("docs/growth.svg")
+CURVES_STYLE = f"""{figures.RATIOS_STYLE}
+.curves {{ --time: #2f5f9e; --memory: #a8590f; }}
+@media (prefers-color-scheme: dark) {{ .curves {{ --time: #8ab4ea; --memory: #e6ab6b; }} }}
+.line {{ fill: none; stroke-width: 1.6; }}
+.time {{ stroke: var(--time); }}
+.memory {{ stroke: var(--memory); }}
+.linear {{ stroke: var(--floor); stroke-dasharray: 4 3; }}
+text.time {{ fill: var(--time); stroke: none; }}
+text.memory {{ fill: var(--memory); stroke: none; }}
+.mark {{ fill: var(--paper); stroke-width: 1.6; }}
+"""
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
 UNITS = ("s", "GB", "stages", "×")
 VERDICTS = {None: "", True: "yes", False: "**no**"}
 SIGNS = {"lower": "≤ ", "higher": "≥ "}
 OURS = "LatentOps"  # our name among the contestants
+LEAST_BYTES = 10**5  # what `benchmarks.growth` can tell from none
 WIDTH = 1280
 LARGEST = 400_000  # bytes of a picture that a README should carry
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -84,6 +100,64 @@ class Speed(Result):
     machine: str | dict[str, Any]
     commit: str
     rows: tuple[SpeedRow, ...]
+
+
+class GrowthRow(Result):
+    """How a figure grows: `points` are sizes with seconds or bytes, `exponent` is of the larger ones."""
+
+    name: str
+    against: str
+    figure: Literal["time", "memory"]
+    exponent: float
+    target: float
+    tolerance: float
+    met: bool
+    points: tuple[tuple[int, float], ...]
+
+    def told(self, value: float) -> str:
+        """`value` with its unit."""
+        if self.figure == "time":
+            return f"{amount(value)} s"
+        return f"{amount(value / 1e6)} MB" if value > LEAST_BYTES else f"< {LEAST_BYTES / 1e6:g} MB"
+
+
+class Growth(Result):
+    """`benchmarks/growth.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[GrowthRow, ...]
+
+
+class StageRun(Result):
+    """A stage on one dataset: seconds to start and to work, and what it loads only once it runs."""
+
+    arguments: tuple[str, ...]
+    start: float
+    work: float
+    peak_bytes: int
+    libraries: tuple[str, ...]
+
+
+class StartRow(Result):
+    """What importing something takes, and for a stage how long it works then."""
+
+    name: str
+    seconds: Spread
+    peak_bytes: int
+    libraries: tuple[str, ...]
+    runs: tuple[StageRun, ...]
+    start_over_work: float | None
+    target: float | None
+    met: bool | None
+
+
+class Startup(Result):
+    """`benchmarks/startup.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[StartRow, ...]
 
 
 class Benchmark(Result):
@@ -350,6 +424,135 @@ def speed_drawing(root: Path) -> str | None:
     return figures.ratios(bars, f"Our training throughput over the best peer's. {told}.")
 
 
+def growth(root: Path) -> str:
+    """The exponents of `benchmarks/growth.json`, or how to get them."""
+    if not (root / GROWTH).exists():
+        return f"Not measured yet: `make bench-growth` writes `{GROWTH}`."
+    found = read(Growth, root / GROWTH, "make bench-growth")
+    lines = []
+    for row in found.rows:
+        (smallest, first), *_, (largest, last) = row.points
+        ends = f"{smallest:,}–{largest:,}", row.told(first), row.told(last)
+        wanted = f"≤ {row.target + row.tolerance:g}"
+        lines.append(
+            [
+                escaped(row.name),
+                escaped(row.against),
+                row.figure,
+                *ends,
+                f"{row.exponent:.2f}",
+                wanted,
+                VERDICTS[row.met],
+            ]
+        )
+    header = ["work", "against", "figure", "sizes", "smallest", "largest", "exponent", "target", "met"]
+    picture_ = f"![Time and memory against size, each as a share of that at the largest size]({CURVES.name})"
+    board_ = table(header, lines, right=range(3, 8))
+    return "\n\n".join([taken_on(found.machine, found.commit), picture_, board_])
+
+
+def growth_drawing(root: Path) -> str | None:
+    """The points of `benchmarks/growth.json`, a panel for each thing that grows; None where there are none.
+
+    Both axes are logarithmic, and figures are shares of that at the largest size: a figure that grows in
+    proportion runs along the broken line, one that grows faster comes from below it.
+    """
+    if not (root / GROWTH).exists():
+        return None
+    rows = read(Growth, root / GROWTH, "make bench-growth").rows
+    panels = {key: [row for row in rows if (row.name, row.against) == key] for key in _sweeps(rows)}
+    columns, width, height, head = 2, 210.0, 214.0, 34.0
+    total = head + height * -(-len(panels) // columns)
+    told = "; ".join(f"{r.name}, {r.figure} by {r.against}: exponent {r.exponent:.2f}" for r in rows)
+    label = f"Time and memory against size, as shares of those at the largest size. {told}."
+    drawing = svg.Drawing(columns * width, total, label, "ratios curves")
+    drawing.add("rect", "paper", width=columns * width, height=total)
+    for x, css, name in ((14, "time", "time"), (92, "memory", "memory"), (186, "linear", "in proportion")):
+        drawing.add("line", f"line {css}", x1=x, x2=x + 20, y1=17, y2=17)
+        drawing.add("text", "", name, x=x + 26, y=21)
+    for at, ((name, against), own) in enumerate(panels.items()):
+        _panel(drawing, name, against, own, (at % columns * width, head + at // columns * height))
+    return drawing.file(CURVES_STYLE)
+
+
+def _sweeps(rows: Iterable[GrowthRow]) -> Iterable[tuple[str, str]]:
+    return dict.fromkeys((row.name, row.against) for row in rows)
+
+
+def _panel(
+    drawing: svg.Drawing, name: str, against: str, rows: Sequence[GrowthRow], corner: tuple[float, float]
+) -> None:
+    """The rows of one sweep, in a panel of 210 × 214 units at `corner`."""
+    left, top = corner
+    sizes = [size for size, _ in rows[0].points]
+    shares = {row.figure: [(size, value / row.points[-1][1]) for size, value in row.points] for row in rows}
+    every = [share for points in shares.values() for _, share in points]
+    floor = 10.0 ** math.floor(math.log10(min(every)) + 1e-9)
+    across = svg.Scale(sizes[0], sizes[-1], left + 46, left + 194, log=True)
+    up = svg.Scale(floor, max(every), top + 176, top + 60, log=True)
+    drawing.add("text", "name", f"{name}, by {against}", x=left + 14, y=top + 12)
+    for at, row in enumerate(rows):
+        end = f"{row.figure} {row.exponent:.2f}, {row.told(row.points[-1][1])}"
+        drawing.add("text", f"told {row.figure}", end, x=left + 14, y=top + 27 + 15 * at)
+    for tick in up.ticks():
+        drawing.add("line", "grid", x1=across.start, x2=across.end, y1=up(tick), y2=up(tick))
+        drawing.add("text", "", f"{tick:g}", x=across.start - 6, y=up(tick) + 4, text_anchor="end")
+    for tick in across.ticks():
+        drawing.add("line", "grid", x1=across(tick), x2=across(tick), y1=up.start, y2=up.end)
+        drawing.add("text", "", _size(tick), x=across(tick), y=up.start + 17, text_anchor="middle")
+    reached = max(up.low, sizes[0] / sizes[-1])  # where a line of slope 1 leaves the panel
+    drawing.add("line", "linear", x1=across(reached * sizes[-1]), x2=across.end, y1=up(reached), y2=up(1))
+    for row in rows:
+        places = [(across(size), up(share)) for size, share in shares[row.figure]]
+        drawing.add("path", f"line {row.figure}", d=svg.path(places))
+        for (x, y), (size, value) in zip(places, row.points, strict=True):
+            hover = f"{row.told(value)} at {size:,}"
+            drawing.add("circle", f"mark {row.figure}", cx=x, cy=y, r=2.6, hover=hover)
+
+
+def _size(value: float) -> str:
+    """A round size, in letters that fit under a tick."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def startup(root: Path) -> str:
+    """The figures of `benchmarks/startup.json`, or how to get them."""
+    if not (root / STARTUP).exists():
+        return f"Not measured yet: `make bench-startup` writes `{STARTUP}`."
+    found = read(Startup, root / STARTUP, "make bench-startup")
+    lines, runs = [], []
+    for row in found.rows:
+        later = dict.fromkeys(library for run in row.runs for library in run.libraries)
+        lines.append(
+            [
+                escaped(row.name),
+                f"{row.seconds.median:.2f}",
+                f"{row.peak_bytes / 1e6:.0f}",
+                escaped(", ".join(row.libraries) or "–"),
+                escaped(", ".join(later) or "–") if row.runs else "",
+                "" if row.start_over_work is None else amount(row.start_over_work),
+                "" if row.target is None else f"≤ {row.target:g}",
+                VERDICTS[row.met],
+            ]
+        )
+        runs += [
+            [escaped(" ".join([row.name, *run.arguments])), f"{run.start:.2f}", f"{run.work:.2f}"]
+            for run in row.runs
+        ]
+    header = ["start", "s", "MB", "loads", "once it runs", "start over work, at most", "target", "met"]
+    return "\n\n".join(
+        [
+            taken_on(found.machine, found.commit),
+            table(header, lines, right=(1, 2, 5, 6)),
+            "Every run:",
+            table(["stage", "start, s", "work, s"], runs, right=(1, 2)),
+        ]
+    )
+
+
 def amount(value: bool | float | None) -> str:
     """`yes`, `no`, or a number in three digits, never fewer than it has before the point."""
     if isinstance(value, bool) or value is None:
@@ -376,7 +579,10 @@ def _judged(dataset: str, root: Path) -> Iterable[judged.Row]:
             raise DataError(f"{path}: can't be read ({error}); `dvc repro` makes it") from None
 
 
-DRAWINGS: tuple[tuple[Path, Callable[[Path], str | None]], ...] = ((DRAWING, speed_drawing),)
+DRAWINGS: tuple[tuple[Path, Callable[[Path], str | None]], ...] = (
+    (DRAWING, speed_drawing),
+    (CURVES, growth_drawing),
+)
 SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("README.md"), "leaderboard", board),
     (Path("docs/decisions.md"), "choice", choice),
@@ -385,7 +591,9 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
     (Path("docs/performance.md"), "judge", judge),
+    (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),
+    (Path("docs/performance.md"), "startup", startup),
 )
 
 

@@ -266,3 +266,79 @@ def test_a_picture_needs_a_report_and_a_browser(project: Path, monkeypatch: pyte
     with pytest.raises(LatentOpsError, match="Chromium"):
         render.picture(project)
     assert not (project / render.PICTURE).exists()
+
+
+def grown(figure: str, exponent: float, against: str = "samples", **changes: Any) -> dict[str, Any]:
+    unit = 1.0 if figure == "time" else 10**6
+    return {
+        "name": "training",
+        "against": against,
+        "figure": figure,
+        "exponent": exponent,
+        "target": 1.0,
+        "tolerance": 0.1,
+        "met": exponent <= 1.1,
+        "points": [[size, unit * size**exponent / 100] for size in (10, 100, 1000, 10000)],
+        **changes,
+    }
+
+
+def test_the_growth_section_and_its_drawing_say_what_was_measured(project: Path) -> None:
+    assert "make bench-growth" in render.growth(project)
+    assert render.growth_drawing(project) is None
+    rows = [
+        grown("time", 1.0),
+        grown("memory", 2.0),
+        grown("time", 0.5, "le<ngth"),
+        grown("memory", 0.0, "le<ngth", points=[[1, 10**5], [5, 10**5], [20, 10**5]]),
+    ]
+    write_json(project / render.GROWTH, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    text = render.growth(project)
+    assert "| training | samples | time | 10–10,000 | 0.1 s | 100 s | 1.00 | ≤ 1.1 | yes |" in text
+    assert "| training | samples | memory | 10–10,000 | 1 MB | 1000000 MB | 2.00 | ≤ 1.1 | **no** |" in text
+    assert "| < 0.1 MB | < 0.1 MB | 0.00 |" in text
+    assert render.CURVES in render.render(project)
+    assert render.render(project) == []
+    shown = ElementTree.fromstring((project / render.CURVES).read_text())
+    written = [element.text for element in shown.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"training, by samples", "training, by le<ngth", "time 1.00, 100 s", "10k"} <= set(written)
+
+
+def test_what_grows_in_proportion_runs_along_the_broken_line(project: Path) -> None:
+    row = grown("time", 1.0)
+    write_json(project / render.GROWTH, {"machine": "here", "commit": "abc", "rows": [row]})
+    shown = ElementTree.fromstring(render.growth_drawing(project) or "")
+    space = "{http://www.w3.org/2000/svg}"
+    (line,) = [each for each in shown.iter(f"{space}line") if each.get("class") == "linear"]
+    ends = [float(line.attrib[name]) for name in ("x1", "y1", "x2", "y2")]
+    marks = list(shown.iter(f"{space}circle"))
+    first, last = ([float(each.attrib[name]) for name in ("cx", "cy")] for each in (marks[0], marks[-1]))
+    assert ends == pytest.approx([*first, *last], abs=0.02)
+
+
+def test_the_startup_section_tells_start_from_work(project: Path) -> None:
+    assert "make bench-startup" in render.startup(project)
+    run = {
+        "arguments": ["digits", "sparse"],
+        "start": 1.0,
+        "work": 0.5,
+        "peak_bytes": 9,
+        "libraries": ["scipy"],
+    }
+    row = {
+        "name": "train",
+        "seconds": {"median": 0.9, "low": 0.8, "high": 1.2},
+        "peak_bytes": 2 * 10**8,
+        "libraries": ["numpy", "torch"],
+        "runs": [run, {**run, "arguments": ["wine", "sparse"], "work": 4.0}],
+        "start_over_work": 2.0,
+        "target": 1.0,
+        "met": False,
+    }
+    bare = {**row, "name": "Python alone", "libraries": [], "runs": []}
+    bare |= {"start_over_work": None, "target": None, "met": None}
+    write_json(project / render.STARTUP, {"machine": "here", "commit": "abc", "rows": [bare, row]})
+    text = render.startup(project)
+    assert "| Python alone | 0.90 | 200 | – |  |  |  |  |" in text
+    assert "| train | 0.90 | 200 | numpy, torch | scipy | 2 | ≤ 1 | **no** |" in text
+    assert "| train wine sparse | 1.00 | 4.00 |" in text

@@ -46,7 +46,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify sweep bench bench-speed bench-judge \
-	bench-growth bench-startup bench-pipeline clean need-dataset
+	bench-profile bench-growth bench-startup bench-pipeline clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -143,10 +143,13 @@ sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee m
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')
 
 bench: setup ## all benchmarks, one after the other (ROUNDS=)
-	@$(MAKE) --keep-going bench-speed bench-judge bench-growth bench-startup bench-pipeline
+	@$(MAKE) --keep-going bench-speed bench-profile bench-judge bench-growth bench-startup bench-pipeline
 
 bench-speed: setup ## time training against pythae, PyOD and Lightning, and say what fell behind (ROUNDS=)
 	@python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
+bench-profile: setup ## where the time of our training steps goes
+	@python -m benchmarks.profile
 
 bench-judge: setup ## time the probe, the neighbours and the bootstrap at size, against public tools (ROUNDS=)
 	@python -m benchmarks.judge $(if $(ROUNDS),--rounds $(ROUNDS))

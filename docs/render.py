@@ -29,6 +29,7 @@ from latentops.reporting.results import Comparison, Estimate, Result, Row, read,
 PIPELINE = Path("benchmarks/pipeline.json")
 JUDGE = Path("benchmarks/judge.json")
 SPEED = Path("benchmarks/speed.json")
+PROFILE = Path("benchmarks/profile.json")
 GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
 REPORT = Path("var/report/index.html")
@@ -100,6 +101,25 @@ class Speed(Result):
     machine: str | dict[str, Any]
     commit: str
     rows: tuple[SpeedRow, ...]
+
+
+class ProfileRow(Result):
+    """A step's time and the parts of it."""
+
+    name: str
+    microseconds: float
+    products: float
+    other_kernels: float
+    optimiser: float
+    bookkeeping: float
+
+
+class Profile(Result):
+    """`benchmarks/profile.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[ProfileRow, ...]
 
 
 class GrowthRow(Result):
@@ -348,6 +368,23 @@ def taken_on(machine: str | dict[str, Any], commit: str) -> str:
     return f"Taken on {escaped(where)}, at commit `{short}`."
 
 
+def profile(root: Path) -> str:
+    """Where a step's time goes, from `benchmarks/profile.json`, or how to get it."""
+    if not (root / PROFILE).exists():
+        return f"Not measured yet: `make bench-profile` writes `{PROFILE}`."
+    found = read(Profile, root / PROFILE, "make bench-profile")
+    lines = [
+        [
+            escaped(row.name),
+            f"{row.microseconds:,.0f}",
+            *(f"{share:.0%}" for share in (row.products, row.other_kernels, row.optimiser, row.bookkeeping)),
+        ]
+        for row in found.rows
+    ]
+    heads = ["case", "µs a step", "products", "other kernels", "optimiser", "bookkeeping"]
+    return f"{taken_on(found.machine, found.commit)}\n\n{table(heads, lines, right=(1, 2, 3, 4, 5))}"
+
+
 def speed(root: Path) -> str:
     """The figures of `benchmarks/speed.json`, or how to get them."""
     if not (root / SPEED).exists():
@@ -590,6 +627,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "gates", gates),
     (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
+    (Path("docs/performance.md"), "profile", profile),
     (Path("docs/performance.md"), "judge", judge),
     (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),

@@ -71,7 +71,7 @@ def test_residuals_weigh_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_row_is_not_its_own_neighbour() -> None:
     line = np.array([[0.0], [1.0], [3.0]])
-    assert neighbour_distance(line, line, 1, leave_one_out=True).tolist() == [1.0, 1.0, 2.0]
+    assert neighbour_distance(line, line, 1, itself=np.arange(len(line))).tolist() == [1.0, 1.0, 2.0]
     assert neighbour_distance(line, line, 1).tolist() == [0.0, 0.0, 0.0]
     assert neighbour_distance(line, np.array([[5.0]]), 2).tolist() == [3.0]
 
@@ -89,7 +89,9 @@ def test_the_distance_is_that_of_all_pairs(rows: int) -> None:
     assert np.allclose(neighbour_distance(reference, queries, 5), brute(reference, queries, 5), rtol=1e-12)
     some = reference[:200]
     assert np.allclose(
-        neighbour_distance(some, some, 5, leave_one_out=True), brute(some, some, 5, skip=1), rtol=1e-12
+        neighbour_distance(some, some, 5, itself=np.arange(len(some))),
+        brute(some, some, 5, skip=1),
+        rtol=1e-12,
     )
 
 
@@ -101,7 +103,7 @@ def test_the_distance_is_that_of_all_pairs(rows: int) -> None:
 def test_duplicates_are_at_no_distance_wherever_they_lie(copies: list[int], far: float, seed: int) -> None:
     places = np.random.default_rng(seed).normal(size=(len(copies), 4)) + far
     codes = np.repeat(places, copies, axis=0).astype(np.float32)
-    found = neighbour_distance(codes, codes, 1, leave_one_out=True)
+    found = neighbour_distance(codes, codes, 1, itself=np.arange(len(codes)))
     assert (found[np.repeat(copies, copies) > 1] == 0).all()
     assert (neighbour_distance(codes, codes, 1) == 0).all()
     expected = brute(codes.astype(np.float64), codes.astype(np.float64), 1, skip=1)
@@ -162,3 +164,12 @@ def test_false_alarms_keep_their_promise() -> None:
         float((random.normal(size=200) > threshold(random.normal(size=99), 0.1)).mean()) for _ in range(400)
     ]
     assert 0.09 < np.mean(rates) < 0.105
+
+
+def test_some_rows_distances_scale_as_well_as_all() -> None:
+    codes = np.random.default_rng(5).normal(size=(3 * anomaly.SCALED_BY, 4)).astype(np.float32)
+    every = neighbour_distance(codes, codes, 5, itself=np.arange(len(codes)))
+    residuals = np.ones((len(codes), 2), dtype=np.float32)
+    scale, whole = Scorer.fit(residuals, codes, 5).latent, anomaly.LogScale.fit(every)
+    assert scale.mean == pytest.approx(whole.mean, abs=4 * whole.deviation / anomaly.SCALED_BY**0.5)
+    assert scale.deviation == pytest.approx(whole.deviation, rel=0.05)

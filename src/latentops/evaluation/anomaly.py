@@ -27,6 +27,9 @@ LARGEST_WEIGHT = 20.0
 VALUES = 2**22
 """Residuals that are worked on at once, 32 MB of them."""
 
+SCALED_BY = 4096
+"""Training rows whose distances the latent score is scaled by: all against all would be quadratic."""
+
 GROUP = 16
 QUERIES = 128
 REFERENCES = 8192
@@ -44,17 +47,16 @@ def neighbour_distance(
     reference: NDArray[np.floating],
     queries: NDArray[np.floating],
     neighbours: int,
-    *,
-    leave_one_out: bool = False,
+    itself: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
 
-    With `leave_one_out` the queries are the reference, and a row isn't its own neighbour. Exact: products of
-    blocks say which rows are near, and of those the distances are taken from differences, because
+    `itself` `[k]` says which row of the reference each query is: a row isn't its own neighbour. Exact:
+    products of blocks say which rows are near, and of those the distances are taken from differences, because
     ``‖a‖² + ‖b‖² − 2ab`` has no digits left where two rows are nearly the same.
     """
     rows = len(reference)
-    skip = int(leave_one_out)
+    skip = int(itself is not None)
     count = min(max(1, min(neighbours, rows - skip)), rows - skip)
     if not count:
         return np.zeros(len(queries))
@@ -70,8 +72,8 @@ def neighbour_distance(
         block = asked[start : start + QUERIES]
         near = _nearest(known, halves, block, count + skip)
         distances = (known[near] - block[:, None]).square_().sum(2)
-        if leave_one_out:
-            distances[near == torch.arange(start, start + len(block))[:, None]] = torch.inf
+        if itself is not None:
+            distances[near == torch.from_numpy(itself[start : start + QUERIES])[:, None]] = torch.inf
         found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
     return torch.cat(found).numpy()
 
@@ -169,7 +171,8 @@ class Scorer:
         Of the codes at most `reference` are kept, all of them by default.
         """
         kept = np.asarray(reference_rows(codes, reference), dtype=np.float32)
-        distances = neighbour_distance(kept, kept, neighbours, leave_one_out=True)
+        some = np.arange(min(SCALED_BY, len(kept))) * len(kept) // min(SCALED_BY, len(kept))
+        distances = neighbour_distance(kept, kept[some], neighbours, itself=some)
         usual = usual_residuals(residuals)
         return cls(kept, usual, neighbours, LogScale.fit(weighted(residuals, usual)), LogScale.fit(distances))
 

@@ -81,7 +81,7 @@ SWEEPS = (
     Sweep("length", "training, GRU", "length", (10, 32, 100, 316, 1_000, 3_162, 10_000)),
     Sweep("probe", "probe", "rows", (1_000, 10_000, 30_000, 100_000, 300_000)),
     Sweep("scoring", "kNN score", "reference rows", (1_000, 10_000, 30_000, 100_000, 300_000)),
-    Sweep("reference", "kNN score's fit", "reference rows", (500, 1_000, 2_000, 4_000, 8_000)),
+    Sweep("reference", "kNN score's fit", "reference rows", (1_000, 3_000, 10_000, 30_000, 100_000)),
 )
 
 

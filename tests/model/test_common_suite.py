@@ -8,7 +8,9 @@ import torch
 
 from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName
+from latentops.training import recorded
 from latentops.training.members import Member
+from latentops.training.recorded import Program
 from latentops.training.trained import Trained
 from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
@@ -60,6 +62,22 @@ def test_every_parameter_gets_a_finite_gradient(
         assert bool(
             (parameter.grad.flatten(1) if parameter.ndim > 1 else parameter.grad[:, None]).any(1).all()
         ), name
+
+
+@every_combination
+def test_a_replayed_step_gives_the_bytes_of_one_that_is_written_out(
+    variant: str, architecture: ArchitectureName, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = draw(kind, 24)
+    made = recipe(variant, kind, architecture)
+    programs: list[Program] = []
+    monkeypatch.setattr(recorded, "Program", lambda calls: programs.append(Program(calls)) or programs[-1])
+    replayed, _ = train(made, MEMBERS, samples, steps=20)
+    assert programs
+    monkeypatch.setattr(recorded, "LONGEST", 0)
+    written, _ = train(made, MEMBERS, samples, steps=20)
+    for name, value in replayed.state_dict().items():
+        assert torch.equal(value, written.state_dict()[name]), name
 
 
 @every_combination

@@ -64,9 +64,12 @@ class Encoder(nn.Module):
         else:
             channels = torch.cat([batch.values * batch.mask, batch.mask], dim=-1)
             hidden = channels.transpose(2, 3).unsqueeze(3)
-        for layer in self.layers:
-            hidden = functional.leaky_relu(layer(hidden))
-        outputs: Tensor = self.head(hidden.flatten(2).to(self.head.weight.dtype))
+        first, *others = self.layers
+        hidden = first(hidden)
+        for layer in others:
+            hidden = layer(functional.leaky_relu(hidden))
+        flat = hidden.flatten(2).to(self.head.weight.dtype)  # rectified as the head's gradient is laid out
+        outputs: Tensor = self.head(functional.leaky_relu(flat))
         return outputs
 
 
@@ -98,8 +101,9 @@ class Decoder(nn.Module):
         self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
     ) -> Float[Tensor, "members batch ..."]:
         """Decode a batch of codes; of sequences the first `steps`, if given."""
-        hidden = self.head(codes).view(*codes.shape[:2], *self.start)
-        for layer in self.layers:
+        first, *others = self.layers
+        hidden = first(functional.leaky_relu(self.head(codes)).view(*codes.shape[:2], *self.start))
+        for layer in others:
             hidden = layer(functional.leaky_relu(hidden))
         hidden = hidden.to(codes.dtype)
         if self.ragged:

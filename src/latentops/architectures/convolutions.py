@@ -99,11 +99,15 @@ def _stacked(
         inputs, weight, bias = inputs.to(products), weight.to(products), bias.to(products)
     members = inputs.shape[0]
     if looped:
-        each = [
-            convolve(rows.contiguous(memory_format=LAST), own.contiguous(memory_format=LAST), shift, 1)
-            for rows, own, shift in zip(inputs, weight, bias, strict=True)
-        ]
-        return each[0].unsqueeze(0) if members == 1 else torch.stack(each)
+
+        def alone(rows: Tensor, own: Tensor, shift: Tensor) -> Tensor:
+            if rows.shape[1] == 1:  # is in both layouts, and gives what comes out the wrong one
+                rows = rows.clone(memory_format=LAST)
+            return convolve(rows.contiguous(memory_format=LAST), own.contiguous(memory_format=LAST), shift, 1)
+
+        if members == 1:  # a stack of one would be copied
+            return alone(inputs.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
+        return torch.stack([alone(*each) for each in zip(inputs, weight, bias, strict=True)])
     if members == 1:
         inputs, weight = (torch.cat([each, torch.zeros_like(each)]) for each in (inputs, weight))
     joined = inputs.transpose(0, 1).flatten(1, 2)

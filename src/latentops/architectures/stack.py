@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 
-def generator(*identity: object) -> Generator:
-    """A random generator that depends on `identity` alone, e.g. `(seed, view, "initialisation")`."""
+def generator(*identity: object, device: torch.device | str = "cpu") -> Generator:
+    """A random generator on `device` that depends on `identity` alone, e.g. `(seed, view, "noise")`."""
     digest = hashlib.sha256("/".join(map(str, identity)).encode()).digest()
-    return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from latentops.training.members import whole_vectors
 
@@ -21,51 +20,66 @@ class Flat:
     rounds a vector's tail otherwise than the rest, and a member's numbers must not depend on where they lie.
 
     Members leave the buffer as their training ends; the best of each is kept aside. Weights decay where they
-    are asked to, what is `undecayed` never does.
+    are asked to, what is `undecayed` never does. `buffers`, stacked as well, aren't learned but leave and are
+    kept with their members. Gradients have to be cleared before each backward pass.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], undecayed: Sequence[nn.Parameter] = ()) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        undecayed: Sequence[nn.Parameter] = (),
+        buffers: Sequence[Tensor] = (),
+    ) -> None:
         self.parameters = [*parameters, *undecayed]
+        self.buffers = buffers
         self.decayed = len(parameters)
         self.initial = [parameter.detach().clone() for parameter in self.parameters]
-        self.best = [value.clone() for value in self.initial]
+        self.best = [value.clone() for value in (*self.initial, *buffers)]
         self.steps = torch.zeros((), device=self.initial[0].device)
         self._lay(self.initial, [torch.zeros_like(value) for value in self.initial] * 2)
 
-    def step(self, rate: float, weight_decay: float = 0.0) -> None:
-        """One step of Adam (Kingma & Ba 2015); gradients are zero after it.
+    def clear(self) -> None:
+        """Set all gradients to zero."""
+        for gradient in self.gradients:
+            gradient.zero_()
 
-        Weight decay is decoupled (Loshchilov & Hutter 2019, algorithm 2).
+    @torch.no_grad()
+    def step(self, rate: Float[Tensor, ""], kept: Float[Tensor, "1"] | None = None) -> None:
+        """One step of Adam (Kingma & Ba 2015) at learning rate `rate`.
+
+        Of weights that decay only the share `kept` goes into it, if given: the decay is decoupled (Loshchilov
+        & Hutter 2019, algorithm 2).
         """
-        with torch.no_grad():
-            if weight_decay:
-                self.buffer[: sum(map(whole_vectors, self.sizes[: self.decayed]))] *= 1 - rate * weight_decay
-            adam(
-                [self.buffer], [self.gradient], [self.mean], [self.square], [], [self.steps],
-                fused=True, amsgrad=False, maximize=False,
-                beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, lr=rate, weight_decay=0.0,
-            )  # fmt: skip
-            self.gradient.zero_()
+        if kept is not None:
+            self.buffer[: sum(map(whole_vectors, self.sizes[: self.decayed]))].mul_(kept)
+        self.steps.add_(1)
+        torch._fused_adam_(
+            [self.buffer], [self.gradient], [self.mean], [self.square], [], [self.steps],
+            amsgrad=False, maximize=False,
+            beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, lr=rate, weight_decay=0.0,
+        )  # fmt: skip
 
     def remember(self, better: Bool[Tensor, " members"], positions: Int[Tensor, " members"]) -> None:
         """Keep the present numbers of the members that got `better`; `positions` are those in the stack."""
-        for best, parameter in zip(self.best, self.parameters, strict=True):
-            best[positions[better]] = parameter.detach()[better]
+        for best, value in zip(self.best, (*self.parameters, *self.buffers), strict=True):
+            best[positions[better]] = value.detach()[better]
 
     def keep(self, going: Bool[Tensor, " members"]) -> None:
         """Go on with these members alone; what they have learned and their moments come along."""
         moments = [*self._views(self.mean), *self._views(self.square)]
         self._lay([p.detach()[going] for p in self.parameters], [each[going] for each in moments])
+        for buffer in self.buffers:
+            buffer.data = buffer[going]
 
     def restore(self) -> None:
-        """Put every member's best numbers into the parameters, and let go of the gradients."""
-        for parameter, best in zip(self.parameters, self.best, strict=True):
-            parameter.grad = None
-            parameter.data = best
+        """Put every member's best numbers into parameters and buffers, and let go of the gradients."""
+        for value, best in zip((*self.parameters, *self.buffers), self.best, strict=True):
+            value.grad = None
+            value.data = best
 
     def moved(self) -> Bool[Tensor, " members"]:
         """Whether each of a member's parameters differs, at its best, from its initial value somewhere."""
-        pairs = zip(self.best, self.initial, strict=True)
+        pairs = zip(self.best, self.initial, strict=False)  # buffers come last, and may stay
         return torch.stack([(best != initial).view(len(best), -1).any(1) for best, initial in pairs]).all(0)
 
     def _lay(self, values: Sequence[Tensor], moments: Sequence[Tensor]) -> None:
@@ -78,8 +92,9 @@ class Flat:
         self._fill(self.buffer, values)
         self._fill(self.mean, moments[: len(values)])
         self._fill(self.square, moments[len(values) :])
-        places = zip(self._views(self.buffer), self._views(self.gradient), strict=True)
-        for parameter, (value, gradient) in zip(self.parameters, places, strict=True):
+        self.gradients = self._views(self.gradient)
+        places = zip(self.parameters, self._views(self.buffer), self.gradients, strict=True)
+        for parameter, value, gradient in places:
             parameter.grad = None
             parameter.data = value
             parameter.grad = gradient

@@ -1,11 +1,14 @@
 """The training loop: one stack of members, one step budget, one schedule.
 
-Between two looks at the stop rows nothing waits for a result: losses are kept, and looked into afterwards.
+Between two looks at the stop rows nothing waits for a result: losses are kept, and looked into afterwards. A
+step is recorded when it is first taken, and replayed from then on.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from latentops.data.prepared import Samples
 from latentops.training.device import products
 from latentops.training.flat import Flat
 from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
+from latentops.training.recorded import Recorded
 from latentops.variants.autoencoder import Autoencoder, Noise
 
 
@@ -99,7 +103,7 @@ def fit(
     rows = Resident.put(train, device)
     buckets = Buckets.of(train, training.buckets if model.takes_fewer_steps else 1)
     views = [buckets.split(view_rows(train, member.view, classes)) for member in members]
-    stack = _Stack(model, members, views, buckets, device)
+    stack = _Stack(model, members, rows, views, buckets, training, budget)
     count = min(training.look_rows, whole_vectors(len(stop)))
     stop_rows = [looked_at(view_rows(stop, member.view, classes), count) for member in members]
     watch = _Watch(members, Resident.put(stop, device).gather(torch.stack(stop_rows).to(device)))
@@ -107,9 +111,10 @@ def fit(
     while step < budget.steps and len(stack.members):
         block = range(step, min(step + training.check_every, budget.steps))
         with products(training.precision, model):
-            index, terms, objective = stack.train(rows, block, training, budget)
+            index, terms, objective = stack.train(block)
         step = block.stop
         watch.failures(terms, index, list(model.coefficients()), block.start)
+        stack.mend()
         look = watch.look(model, step, objective)
         on_look(look)
         better, going = watch.judge(look, training.patience)
@@ -122,55 +127,76 @@ def fit(
 
 
 class _Stack:
-    """The members in training: their flat parameters, their orders, their noise."""
+    """The members in training: their flat parameters, their orders, their noise, and the step they take.
+
+    A step reads `batch` and, from `controls`, the learning rate, the share of decaying weights that is kept,
+    the weights of the terms and what the variant schedules; it writes `losses`.
+    """
 
     def __init__(
         self,
         model: Autoencoder,
         members: Sequence[Member],
+        rows: Resident,
         views: Sequence[Sequence[NDArray[np.int64]]],
         buckets: Buckets,
-        device: torch.device,
+        training: Training,
+        budget: Budget,
     ) -> None:
         self.model = model
         self.members = list(members)
+        self.rows = rows
         self.buckets = buckets
+        self.training = training
+        self.budget = budget
+        self.device = rows.values.device
         self.orders = [
-            [Order(rows, member.generator(f"order {bucket}")) for bucket, rows in enumerate(view)]
+            [Order(part, member.generator(f"order {bucket}")) for bucket, part in enumerate(view)]
             for view, member in zip(views, members, strict=True)
         ]
-        self.noise = Noise([m.generator("noise") for m in members], device)
-        self.device = device
+        self.noise = Noise([member.generator("noise", self.device) for member in members])
         own = list(model.likelihood.parameters())
         known = {id(parameter) for parameter in own}
-        self.flat = Flat([p for p in model.parameters() if id(p) not in known], own)
+        self.flat = Flat([p for p in model.parameters() if id(p) not in known], own, list(model.buffers()))
+        weights, schedules = len(model.coefficients()), list(model.schedules())
+        self.controls = torch.zeros(2 + weights + len(schedules), device=self.device)
+        parts = torch.split(self.controls, [1, 1, weights, len(schedules)])
+        self.rate, self.kept, self.weights, now = parts
+        self.scheduled = dict(zip(schedules, now.unbind(), strict=True))
+        self._settle()
 
     def train(
-        self, rows: Resident, block: range, training: Training, budget: Budget
+        self, block: range
     ) -> tuple[Int[Tensor, "steps members batch"], Float[Tensor, "steps terms members"], Tensor]:
         """Take the steps of `block`.
 
         What is seen: the rows of each batch, the unweighted terms, and the objective `[members]` averaged
         over the block.
         """
+        size = self.training.batch_size
         chosen = [self.buckets.at(step) for step in block]
-        index = torch.empty(len(block), len(self.members), training.batch_size, dtype=torch.long)
+        index = torch.empty(len(block), len(self.members), size, dtype=torch.long)
         for bucket in set(chosen):
             places = [place for place, each in enumerate(chosen) if each == bucket]
-            taken = [orders[bucket].take(len(places) * training.batch_size) for orders in self.orders]
+            taken = [orders[bucket].take(len(places) * size) for orders in self.orders]
             index[places] = torch.stack(taken).view(len(taken), len(places), -1).transpose(0, 1)
         index = index.to(self.device)
-        weights = [self.model.coefficients((step + 1) / budget.steps) for step in block]
-        factors = torch.tensor([list(each.values()) for each in weights], device=self.device)
-        seen = []
-        for at, step in enumerate(block):
-            terms = self.model.loss_terms(rows.gather(index[at], self.buckets.padded(chosen[at])), self.noise)
-            losses = torch.stack([terms[name] for name in weights[at]])
-            (losses * factors[at].unsqueeze(-1)).sum().backward()  # type: ignore[no-untyped-call]
-            seen.append(losses.detach())
-            self.flat.step(learning_rate(step, budget, training), training.weight_decay)
-        history = torch.stack(seen)
-        return index, history, (factors.unsqueeze(-1) * history).sum(1).mean(0)
+        controls = torch.tensor([self._controls(step) for step in block], device=self.device)
+        history = torch.empty(len(block), *self.losses.shape, device=self.device)
+        each = zip(chosen, index.unbind(), controls.unbind(), history.unbind(), strict=True)
+        with torch.no_grad(), self._training():
+            for bucket, batch, control, losses in each:
+                self.batch.copy_(batch)
+                self.controls.copy_(control)
+                self._recorded(bucket)()
+                losses.copy_(self.losses)
+        weights = controls[:, 2 : 2 + history.shape[1]]
+        return index, history, (weights.unsqueeze(-1) * history).sum(1).mean(0)
+
+    @torch.no_grad()
+    def mend(self) -> None:
+        """Let the variant put right what training can't, going by the last batch."""
+        self.model.mend(self.rows.gather(self.batch), self.noise)
 
     def keep(self, going: Bool[Tensor, " members"]) -> None:
         """Go on with these members alone."""
@@ -178,7 +204,47 @@ class _Stack:
         self.flat.keep(going)
         self.members = [self.members[at] for at in chosen]
         self.orders = [self.orders[at] for at in chosen]
-        self.noise = Noise([self.noise.generators[at] for at in chosen], self.device)
+        self.noise = Noise([self.noise.generators[at] for at in chosen])
+        self._settle()
+
+    def _settle(self) -> None:
+        """Make room for what a step of these members reads and writes; forget the steps of others."""
+        count = len(self.members)
+        self.batch = torch.zeros(count, self.training.batch_size, dtype=torch.long, device=self.device)
+        self.losses = torch.zeros(len(self.weights), count, device=self.device)
+        self.steps: dict[int, Recorded] = {}
+
+    def _recorded(self, bucket: int) -> Recorded:
+        if bucket not in self.steps:
+            self.steps[bucket] = Recorded(partial(self._step, bucket), self.noise.generators, self.device)
+        return self.steps[bucket]
+
+    def _controls(self, step: int) -> list[float]:
+        rate = learning_rate(step, self.budget, self.training)
+        progress = (step + 1) / self.budget.steps
+        weights, schedules = self.model.coefficients(progress), self.model.schedules(progress)
+        return [rate, 1 - rate * self.training.weight_decay, *weights.values(), *schedules.values()]
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """The model as it is while steps are taken."""
+        self.model.train()
+        self.model.now = self.scheduled
+        try:
+            yield
+        finally:
+            self.model.now = {}
+            self.model.eval()
+
+    @torch.enable_grad()
+    def _step(self, bucket: int) -> None:
+        self.flat.clear()
+        batch = self.rows.gather(self.batch, self.buckets.padded(bucket))
+        terms = self.model.loss_terms(batch, self.noise)
+        losses = torch.stack([terms[name] for name in self.model.coefficients()])
+        (losses * self.weights.unsqueeze(-1)).sum((0, 1)).backward()  # type: ignore[no-untyped-call]
+        self.losses.copy_(losses.detach())
+        self.flat.step(self.rate.squeeze(), self.kept if self.training.weight_decay else None)
 
 
 class _Watch:
@@ -214,7 +280,7 @@ class _Watch:
     def look(self, model: Autoencoder, step: int, objective: Float[Tensor, " members"]) -> Look:
         """Measure the stop rows, with the same noise every time."""
         here = self.positions.tolist()
-        noise = Noise([self.members[at].generator("stop noise") for at in here], self.batch.values.device)
+        noise = Noise([self.members[at].generator("stop noise", self.batch.values.device) for at in here])
         weights = model.coefficients()
         with torch.no_grad():
             terms = model.loss_terms(self.batch, noise)

@@ -28,9 +28,9 @@ class Member:
     seed: int
     view: str
 
-    def generator(self, purpose: str) -> Generator:
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> Generator:
         """Random numbers that depend on this member and `purpose` alone, not on its neighbours."""
-        return generator(self.seed, self.view, purpose)
+        return generator(self.seed, self.view, purpose, device=device)
 
 
 def stack_members(seeds: Sequence[int], normal: Sequence[str]) -> tuple[Member, ...]:
@@ -65,7 +65,9 @@ class Resident:
         """The rows of each member as one batch; of sequences the first `steps`, if given."""
         values = self.values if steps is None else self.values[:, :steps]
         chosen = values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
-        return Batch(chosen, None if self.lengths is None else self.lengths[rows])
+        if self.lengths is None:
+            return Batch(chosen)
+        return Batch(chosen, self.lengths.index_select(0, rows.flatten()).view(rows.shape))
 
     def shared(self, members: int, part: slice = slice(None)) -> Batch:
         """The same rows for all members, without a copy."""

@@ -109,7 +109,7 @@ class Trained:
     """A stack of members with what they were trained on; arrays in, arrays out."""
 
     def __init__(self, model: Autoencoder, members: Sequence[Member], recipe: Recipe) -> None:
-        self.model = model.requires_grad_(False).cpu()
+        self.model = model.requires_grad_(False).cpu().eval()
         self.members = tuple(members)
         self.recipe = recipe
 

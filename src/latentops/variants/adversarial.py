@@ -96,7 +96,7 @@ class Variant(Autoencoder):
         """`discriminator_accuracy` on codes and as many prior draws."""
         codes = self.encode(batch)
         members = codes.shape[0]
-        noise = Noise([torch.Generator().manual_seed(0) for _ in range(members)], codes.device)
+        noise = Noise([torch.Generator(codes.device).manual_seed(0) for _ in range(members)])
         right_on_prior = self.discriminator(noise.normal(tuple(codes.shape))) > 0
         right_on_codes = self.discriminator(codes) <= 0
         accuracy = torch.cat([right_on_prior, right_on_codes], dim=1).to(codes.dtype).mean(-1)

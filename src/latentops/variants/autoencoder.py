@@ -1,6 +1,6 @@
 """The contract of every variant: what it encodes, decodes, and which named terms it minimises."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -22,18 +22,17 @@ class VariantSettings(Settings):
 
 
 class Noise:
-    """Random numbers for a stack; each member draws from a generator of its own."""
+    """Random numbers for a stack; each member draws from a generator of its own, on the device it is on."""
 
-    def __init__(self, generators: Sequence[Generator], device: torch.device | str = "cpu") -> None:
+    def __init__(self, generators: Sequence[Generator]) -> None:
         self.generators = generators
-        self.device = device
 
     def normal(self, shape: Sequence[int]) -> Float[Tensor, "members ..."]:
         """Standard normal numbers `[members, *shape[1:]]`; `shape[0]` is the number of members."""
-        draws = torch.empty(*shape)
+        draws = torch.empty(*shape, device=self.generators[0].device)
         for slot, generator in zip(draws, self.generators, strict=True):
             slot.normal_(generator=generator)
-        return draws.to(self.device)
+        return draws
 
 
 class Autoencoder(nn.Module):
@@ -41,6 +40,9 @@ class Autoencoder(nn.Module):
 
     `loss_terms` returns named, unweighted terms `[members]`; the loop minimises their sum weighted by
     `coefficients`. `reconstruction` is the negative log-likelihood in nats.
+
+    A step is recorded once and replayed: what changes as training goes on is a coefficient, one of
+    `schedules`, or a buffer `[members, …]` that `loss_terms` writes in place while `training` is set.
     """
 
     Settings: ClassVar[type[VariantSettings]] = VariantSettings
@@ -68,6 +70,8 @@ class Autoencoder(nn.Module):
             architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
         )
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape.spread)
+        self.now: Mapping[str, Tensor] = {}
+        """What `schedules` says of the step that is being taken; empty between steps."""
 
     @property
     def takes_fewer_steps(self) -> bool:
@@ -112,6 +116,22 @@ class Autoencoder(nn.Module):
         """Weight of each term that `loss_terms` names, when `progress` of the steps is done."""
         del progress
         return {"reconstruction": 1.0}
+
+    def schedules(self, progress: float = 1.0) -> dict[str, float]:
+        """Numbers that `loss_terms` reads by `scheduled`, when `progress` of the steps is done."""
+        del progress
+        return {}
+
+    def scheduled(self, name: str) -> Float[Tensor, ""]:
+        """A number of `schedules` at the step that is being taken; at any other time that of the last."""
+        known = self.now.get(name)
+        return torch.tensor(self.schedules()[name]) if known is None else known
+
+    def mend(self, batch: Batch, noise: Noise) -> None:
+        """Called with a training batch before each look, to change in place what training can't.
+
+        A member's numbers may depend on its own rows and noise alone.
+        """
 
     def monitored(self) -> tuple[str, ...]:
         """Terms whose weighted sum on the stop rows chooses a member's weights."""

@@ -44,7 +44,7 @@ class Variant(Autoencoder):
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`noise_kept`: squared error after denoising over that before it; below 1 is denoising."""
         members = batch.values.shape[0]
-        noise = Noise([torch.Generator().manual_seed(0) for _ in range(members)], batch.values.device)
+        noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
         corrupted = self.corrupt(batch, noise)
         before = mean_squared_error(batch, corrupted.values).mean(-1)
         after = mean_squared_error(batch, self.reconstruct(corrupted)).mean(-1)

@@ -1,0 +1,158 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from latentops.architectures.stack import generator
+from latentops.training import recorded
+from latentops.training.recorded import Program, Recorded
+
+CPU = torch.device("cpu")
+
+
+def steps(body: Callable[[], None], count: int, draws: Sequence[Generator] = ()) -> Recorded:
+    made = Recorded(body, draws, CPU)
+    with torch.no_grad():
+        for _ in range(count):
+            made()
+    return made
+
+
+def test_a_replay_reads_and_writes_the_same_memory_anew() -> None:
+    given, result = torch.zeros(3), torch.zeros(3)
+    made = steps(lambda: result.copy_((given * 2 + 1).square()), 1)  # type: ignore[arg-type,return-value]
+    for value in (1.0, -2.0):
+        given.fill_(value)
+        with torch.no_grad():
+            made()
+        assert result.tolist() == [(2 * value + 1) ** 2] * 3
+
+
+def test_the_body_runs_once() -> None:
+    calls = []
+    steps(lambda: calls.append(torch.ones(2) + 1), 4)
+    assert len(calls) == 1
+
+
+def test_results_that_move_take_their_views_along() -> None:
+    image, kernel, result = torch.zeros(2, 1, 5, 5), torch.ones(3, 1, 3, 3), torch.zeros(2, 27)
+
+    def body() -> None:
+        result.copy_(functional.conv2d(image, kernel).flatten(1).neg())
+
+    made = steps(body, 1)
+    image.copy_(torch.arange(50.0).view(2, 1, 5, 5))
+    with torch.no_grad():
+        made()
+        made()
+    assert torch.equal(result, -functional.conv2d(image, kernel).flatten(1))
+
+
+def test_draws_go_on_where_the_last_step_left_the_generator() -> None:
+    draws, result, seen = generator("draws"), torch.zeros(4), []
+
+    def body() -> None:
+        result.copy_(torch.empty(4).normal_(generator=draws))
+
+    made = Recorded(body, [draws], CPU)
+    for _ in range(3):
+        with torch.no_grad():
+            made()
+        seen.append(result.clone())
+    assert torch.equal(torch.stack(seen), torch.empty(3, 4).normal_(generator=generator("draws")))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_gradients_are_written_over_those_of_the_step_before(twice: bool) -> None:
+    weight = torch.nn.Parameter(torch.ones(1, 3, 2))
+    weight.grad = torch.zeros_like(weight)
+    rows = torch.zeros(1, 4, 3)
+
+    def body() -> None:
+        assert weight.grad is not None
+        weight.grad.zero_()
+        weight.grad.baddbmm_(rows.transpose(1, 2), torch.ones(1, 4, 2))
+        if twice:
+            weight.grad.add_(weight.detach())
+
+    made = steps(body, 1)
+    for value in (1.0, 3.0):
+        rows.fill_(value)
+        with torch.no_grad():
+            made()
+        assert torch.equal(weight.grad, torch.full((1, 3, 2), 4 * value + twice))
+
+
+@pytest.mark.parametrize("also_read", [False, True])
+def test_a_sum_that_is_added_to_nothing_is_written_in_place(also_read: bool) -> None:
+    rows, total, copy = torch.ones(1, 4, 3), torch.ones(1, 1, 3), torch.zeros(1, 1, 3)
+
+    def body() -> None:
+        total.zero_()
+        summed = rows.sum(1, keepdim=True)
+        total.add_(summed)
+        if also_read:
+            copy.copy_(summed)
+
+    made = steps(body, 3)
+    assert total.tolist() == [[[4.0] * 3]]
+    assert bool(copy.eq(4).all()) is also_read
+    assert isinstance(made.replay, Program)
+    assert len(made.replay.steps) == (3 if also_read else 1)
+
+
+def test_a_step_that_depends_on_what_it_finds_is_taken_as_it_is_written() -> None:
+    given, result = torch.tensor([1.0, -1.0]), torch.zeros(())
+
+    def body() -> None:
+        result.copy_(given[given > 0].sum())
+
+    made = steps(body, 1)
+    given.fill_(2.0)
+    with torch.no_grad():
+        made()
+    assert made.replay is None
+    assert float(result) == 4
+
+
+def test_so_is_one_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "LONGEST", 3)
+    result = torch.zeros(())
+
+    def body() -> None:
+        for _ in range(4):
+            result.add_(1)
+
+    assert steps(body, 2).replay is None
+    assert float(result) == 8
+
+
+@pytest.mark.parametrize(("operation", "places"), [("number by number", 1), ("product", 2)])
+def test_what_is_no_longer_needed_leaves_its_memory_to_what_comes(operation: str, places: int) -> None:
+    given, result = torch.arange(16.0).view(1, 4, 4), torch.zeros(1, 4, 4)
+    identity = torch.eye(4).unsqueeze(0)
+
+    def body() -> None:
+        value = given
+        for _ in range(10):
+            value = value * 1 if operation == "number by number" else torch.bmm(value, identity)
+        result.copy_(value)
+
+    made = steps(body, 2)
+    assert isinstance(made.replay, Program)
+    written = {each.data_ptr() for _, _, named in made.replay.steps for each in named.values()}
+    assert len(written) == places
+    assert torch.equal(result, given)
+
+
+def test_layouts_are_those_of_the_first_step() -> None:
+    given, result = torch.arange(6.0).view(2, 3), torch.zeros(3, 2)
+
+    def body() -> None:
+        moved: Tensor = given.t().clone(memory_format=torch.preserve_format) * given.t()
+        result.copy_(moved)
+
+    steps(body, 2)
+    assert torch.equal(result, given.t().square())

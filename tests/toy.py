@@ -77,6 +77,7 @@ TRAINING = Training.model_validate(
         "look_rows": 64,
         "patience": 10,
         "threads": 1,
+        "processes": 1,
         "precision": "float32",
         "device": "cpu",
     }

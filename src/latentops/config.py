@@ -175,6 +175,7 @@ class Training(Settings):
     look_rows: Annotated[int, Field(gt=0, multiple_of=32)]
     patience: Count
     threads: Count
+    processes: Count
     precision: Precision
     device: Literal["cpu", "cuda", "auto"]
 

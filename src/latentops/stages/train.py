@@ -12,6 +12,7 @@ from latentops.progress import bar
 from latentops.training.device import select_device, ways
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, stack_members
+from latentops.training.processes import fit_shared
 from latentops.training.trained import Recipe, Trained
 
 
@@ -50,17 +51,20 @@ def run(dataset_name: str, variant: str) -> None:
                     )
             progress(look.step)
 
-        outcome = fit(
-            model,
-            members,
-            prepared.load(source, "train"),
-            prepared.load(source, "stop"),
-            recipe.description.classes,
-            training,
-            budget,
-            select_device(training.device),
-            on_look,
-        )
+        if training.processes > 1:
+            outcome = fit_shared(model, recipe, members, source, training, budget, on_look)
+        else:
+            outcome = fit(
+                model,
+                members,
+                prepared.load(source, "train"),
+                prepared.load(source, "stop"),
+                recipe.description.classes,
+                training,
+                budget,
+                select_device(training.device),
+                on_look,
+            )
     trained = Trained(model, members, recipe)
     trained.save(Path("models", dataset_name, variant))
     failures = outcome.failures

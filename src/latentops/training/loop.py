@@ -22,6 +22,7 @@ from latentops.data.prepared import Samples
 from latentops.training.device import products
 from latentops.training.flat import Flat
 from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
+from latentops.training.ranks import ALONE, Ranks
 from latentops.training.recorded import Recorded
 from latentops.variants.autoencoder import Autoencoder, Noise
 
@@ -90,12 +91,14 @@ def fit(
     budget: Budget,
     device: torch.device,
     on_look: Callable[[Look], None],
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train `model`, whose parameters are stacked in `members` order, and leave the best weights in it.
 
     Each member sees its own view in its own order with its own noise; its weights are kept from the look at
     which its monitored objective on its stop rows was lowest. A member that has had no better look for
-    `patience` of them, or whose loss ceases to be a number, leaves the stack; the others don't notice.
+    `patience` of them, or whose loss ceases to be a number, leaves the stack; the others don't notice. Other
+    `ranks` train the same members at the same time, on other rows of each batch.
 
     Shapes: `train.values` and `stop.values` are `[rows, *shape]`. Raises `DataError` for an empty view.
     """
@@ -103,7 +106,7 @@ def fit(
     rows = Resident.put(train, device)
     buckets = Buckets.of(train, training.buckets if model.takes_fewer_steps else 1)
     views = [buckets.split(view_rows(train, member.view, classes)) for member in members]
-    stack = _Stack(model, members, rows, views, buckets, training, budget)
+    stack = _Stack(model, members, rows, views, buckets, training, budget, ranks)
     count = min(training.look_rows, whole_vectors(len(stop)))
     stop_rows = [looked_at(view_rows(stop, member.view, classes), count) for member in members]
     watch = _Watch(members, Resident.put(stop, device).gather(torch.stack(stop_rows).to(device)))
@@ -142,6 +145,7 @@ class _Stack:
         buckets: Buckets,
         training: Training,
         budget: Budget,
+        ranks: Ranks,
     ) -> None:
         self.model = model
         self.members = list(members)
@@ -149,12 +153,14 @@ class _Stack:
         self.buckets = buckets
         self.training = training
         self.budget = budget
+        self.ranks = ranks
         self.device = rows.values.device
         self.orders = [
             [Order(part, member.generator(f"order {bucket}")) for bucket, part in enumerate(view)]
             for view, member in zip(views, members, strict=True)
         ]
-        self.noise = Noise([member.generator("noise", self.device) for member in members])
+        purpose = f"noise {ranks.rank}" if ranks.rank else "noise"
+        self.noise = Noise([member.generator(purpose, self.device) for member in members])
         own = list(model.likelihood.parameters())
         known = {id(parameter) for parameter in own}
         self.flat = Flat([p for p in model.parameters() if id(p) not in known], own, list(model.buffers()))
@@ -183,13 +189,16 @@ class _Stack:
         index = index.to(self.device)
         controls = torch.tensor([self._controls(step) for step in block], device=self.device)
         history = torch.empty(len(block), *self.losses.shape, device=self.device)
-        each = zip(chosen, index.unbind(), controls.unbind(), history.unbind(), strict=True)
+        each = zip(chosen, self.ranks.share(index).unbind(), controls.unbind(), history.unbind(), strict=True)
         with torch.no_grad(), self._training():
             for bucket, batch, control, losses in each:
                 self.batch.copy_(batch)
                 self.controls.copy_(control)
-                self._recorded(bucket)()
+                self._gradients(bucket)()
+                self.ranks.average(self.flat.gradient)
+                self.update()
                 losses.copy_(self.losses)
+        self.ranks.average(history)
         weights = controls[:, 2 : 2 + history.shape[1]]
         return index, history, (weights.unsqueeze(-1) * history).sum(1).mean(0)
 
@@ -197,6 +206,7 @@ class _Stack:
     def mend(self) -> None:
         """Let the variant put right what training can't, going by the last batch."""
         self.model.mend(self.rows.gather(self.batch), self.noise)
+        self.ranks.spread([self.flat.buffer, *self.flat.buffers])
 
     def keep(self, going: Bool[Tensor, " members"]) -> None:
         """Go on with these members alone."""
@@ -209,15 +219,17 @@ class _Stack:
 
     def _settle(self) -> None:
         """Make room for what a step of these members reads and writes; forget the steps of others."""
-        count = len(self.members)
-        self.batch = torch.zeros(count, self.training.batch_size, dtype=torch.long, device=self.device)
+        count, size = len(self.members), self.training.batch_size // self.ranks.count
+        self.batch = torch.zeros(count, size, dtype=torch.long, device=self.device)
         self.losses = torch.zeros(len(self.weights), count, device=self.device)
-        self.steps: dict[int, Recorded] = {}
+        self.passes: dict[int, Recorded] = {}
+        self.update = Recorded(self._update, (), self.device)
 
-    def _recorded(self, bucket: int) -> Recorded:
-        if bucket not in self.steps:
-            self.steps[bucket] = Recorded(partial(self._step, bucket), self.noise.generators, self.device)
-        return self.steps[bucket]
+    def _gradients(self, bucket: int) -> Recorded:
+        """The pass forth and back over a batch of `bucket`."""
+        if bucket not in self.passes:
+            self.passes[bucket] = Recorded(partial(self._pass, bucket), self.noise.generators, self.device)
+        return self.passes[bucket]
 
     def _controls(self, step: int) -> list[float]:
         rate = learning_rate(step, self.budget, self.training)
@@ -237,13 +249,15 @@ class _Stack:
             self.model.eval()
 
     @torch.enable_grad()
-    def _step(self, bucket: int) -> None:
+    def _pass(self, bucket: int) -> None:
         self.flat.clear()
         batch = self.rows.gather(self.batch, self.buckets.padded(bucket))
         terms = self.model.loss_terms(batch, self.noise)
         losses = torch.stack([terms[name] for name in self.model.coefficients()])
         (losses * self.weights.unsqueeze(-1)).sum((0, 1)).backward()  # type: ignore[no-untyped-call]
         self.losses.copy_(losses.detach())
+
+    def _update(self) -> None:
         self.flat.step(self.rate.squeeze(), self.kept if self.training.weight_decay else None)
 
 

@@ -46,7 +46,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-pipeline clean need-dataset
+	bench-profile bench-growth bench-startup bench-pipeline bench-gpu clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -147,6 +147,9 @@ bench: setup ## all benchmarks, one after the other (ROUNDS=)
 
 bench-speed: setup ## time training against pythae, PyOD and Lightning, and say what fell behind (ROUNDS=)
 	@python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
+bench-gpu: setup ## time training on a GPU, where there is one, against public tools on it (ROUNDS=, TORCH_INDEX=)
+	@python -m benchmarks.gpu $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 bench-profile: setup ## where the time of our training steps goes
 	@python -m benchmarks.profile

@@ -49,7 +49,7 @@ text.memory {{ fill: var(--memory); stroke: none; }}
 """
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
-UNITS = ("s", "GB", "stages", "×")
+UNITS = ("s", "GB", "GB/s", "stages", "×")
 VERDICTS = {None: "", True: "yes", False: "**no**"}
 SIGNS = {"lower": "≤ ", "higher": "≥ "}
 OURS = "LatentOps"  # our name among the contestants
@@ -101,6 +101,13 @@ class Speed(Result):
     machine: str | dict[str, Any]
     commit: str
     rows: tuple[SpeedRow, ...]
+
+
+class Gpu(Speed):
+    """`benchmarks/gpu-<name>.json`: the same on a `device`, and `figures` of what it is capable of."""
+
+    device: dict[str, Any]
+    figures: tuple[Figure, ...]
 
 
 class ProfileRow(Result):
@@ -346,6 +353,11 @@ def measured(root: Path, path: Path, command: str) -> str:
     if not (root / path).exists():
         return f"Not measured yet: `{command}` writes `{path}`."
     found = read(Benchmark, root / path, command)
+    return f"{taken_on(found.machine, found.commit)}\n\n{verdicts(found.rows)}"
+
+
+def verdicts(rows: Iterable[Figure]) -> str:
+    """Figures, each with its target."""
     lines = [
         [
             escaped(row.name),
@@ -355,10 +367,9 @@ def measured(root: Path, path: Path, command: str) -> str:
             else SIGNS[row.better] * (type(row.target) is float) + amount(row.target),
             VERDICTS[row.met],
         ]
-        for row in found.rows
+        for row in rows
     ]
-    board_ = table(["figure", "measured", "target", "met"], lines, right=(1, 2))
-    return f"{taken_on(found.machine, found.commit)}\n\n{board_}"
+    return table(["figure", "measured", "target", "met"], lines, right=(1, 2))
 
 
 def taken_on(machine: str | dict[str, Any], commit: str) -> str:
@@ -385,11 +396,8 @@ def profile(root: Path) -> str:
     return f"{taken_on(found.machine, found.commit)}\n\n{table(heads, lines, right=(1, 2, 3, 4, 5))}"
 
 
-def speed(root: Path) -> str:
-    """The figures of `benchmarks/speed.json`, or how to get them."""
-    if not (root / SPEED).exists():
-        return f"Not measured yet: `make bench-speed` writes `{SPEED}`."
-    found = read(Speed, root / SPEED, "make bench-speed")
+def ratios(rows: Iterable[SpeedRow]) -> str:
+    """Our throughput over the best peer's, a line for each piece of work."""
     lines = [
         [
             escaped(row.name),
@@ -401,7 +409,7 @@ def speed(root: Path) -> str:
             "–" if row.gemm_share is None else f"{row.gemm_share:.0%}",
             f"{row.peak_bytes[OURS] / 1e6:.0f} · {row.peak_bytes[row.best_peer] / 1e6:.0f}",
         ]
-        for row in found.rows
+        for row in rows
     ]
     header = [
         "work",
@@ -413,6 +421,26 @@ def speed(root: Path) -> str:
         "of GEMM peak",
         "MB, our · its",
     ]
+    return table(header, lines, right=range(1, 8))
+
+
+def gpu(root: Path) -> str:
+    """The figures of every `benchmarks/gpu-<name>.json`, or how to get them."""
+    parts = []
+    for path in sorted(root.glob("benchmarks/gpu-*.json")):
+        found = read(Gpu, path, "make bench-gpu")
+        device = escaped(", ".join(f"{key} {value}" for key, value in found.device.items()))
+        where = f"{taken_on(found.machine, found.commit)} The GPU: {device}."
+        parts += [where, ratios(found.rows), verdicts(found.figures)]
+    command = "`make bench-gpu` writes `benchmarks/gpu-<name>.json` where torch sees a GPU"
+    return "\n\n".join(parts) or f"Not measured yet: {command}."
+
+
+def speed(root: Path) -> str:
+    """The figures of `benchmarks/speed.json`, or how to get them."""
+    if not (root / SPEED).exists():
+        return f"Not measured yet: `make bench-speed` writes `{SPEED}`."
+    found = read(Speed, root / SPEED, "make bench-speed")
     names = list(dict.fromkeys(name for row in found.rows for name in row.samples_per_second))
     others = [
         [
@@ -430,7 +458,7 @@ def speed(root: Path) -> str:
         [
             taken_on(found.machine, found.commit),
             f"![Our training throughput over the best peer's, by work]({DRAWING.name})",
-            table(header, lines, right=range(1, 8)),
+            ratios(found.rows),
             "Everybody's samples a second, with the loss it ended with:",
             table(["work", *map(escaped, names)], others, right=range(1, len(names) + 1)),
         ]
@@ -627,6 +655,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/decisions.md"), "gates", gates),
     (Path("docs/decisions.md"), "beaten", beaten),
     (Path("docs/performance.md"), "speed", speed),
+    (Path("docs/performance.md"), "gpu", gpu),
     (Path("docs/performance.md"), "profile", profile),
     (Path("docs/performance.md"), "judge", judge),
     (Path("docs/performance.md"), "growth", growth),

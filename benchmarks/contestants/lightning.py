@@ -58,7 +58,11 @@ def prepare(job: Job) -> Train:
         module, watch = Module(job), Stopwatch()
         loader = DataLoader(dataset, job.batch, shuffle=True)
         trainer = lightning.Trainer(
-            accelerator="cpu", max_epochs=steps // job.epoch, barebones=True, callbacks=[watch]
+            accelerator="cpu" if job.device == "cpu" else "gpu",
+            devices=1,
+            max_epochs=steps // job.epoch,
+            barebones=True,
+            callbacks=[watch],
         )
         trainer.fit(module, loader)
         return watch.seconds, loss_on(held_out, module.network)

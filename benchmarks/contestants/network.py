@@ -82,7 +82,7 @@ def initialised(network: nn.Sequential) -> nn.Sequential:
 def loss_on(rows: Rows, network: Autoencoder) -> float:
     """Mean squared error of the reconstruction of `rows`."""
     with torch.no_grad():
-        return rows.mean_squared_error(network.reconstruct(torch.from_numpy(rows.values)).numpy())
+        return rows.mean_squared_error(network.cpu().reconstruct(torch.from_numpy(rows.values)).numpy())
 
 
 def _perceptron(widths: Sequence[int]) -> list[nn.Module]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.contestants.data import Rows, draw
-from benchmarks.contestants.protocol import Job, Train, serve
+from benchmarks.contestants.protocol import Job, Train, finish, serve
 from latentops.architectures.stack import Batch
 from latentops.config import Architectures, Budget, Kind, Training, load_params, parse
 from latentops.data.prepared import Description, Samples
@@ -34,7 +34,7 @@ def prepare(job: Job) -> Train:
         "weight_decay": 0.0,
         "warmup": 0.0,
         "threads": job.threads,
-        "device": "cpu",
+        "device": job.device,
         "schedule": "constant",
         "precision": job.precision,
         "buckets": BUCKETS,
@@ -61,12 +61,13 @@ def prepare(job: Job) -> Train:
             recipe.description.classes,
             training,
             budget,
-            torch.device("cpu"),
+            torch.device(job.device),
             lambda look: None,
         )
+        finish(job)
         seconds = time.perf_counter() - began
         with torch.no_grad():
-            reconstructions = model.reconstruct(evaluation).numpy()
+            reconstructions = model.cpu().reconstruct(evaluation).numpy()
         return seconds, float(np.mean([held_out.mean_squared_error(one) for one in reconstructions]))
 
     return train

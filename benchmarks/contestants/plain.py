@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.contestants.data import draw
 from benchmarks.contestants.network import Autoencoder, loss_on
-from benchmarks.contestants.protocol import Job, Train, serve
+from benchmarks.contestants.protocol import Job, Train, finish, serve
 
 
 def prepare(job: Job) -> Train:
@@ -18,16 +18,17 @@ def prepare(job: Job) -> Train:
 
     def train(steps: int, seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
-        network = Autoencoder(job)
+        network = Autoencoder(job).to(job.device)
         optimiser = torch.optim.Adam(network.parameters(), lr=job.learning_rate)
         loader = DataLoader(dataset, job.batch, shuffle=True)
         began = time.perf_counter()
         for _ in range(steps // job.epoch):
             for (values,) in loader:
-                loss = network.loss(values)
+                loss = network.loss(values.to(job.device))
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
+        finish(job)
         return time.perf_counter() - began, loss_on(held_out, network)
 
     return train

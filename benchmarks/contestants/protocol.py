@@ -40,6 +40,7 @@ class Job:
     variant: str = "undercomplete"
     members: int = 1
     precision: str = "float32"
+    device: str = "cpu"
     signal: float = 1.0
     noise: float = 0.1
     seed: int = 0
@@ -76,6 +77,14 @@ def serve(prepare: Callable[[Job], Train]) -> None:
             traceback.print_exc()
             answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         print(json.dumps(answer), file=answers)
+
+
+def finish(job: Job) -> None:
+    """Wait until the job's device has done all that it was asked to."""
+    if job.device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def peak_bytes() -> int:

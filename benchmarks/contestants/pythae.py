@@ -88,11 +88,11 @@ def prepare(job: Job) -> Train:
                 num_epochs=steps // job.epoch,
                 learning_rate=job.learning_rate,
                 seed=seed,
-                no_cuda=True,
+                no_cuda=job.device == "cpu",
             )
             BaseTrainer(model, dataset, training_config=config, callbacks=[watch]).train()
         with torch.no_grad():
-            codes = model.encoder(torch.from_numpy(held_out.values)).embedding
+            codes = model.cpu().encoder(torch.from_numpy(held_out.values)).embedding
             loss = held_out.mean_squared_error(model.decoder(codes).reconstruction.numpy())
         return watch.seconds, loss
 

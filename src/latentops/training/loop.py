@@ -25,6 +25,9 @@ from latentops.training.members import Buckets, Member, Order, Resident, looked_
 from latentops.training.recorded import Recorded
 from latentops.variants.autoencoder import Autoencoder, Noise
 
+LOWEST = 0.1
+"""Where one cycle of the learning rate begins and ends, over its peak."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -69,9 +72,14 @@ class Outcome:
 def learning_rate(step: int, budget: Budget, training: Training) -> float:
     """The rate of step 0, 1, …: a linear rise over the first `warmup` share, then as `schedule` says.
 
-    `cosine` falls along half a cosine to zero; `constant` stays.
+    `cosine` falls along half a cosine to zero; `constant` stays. `one_cycle` (Smith 2018, section 4.1) rises
+    from a tenth of the peak, falls back to it in as many steps, and then to zero.
     """
     rise = training.warmup * budget.steps
+    if training.schedule == "one_cycle":
+        if step < 2 * rise:
+            return budget.learning_rate * (LOWEST + (1 - LOWEST) * (1 - abs(step / rise - 1)))
+        return budget.learning_rate * LOWEST * (budget.steps - step) / (budget.steps - 2 * rise)
     if step < rise:
         return budget.learning_rate * (step + 1) / (rise + 1)
     if training.schedule == "constant":
@@ -94,8 +102,9 @@ def fit(
     """Train `model`, whose parameters are stacked in `members` order, and leave the best weights in it.
 
     Each member sees its own view in its own order with its own noise; its weights are kept from the look at
-    which its monitored objective on its stop rows was lowest. A member that has had no better look for
-    `patience` of them, or whose loss ceases to be a number, leaves the stack; the others don't notice.
+    which its monitored objective on its stop rows was lowest. A member leaves the stack once it has had no
+    better look for `patience` of them, those up to `min_steps` not counted, or once its loss ceases to be a
+    number; the others don't notice.
 
     Shapes: `train.values` and `stop.values` are `[rows, *shape]`. Raises `DataError` for an empty view.
     """
@@ -117,7 +126,7 @@ def fit(
         stack.mend()
         look = watch.look(model, step, objective)
         on_look(look)
-        better, going = watch.judge(look, training.patience)
+        better, going = watch.judge(look, training.patience, training.min_steps)
         stack.flat.remember(better, watch.positions)
         if not bool(going.all()):
             stack.keep(going)
@@ -244,6 +253,8 @@ class _Stack:
         losses = torch.stack([terms[name] for name in self.model.coefficients()])
         (losses * self.weights.unsqueeze(-1)).sum((0, 1)).backward()  # type: ignore[no-untyped-call]
         self.losses.copy_(losses.detach())
+        if self.training.clip:
+            self.flat.clip(self.training.clip)
         self.flat.step(self.rate.squeeze(), self.kept if self.training.weight_decay else None)
 
 
@@ -287,8 +298,13 @@ class _Watch:
         stop = torch.stack([weights[name] * terms[name] for name in model.monitored()]).sum(0)
         return Look(step, here, objective, stop, terms)
 
-    def judge(self, look: Look, patience: int) -> tuple[Bool[Tensor, " members"], Bool[Tensor, " members"]]:
-        """Of the members in training: who is better than ever before, and who goes on."""
+    def judge(
+        self, look: Look, patience: int, min_steps: int
+    ) -> tuple[Bool[Tensor, " members"], Bool[Tensor, " members"]]:
+        """Of the members in training: who is better than ever before, and who goes on.
+
+        Looks up to `min_steps` use up no patience.
+        """
         healthy = torch.tensor([self.failed[at] is None for at in look.members], device=look.stop.device)
         better = (look.stop < self.best[self.positions]) & healthy
         risen = self.positions[better]
@@ -297,7 +313,7 @@ class _Watch:
         for name, value in look.terms.items():
             self.terms.setdefault(name, torch.zeros_like(self.best))[risen] = value[better]
         self.last_step[self.positions] = look.step
-        self.without[self.positions] += 1
+        self.without[self.positions] += int(look.step > min_steps)
         self.without[risen] = 0
         return better, healthy & (self.without[self.positions] < patience)
 

@@ -176,6 +176,7 @@ class Training(Settings):
     look_rows: Annotated[int, Field(gt=0, multiple_of=32)]
     patience: Count
     min_steps: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
     threads: Count
     precision: Precision
     device: Literal["cpu", "cuda", "auto"]

@@ -72,6 +72,12 @@ class Flat:
         for gradient in self.gradients:
             gradient.mul_(share.view(-1, *(1,) * (gradient.ndim - 1)))
 
+    def state(self) -> dict[str, Tensor]:
+        """All numbers of the members in training, their moments, and the best of everyone."""
+        learned = {"numbers": self.buffer, "mean": self.mean, "square": self.square, "steps": self.steps}
+        kept = {f"best.{at}": value for at, value in enumerate(self.best)}
+        return learned | kept | {f"buffer.{at}": value for at, value in enumerate(self.buffers)}
+
     def remember(self, better: Bool[Tensor, " members"], positions: Int[Tensor, " members"]) -> None:
         """Keep the present numbers of the members that got `better`; `positions` are those in the stack."""
         for best, value in zip(self.best, (*self.parameters, *self.buffers), strict=True):

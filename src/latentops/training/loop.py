@@ -5,9 +5,9 @@ step is recorded when it is first taken, and replayed from then on.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
+from latentops.training.checkpoint import Checkpoint, State
 from latentops.training.device import products
 from latentops.training.flat import Flat
 from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
@@ -98,6 +99,7 @@ def fit(
     budget: Budget,
     device: torch.device,
     on_look: Callable[[Look], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Outcome:
     """Train `model`, whose parameters are stacked in `members` order, and leave the best weights in it.
 
@@ -105,6 +107,9 @@ def fit(
     which its monitored objective on its stop rows was lowest. A member leaves the stack once it has had no
     better look for `patience` of them, those up to `min_steps` not counted, or once its loss ceases to be a
     number; the others don't notice.
+
+    From a `checkpoint` of the same training it goes on, after the looks so far have been shown again, and
+    ends with the bytes it would have had without an interruption.
 
     Shapes: `train.values` and `stop.values` are `[rows, *shape]`. Raises `DataError` for an empty view.
     """
@@ -116,7 +121,11 @@ def fit(
     count = min(training.look_rows, whole_vectors(len(stop)))
     stop_rows = [looked_at(view_rows(stop, member.view, classes), count) for member in members]
     watch = _Watch(members, Resident.put(stop, device).gather(torch.stack(stop_rows).to(device)))
-    step = 0
+    step, looks = 0, list[Look]()
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        step, looks = _resume(state, stack, watch)
+        for look in looks:
+            on_look(look)
     while step < budget.steps and len(stack.members):
         block = range(step, min(step + training.check_every, budget.steps))
         with products(training.precision, model):
@@ -125,14 +134,72 @@ def fit(
         watch.failures(terms, index, list(model.coefficients()), block.start)
         stack.mend()
         look = watch.look(model, step, objective)
+        looks.append(look)
         on_look(look)
         better, going = watch.judge(look, training.patience, training.min_steps)
         stack.flat.remember(better, watch.positions)
         if not bool(going.all()):
             stack.keep(going)
             watch.keep(going)
+        if checkpoint is not None and len(looks) % checkpoint.every == 0:
+            checkpoint.save(_state(step, stack, watch, looks))
     stack.flat.restore()
     return watch.outcome(budget.steps, stack.flat.moved())
+
+
+def _state(step: int, stack: "_Stack", watch: "_Watch", looks: Sequence[Look]) -> State:
+    facts = {
+        "step": step,
+        "going": watch.positions.tolist(),
+        "failed": [None if each is None else asdict(each) for each in watch.failed],
+        "looks": [[look.step, look.members] for look in looks],
+        "terms": list(looks[0].terms),
+    }
+    shown = {
+        "objective": [look.objective for look in looks],
+        "stop": [look.stop for look in looks],
+        **{f"terms.{name}": [look.terms[name] for look in looks] for name in looks[0].terms},
+    }
+    parts = {
+        "stack": stack.state(),
+        "watch": watch.state(),
+        "looks": {name: torch.cat(each) for name, each in shown.items()},
+    }
+    return State(
+        facts, {f"{part}.{name}": each for part, all_ in parts.items() for name, each in all_.items()}
+    )
+
+
+def _resume(state: State, stack: "_Stack", watch: "_Watch") -> tuple[int, list[Look]]:
+    """Bring both to where `state` was taken: its step, and the looks up to there."""
+    facts, tensors = state.facts, state.tensors
+    going = torch.zeros_like(watch.positions, dtype=torch.bool)
+    going[facts["going"]] = True
+    if not bool(going.all()):
+        stack.keep(going)
+        watch.keep(going)
+    stack.resume(_part(tensors, "stack"))
+    watch.resume(_part(tensors, "watch"), [each and Failure(**each) for each in facts["failed"]])
+    counts = [len(members) for _, members in facts["looks"]]
+    shown = {name: torch.split(value, counts) for name, value in _part(tensors, "looks").items()}
+    looks = [
+        Look(
+            step,
+            members,
+            shown["objective"][at],
+            shown["stop"][at],
+            {name: shown[f"terms.{name}"][at] for name in facts["terms"]},
+        )
+        for at, (step, members) in enumerate(facts["looks"])
+    ]
+    return facts["step"], looks
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those of `name`, by what is left of their names."""
+    return {
+        each.removeprefix(f"{name}."): value for each, value in tensors.items() if each.startswith(f"{name}.")
+    }
 
 
 class _Stack:
@@ -206,6 +273,27 @@ class _Stack:
     def mend(self) -> None:
         """Let the variant put right what training can't, going by the last batch."""
         self.model.mend(self.rows.gather(self.batch), self.noise)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the steps to come depend on."""
+        orders = {
+            f"order.{at}.{bucket}.{name}": value
+            for at, own in enumerate(self.orders)
+            for bucket, order in enumerate(own)
+            for name, value in order.state().items()
+        }
+        noise = {f"noise.{at}": each.get_state() for at, each in enumerate(self.noise.generators)}
+        return self.flat.state() | noise | orders
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was taken, with the same members."""
+        for name, value in self.flat.state().items():
+            value.copy_(state[name])
+        for at, each in enumerate(self.noise.generators):
+            each.set_state(state[f"noise.{at}"])
+        for at, own in enumerate(self.orders):
+            for bucket, order in enumerate(own):
+                order.resume(_part(state, f"order.{at}.{bucket}"))
 
     def keep(self, going: Bool[Tensor, " members"]) -> None:
         """Go on with these members alone."""
@@ -322,6 +410,23 @@ class _Watch:
         self.positions = self.positions[going]
         lengths = self.batch.lengths
         self.batch = Batch(self.batch.values[going], None if lengths is None else lengths[going])
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been seen of everyone."""
+        seen = {
+            "best": self.best,
+            "best_step": self.best_step,
+            "last_step": self.last_step,
+            "without": self.without,
+        }
+        return seen | {f"terms.{name}": value for name, value in self.terms.items()}
+
+    def resume(self, state: Mapping[str, Tensor], failed: Sequence[Failure | None]) -> None:
+        """Go on where `state` was taken, with the same members."""
+        self.terms = {name: torch.zeros_like(self.best) for name in _part(state, "terms")}
+        for name, value in self.state().items():
+            value.copy_(state[name])
+        self.failed = list(failed)
 
     def outcome(self, steps: int, moved: Bool[Tensor, " members"]) -> Outcome:
         """What became of everyone in at most `steps`."""

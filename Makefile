@@ -14,6 +14,7 @@ OUTPUT ?=
 WORKERS ?=
 SIZES ?=
 ROUNDS ?=
+TOPIC ?=
 GPU_SLOTS ?=
 
 .DEFAULT_GOAL := help
@@ -46,7 +47,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-pipeline bench-gpu clean need-dataset
+	bench-profile bench-growth bench-startup bench-remedies bench-pipeline bench-gpu clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -143,7 +144,8 @@ sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee m
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')
 
 bench: setup ## all benchmarks, one after the other (ROUNDS=)
-	@$(MAKE) --keep-going bench-speed bench-profile bench-judge bench-growth bench-startup bench-pipeline
+	@$(MAKE) --keep-going bench-speed bench-profile bench-judge bench-growth bench-startup bench-remedies \
+		bench-pipeline
 
 bench-speed: setup ## time training against pythae, PyOD and Lightning, and say what fell behind (ROUNDS=)
 	@python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
@@ -162,6 +164,9 @@ bench-growth: setup ## fit how time and memory grow with members, samples, featu
 
 bench-startup: setup ## time what stages and commands import, against what stages work (ROUNDS=)
 	@python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-remedies: setup ## each warning's number without its remedy and with it, paired over five seeds (TOPIC=)
+	@python -m benchmarks.remedies $(if $(TOPIC),--only '$(TOPIC)')
 
 bench-pipeline: setup ## time repro, flow and tests in fresh clones of HEAD and compare their outs (ROUNDS=)
 	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -32,6 +32,7 @@ SPEED = Path("benchmarks/speed.json")
 PROFILE = Path("benchmarks/profile.json")
 GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
+REMEDIES = Path("benchmarks/remedies.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
@@ -51,6 +52,8 @@ VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
 UNITS = ("s", "GB", "GB/s", "stages", "×")
 VERDICTS = {None: "", True: "yes", False: "**no**"}
+ARROWS = {"lower": "↓", "higher": "↑"}
+EFFECTS = {"helps": "help", "no effect shown": "show no effect", "hurts": "hurt"}
 SIGNS = {"lower": "≤ ", "higher": "≥ "}
 OURS = "LatentOps"  # our name among the contestants
 LEAST_BYTES = 10**5  # what `benchmarks.growth` can tell from none
@@ -185,6 +188,38 @@ class Startup(Result):
     machine: str | dict[str, Any]
     commit: str
     rows: tuple[StartRow, ...]
+
+
+class Side(Result):
+    """One number a seed, and their mean."""
+
+    mean: float
+    values: tuple[float, ...]
+
+
+class RemedyRow(Result):
+    """A number of a warning, without a remedy and with it, and the paired difference."""
+
+    topic: str
+    commit: str
+    warning: str
+    number: str
+    remedy: str
+    without: Side
+    remedied: Side
+    difference: float
+    low: float
+    high: float
+    verdict: Literal["helps", "no effect shown", "hurts"]
+    better: Literal["lower", "higher"]
+
+
+class Remedies(Result):
+    """`benchmarks/remedies.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[RemedyRow, ...]
 
 
 class Benchmark(Result):
@@ -618,6 +653,41 @@ def startup(root: Path) -> str:
     )
 
 
+def remedies(root: Path) -> str:
+    """A table a warning of `benchmarks/remedies.json`, or how to get them."""
+    if not (root / REMEDIES).exists():
+        return f"Not measured yet: `make bench-remedies` writes `{REMEDIES}`."
+    found = read(Remedies, root / REMEDIES, "make bench-remedies")
+    counts = {word: sum(row.verdict == word for row in found.rows) for word in EFFECTS}
+    told = ", ".join(f"{count} {EFFECTS[word]}" for word, count in counts.items())
+    parts = [taken_on(found.machine, found.commit), f"Of {len(found.rows)} remedies {told}."]
+    if older := sorted({row.topic for row in found.rows if row.commit != found.commit}):
+        parts.append(f"Taken at an earlier commit: {escaped(', '.join(older))}.")
+    header = ["number", "remedy", "without", "with", "difference (95 %)", "verdict"]
+    for warning in dict.fromkeys(row.warning for row in found.rows):
+        lines = [
+            [
+                f"{escaped(row.number)} {ARROWS[row.better]}",
+                escaped(row.remedy),
+                signed(row.without.mean),
+                signed(row.remedied.mean),
+                f"{signed(row.difference, '+')} ({signed(row.low, '+')} to {signed(row.high, '+')})",
+                row.verdict if row.verdict == "helps" else f"**{row.verdict}**",
+            ]
+            for row in found.rows
+            if row.warning == warning
+        ]
+        parts.append(f"**{escaped(warning[:1].upper() + warning[1:])}**")
+        parts.append(table(header, lines, right=(2, 3, 4)))
+    return "\n\n".join(parts)
+
+
+def signed(value: float, plus: Literal["", "+"] = "") -> str:
+    """A number in three digits, with a minus sign that is one."""
+    text = amount(value + 0.0)  # no zero below zero
+    return text.replace("-", "−", 1) if value < 0 else plus * (value > 0) + text
+
+
 def amount(value: bool | float | None) -> str:
     """`yes`, `no`, or a number in three digits, never fewer than it has before the point."""
     if isinstance(value, bool) or value is None:
@@ -661,6 +731,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),
+    (Path("docs/variants.md"), "remedies", remedies),
 )
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from latentops.config import load_params
+from latentops.config import Training, load_params, parse
 from latentops.errors import ConfigError, UnknownNameError
 from latentops.variants import NAMES, variant_settings
 
@@ -101,3 +101,12 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         params.dataset("digit")
     with pytest.raises(UnknownNameError, match="did you mean 'sparse'"):
         params.variant("spars")
+
+
+def test_several_processes_write_no_checkpoint() -> None:
+    settings = load_params(ROOT / "params.yaml").training.model_dump() | {
+        "checkpoint_every": 1,
+        "processes": 2,
+    }
+    with pytest.raises(ConfigError, match="checkpoint_every goes with processes: 1"):
+        parse(Training, settings, "training")

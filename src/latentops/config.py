@@ -155,7 +155,7 @@ class Dataset(Settings):
 
 
 class Budget(Settings):
-    """Steps of a stack, and the learning rate at the cosine cycle's peak."""
+    """Steps of a stack, and the learning rate at its schedule's peak."""
 
     steps: Count
     learning_rate: Positive
@@ -169,11 +169,14 @@ class Training(Settings):
     batch_size: Annotated[int, Field(gt=0, multiple_of=32)]
     buckets: Count
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "constant", "one_cycle"]
     warmup: Fraction
+    clip: Annotated[float, Field(ge=0)] = 0.0
     check_every: Count
     look_rows: Annotated[int, Field(gt=0, multiple_of=32)]
     patience: Count
+    min_steps: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
     threads: Count
     processes: Count
     precision: Precision
@@ -184,6 +187,21 @@ class Training(Settings):
         missing = [name for name in get_args(ArchitectureName) if name not in self.budget]
         if missing:
             raise ValueError(f"budget has no entry for {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_cycle_rises_and_falls(self) -> Self:
+        if self.schedule == "one_cycle" and not 0 < self.warmup <= 0.5:
+            raise ValueError(
+                "schedule: one_cycle rises over the warmup share and falls for as long: set warmup above 0 "
+                "and up to 0.5, such as 0.45"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_process_checkpoints(self) -> Self:
+        if self.checkpoint_every and self.processes > 1:
+            raise ValueError("checkpoint_every goes with processes: 1; set it to 0, or train in one process")
         return self
 
     @model_validator(mode="after")

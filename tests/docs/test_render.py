@@ -342,3 +342,51 @@ def test_the_startup_section_tells_start_from_work(project: Path) -> None:
     assert "| Python alone | 0.90 | 200 | – |  |  |  |  |" in text
     assert "| train | 0.90 | 200 | numpy, torch | scipy | 2 | ≤ 1 | **no** |" in text
     assert "| train wine sparse | 1.00 | 4.00 |" in text
+
+
+def remedy(name: str, low: float, high: float, verdict: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": f"collapse: dead units, {name}",
+        "topic": "variational",
+        "commit": "abc123",
+        "warning": "collapse",
+        "number": "dead units",
+        "remedy": name,
+        "without": {"mean": 4.2, "values": [4.0, 4.4]},
+        "remedied": {"mean": 4.2 + (low + high) / 2, "values": [1.0, 1.2]},
+        "difference": (low + high) / 2,
+        "low": low,
+        "high": high,
+        "verdict": verdict,
+        "better": "lower",
+        **changes,
+    }
+
+
+def test_the_remedies_stand_in_a_table_a_warning(project: Path) -> None:
+    assert "make bench-remedies" in render.remedies(project)
+    rows = [
+        remedy("warm-up", -4.0, -2.0, "helps"),
+        remedy("free|bits", -1.0, 1.5, "no effect shown"),
+        remedy("revival", 0.001, 0.003, "hurts", warning="blur", better="higher", topic="sparse"),
+    ]
+    write_json(project / render.REMEDIES, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    text = render.remedies(project)
+    assert "cores 2, at commit `abc123`" in text
+    assert "Of 3 remedies 1 help, 1 show no effect, 1 hurt." in text
+    collapse, blur = text.split("**Collapse**")[1].split("**Blur**")
+    assert "| dead units ↓ | warm-up | 4.2 | 1.2 | −3 (−4 to −2) | helps |" in collapse
+    assert "| free\\|bits | 4.2 | 4.45 | +0.25 (−1 to +1.5) | **no effect shown** |" in collapse
+    assert "| dead units ↑ | revival | 4.2 | 4.2 | +0.002 (+0.001 to +0.003) | **hurts** |" in blur
+    assert "earlier commit" not in text
+    rows[2]["commit"] = "fed321"
+    write_json(project / render.REMEDIES, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
+    assert "Taken at an earlier commit: sparse." in render.remedies(project)
+
+
+@given(st.floats(-1e6, 1e6))
+def test_a_signed_number_is_the_number(value: float) -> None:
+    for plus in ("", "+"):
+        text = render.signed(value, plus)
+        assert "-" not in text.partition("e")[0]
+        assert float(text.replace("−", "-")) == pytest.approx(value, rel=0.005, abs=1e-300)

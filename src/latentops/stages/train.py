@@ -1,5 +1,6 @@
 """Train every member of one variant on one dataset, as one stack."""
 
+import inspect
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,15 +10,21 @@ from latentops import atomic
 from latentops.config import load_params
 from latentops.data import prepared
 from latentops.progress import bar
+from latentops.training.checkpoint import Checkpoint, code_digest, data_digest, fingerprint
 from latentops.training.device import select_device, ways
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, stack_members
 from latentops.training.processes import fit_shared
 from latentops.training.trained import Recipe, Trained
 
+CHECKPOINTS = Path("var/checkpoints")
+
 
 def run(dataset_name: str, variant: str) -> None:
-    """Write `models/<dataset>/<variant>/` and `results/train/<dataset>/<variant>/`."""
+    """Write `models/<dataset>/<variant>/` and `results/train/<dataset>/<variant>/`.
+
+    With `training.checkpoint_every` an interrupted run goes on from `var/checkpoints/<dataset>/`.
+    """
     params = load_params()
     dataset, training = params.dataset(dataset_name), params.training
     torch.set_num_threads(training.threads)
@@ -34,6 +41,20 @@ def run(dataset_name: str, variant: str) -> None:
     members = stack_members(training.seeds, dataset.normal)
     model = recipe.build(members)
     budget = training.budget[recipe.architecture]
+    device = select_device(training.device)
+    train, stop = prepared.load(source, "train"), prepared.load(source, "stop")
+    checkpoint = None
+    if training.checkpoint_every:
+        identity = fingerprint(
+            recipe=recipe.to_json(),
+            members=[asdict(member) for member in members],
+            training=training.model_dump(mode="json", exclude={"checkpoint_every"}),
+            data=[data_digest(train), data_digest(stop)],
+            code=code_digest(Path(inspect.getfile(type(model)))),
+            machine=[torch.__version__, device.type, torch.backends.cpu.get_cpu_capability()],
+        )
+        path = CHECKPOINTS / dataset_name / f"{variant}.safetensors"
+        checkpoint = Checkpoint(path, identity, training.checkpoint_every)
     results = Path("results/train", dataset_name, variant)
     terms = tuple(model.coefficients())
     with (
@@ -57,13 +78,14 @@ def run(dataset_name: str, variant: str) -> None:
             outcome = fit(
                 model,
                 members,
-                prepared.load(source, "train"),
-                prepared.load(source, "stop"),
+                train,
+                stop,
                 recipe.description.classes,
                 training,
                 budget,
-                select_device(training.device),
+                device,
                 on_look,
+                checkpoint,
             )
     trained = Trained(model, members, recipe)
     trained.save(Path("models", dataset_name, variant))
@@ -92,6 +114,8 @@ def run(dataset_name: str, variant: str) -> None:
             "alive": {"moved": all(outcome.moved), "finite": not any(failures)},
         },
     )
+    if checkpoint is not None:
+        checkpoint.remove()
     for member, failure in zip(members, failures, strict=True):
         if failure is not None:
             print(

@@ -59,6 +59,25 @@ class Flat:
             beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, lr=rate, weight_decay=0.0,
         )  # fmt: skip
 
+    def clip(self, longest: float) -> None:
+        """Shorten each member's gradient to `longest`, if its norm over all parameters is more.
+
+        Pascanu, Mikolov & Bengio 2013, algorithm 1. A gradient that is no number stays its member's own.
+        """
+        square = torch.zeros(len(self.gradients[0]), device=self.gradient.device)
+        for gradient in self.gradients:
+            # Other sums than these round by how many members there are.
+            square = square + torch.linalg.vector_norm(gradient.view(len(square), -1), dim=1).square()
+        share = (longest / square.sqrt()).clamp(max=1.0)
+        for gradient in self.gradients:
+            gradient.mul_(share.view(-1, *(1,) * (gradient.ndim - 1)))
+
+    def state(self) -> dict[str, Tensor]:
+        """All numbers of the members in training, their moments, and the best of everyone."""
+        learned = {"numbers": self.buffer, "mean": self.mean, "square": self.square, "steps": self.steps}
+        kept = {f"best.{at}": value for at, value in enumerate(self.best)}
+        return learned | kept | {f"buffer.{at}": value for at, value in enumerate(self.buffers)}
+
     def remember(self, better: Bool[Tensor, " members"], positions: Int[Tensor, " members"]) -> None:
         """Keep the present numbers of the members that got `better`; `positions` are those in the stack."""
         for best, value in zip(self.best, (*self.parameters, *self.buffers), strict=True):

@@ -5,9 +5,9 @@ step is recorded when it is first taken, and replayed from then on.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -19,12 +19,16 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.config import Budget, Training
 from latentops.data.prepared import Samples
+from latentops.training.checkpoint import Checkpoint, State
 from latentops.training.device import products
 from latentops.training.flat import Flat
 from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
 from latentops.training.ranks import ALONE, Ranks
 from latentops.training.recorded import Recorded
 from latentops.variants.autoencoder import Autoencoder, Noise
+
+LOWEST = 0.1
+"""Where one cycle of the learning rate begins and ends, over its peak."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,14 @@ class Outcome:
 def learning_rate(step: int, budget: Budget, training: Training) -> float:
     """The rate of step 0, 1, …: a linear rise over the first `warmup` share, then as `schedule` says.
 
-    `cosine` falls along half a cosine to zero; `constant` stays.
+    `cosine` falls along half a cosine to zero; `constant` stays. `one_cycle` (Smith 2018, section 4.1) rises
+    from a tenth of the peak, falls back to it in as many steps, and then to zero.
     """
     rise = training.warmup * budget.steps
+    if training.schedule == "one_cycle":
+        if step < 2 * rise:
+            return budget.learning_rate * (LOWEST + (1 - LOWEST) * (1 - abs(step / rise - 1)))
+        return budget.learning_rate * LOWEST * (budget.steps - step) / (budget.steps - 2 * rise)
     if step < rise:
         return budget.learning_rate * (step + 1) / (rise + 1)
     if training.schedule == "constant":
@@ -91,14 +100,19 @@ def fit(
     budget: Budget,
     device: torch.device,
     on_look: Callable[[Look], None],
+    checkpoint: Checkpoint | None = None,
     ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train `model`, whose parameters are stacked in `members` order, and leave the best weights in it.
 
     Each member sees its own view in its own order with its own noise; its weights are kept from the look at
-    which its monitored objective on its stop rows was lowest. A member that has had no better look for
-    `patience` of them, or whose loss ceases to be a number, leaves the stack; the others don't notice. Other
-    `ranks` train the same members at the same time, on other rows of each batch.
+    which its monitored objective on its stop rows was lowest. A member leaves the stack once it has had no
+    better look for `patience` of them, those up to `min_steps` not counted, or once its loss ceases to be a
+    number; the others don't notice. Other `ranks` train the same members at the same time, on other rows of
+    each batch.
+
+    From a `checkpoint` of the same training it goes on, after the looks so far have been shown again, and
+    ends with the bytes it would have had without an interruption.
 
     Shapes: `train.values` and `stop.values` are `[rows, *shape]`. Raises `DataError` for an empty view.
     """
@@ -110,7 +124,11 @@ def fit(
     count = min(training.look_rows, whole_vectors(len(stop)))
     stop_rows = [looked_at(view_rows(stop, member.view, classes), count) for member in members]
     watch = _Watch(members, Resident.put(stop, device).gather(torch.stack(stop_rows).to(device)))
-    step = 0
+    step, looks = 0, list[Look]()
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        step, looks = _resume(state, stack, watch)
+        for look in looks:
+            on_look(look)
     while step < budget.steps and len(stack.members):
         block = range(step, min(step + training.check_every, budget.steps))
         with products(training.precision, model):
@@ -119,14 +137,72 @@ def fit(
         watch.failures(terms, index, list(model.coefficients()), block.start)
         stack.mend()
         look = watch.look(model, step, objective)
+        looks.append(look)
         on_look(look)
-        better, going = watch.judge(look, training.patience)
+        better, going = watch.judge(look, training.patience, training.min_steps)
         stack.flat.remember(better, watch.positions)
         if not bool(going.all()):
             stack.keep(going)
             watch.keep(going)
+        if checkpoint is not None and len(looks) % checkpoint.every == 0:
+            checkpoint.save(_state(step, stack, watch, looks))
     stack.flat.restore()
     return watch.outcome(budget.steps, stack.flat.moved())
+
+
+def _state(step: int, stack: "_Stack", watch: "_Watch", looks: Sequence[Look]) -> State:
+    facts = {
+        "step": step,
+        "going": watch.positions.tolist(),
+        "failed": [None if each is None else asdict(each) for each in watch.failed],
+        "looks": [[look.step, look.members] for look in looks],
+        "terms": list(looks[0].terms),
+    }
+    shown = {
+        "objective": [look.objective for look in looks],
+        "stop": [look.stop for look in looks],
+        **{f"terms.{name}": [look.terms[name] for look in looks] for name in looks[0].terms},
+    }
+    parts = {
+        "stack": stack.state(),
+        "watch": watch.state(),
+        "looks": {name: torch.cat(each) for name, each in shown.items()},
+    }
+    return State(
+        facts, {f"{part}.{name}": each for part, all_ in parts.items() for name, each in all_.items()}
+    )
+
+
+def _resume(state: State, stack: "_Stack", watch: "_Watch") -> tuple[int, list[Look]]:
+    """Bring both to where `state` was taken: its step, and the looks up to there."""
+    facts, tensors = state.facts, state.tensors
+    going = torch.zeros_like(watch.positions, dtype=torch.bool)
+    going[facts["going"]] = True
+    if not bool(going.all()):
+        stack.keep(going)
+        watch.keep(going)
+    stack.resume(_part(tensors, "stack"))
+    watch.resume(_part(tensors, "watch"), [each and Failure(**each) for each in facts["failed"]])
+    counts = [len(members) for _, members in facts["looks"]]
+    shown = {name: torch.split(value, counts) for name, value in _part(tensors, "looks").items()}
+    looks = [
+        Look(
+            step,
+            members,
+            shown["objective"][at],
+            shown["stop"][at],
+            {name: shown[f"terms.{name}"][at] for name in facts["terms"]},
+        )
+        for at, (step, members) in enumerate(facts["looks"])
+    ]
+    return facts["step"], looks
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those of `name`, by what is left of their names."""
+    return {
+        each.removeprefix(f"{name}."): value for each, value in tensors.items() if each.startswith(f"{name}.")
+    }
 
 
 class _Stack:
@@ -208,6 +284,27 @@ class _Stack:
         self.model.mend(self.rows.gather(self.batch), self.noise)
         self.ranks.spread([self.flat.buffer, *self.flat.buffers])
 
+    def state(self) -> dict[str, Tensor]:
+        """All that the steps to come depend on."""
+        orders = {
+            f"order.{at}.{bucket}.{name}": value
+            for at, own in enumerate(self.orders)
+            for bucket, order in enumerate(own)
+            for name, value in order.state().items()
+        }
+        noise = {f"noise.{at}": each.get_state() for at, each in enumerate(self.noise.generators)}
+        return self.flat.state() | noise | orders
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was taken, with the same members."""
+        for name, value in self.flat.state().items():
+            value.copy_(state[name])
+        for at, each in enumerate(self.noise.generators):
+            each.set_state(state[f"noise.{at}"])
+        for at, own in enumerate(self.orders):
+            for bucket, order in enumerate(own):
+                order.resume(_part(state, f"order.{at}.{bucket}"))
+
     def keep(self, going: Bool[Tensor, " members"]) -> None:
         """Go on with these members alone."""
         chosen = going.nonzero().flatten().tolist()
@@ -258,6 +355,8 @@ class _Stack:
         self.losses.copy_(losses.detach())
 
     def _update(self) -> None:
+        if self.training.clip:
+            self.flat.clip(self.training.clip)
         self.flat.step(self.rate.squeeze(), self.kept if self.training.weight_decay else None)
 
 
@@ -301,8 +400,13 @@ class _Watch:
         stop = torch.stack([weights[name] * terms[name] for name in model.monitored()]).sum(0)
         return Look(step, here, objective, stop, terms)
 
-    def judge(self, look: Look, patience: int) -> tuple[Bool[Tensor, " members"], Bool[Tensor, " members"]]:
-        """Of the members in training: who is better than ever before, and who goes on."""
+    def judge(
+        self, look: Look, patience: int, min_steps: int
+    ) -> tuple[Bool[Tensor, " members"], Bool[Tensor, " members"]]:
+        """Of the members in training: who is better than ever before, and who goes on.
+
+        Looks up to `min_steps` use up no patience.
+        """
         healthy = torch.tensor([self.failed[at] is None for at in look.members], device=look.stop.device)
         better = (look.stop < self.best[self.positions]) & healthy
         risen = self.positions[better]
@@ -311,7 +415,7 @@ class _Watch:
         for name, value in look.terms.items():
             self.terms.setdefault(name, torch.zeros_like(self.best))[risen] = value[better]
         self.last_step[self.positions] = look.step
-        self.without[self.positions] += 1
+        self.without[self.positions] += int(look.step > min_steps)
         self.without[risen] = 0
         return better, healthy & (self.without[self.positions] < patience)
 
@@ -320,6 +424,23 @@ class _Watch:
         self.positions = self.positions[going]
         lengths = self.batch.lengths
         self.batch = Batch(self.batch.values[going], None if lengths is None else lengths[going])
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been seen of everyone."""
+        seen = {
+            "best": self.best,
+            "best_step": self.best_step,
+            "last_step": self.last_step,
+            "without": self.without,
+        }
+        return seen | {f"terms.{name}": value for name, value in self.terms.items()}
+
+    def resume(self, state: Mapping[str, Tensor], failed: Sequence[Failure | None]) -> None:
+        """Go on where `state` was taken, with the same members."""
+        self.terms = {name: torch.zeros_like(self.best) for name in _part(state, "terms")}
+        for name, value in self.state().items():
+            value.copy_(state[name])
+        self.failed = list(failed)
 
     def outcome(self, steps: int, moved: Bool[Tensor, " members"]) -> Outcome:
         """What became of everyone in at most `steps`."""

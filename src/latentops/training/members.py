@@ -1,6 +1,6 @@
 """Members of a stack: one seed on one view of the data each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +127,15 @@ class Order:
         self.rows = torch.from_numpy(rows)
         self.generator = member_generator
         self.rest = self.rows[:0]
+
+    def state(self) -> dict[str, Tensor]:
+        """What the rows to come depend on."""
+        return {"rest": self.rest, "generator": self.generator.get_state()}
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was taken."""
+        self.rest = state["rest"]
+        self.generator.set_state(state["generator"])
 
     def take(self, count: int) -> Int[Tensor, " count"]:
         """The next `count` rows."""

@@ -182,7 +182,7 @@ def work(scratch: Path, index: int) -> None:
             parse(Budget, job["budget"], "budget"),
             device,
             tell,
-            share.ranks,
+            ranks=share.ranks,
         )
     if share.ranks.rank == 0:
         weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}

@@ -3,7 +3,7 @@ import pytest
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, best_seed, choose, compare, rivals_of
+from latentops.evaluation.comparison import Row, best_seed, choose, compare, health, rivals_of
 from latentops.evaluation.statistics import Resampling
 
 LABELS = np.arange(120) % 3
@@ -134,3 +134,13 @@ def test_the_size_of_the_blocks_that_resamples_come_in_changes_no_estimate(
         for metric, found in one["metrics"].items():
             assert found["mean"] == other["metrics"][metric]["mean"]
             assert found["low"] == pytest.approx(other["metrics"][metric]["low"], abs=0.05)
+
+
+def test_a_health_number_has_students_interval_over_its_seeds() -> None:
+    found = health({"dead_units": [0.0, 2.0, 1.0], "kl": [1.0, np.nan, 3.0], "one": [4.0]}, 0.95)
+    dead = found["dead_units"]
+    assert dead["mean"] == 1
+    assert dead["low"] < 0 < 2 < dead["high"]
+    assert found["kl"] == {"mean": None, "low": None, "high": None, "values": [1.0, None, 3.0]}
+    assert found["one"]["mean"] == 4
+    assert found["one"]["low"] is None

@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from latentops.evaluation.statistics import Resampling, auroc, holm, interval, p_value, spearman
+from latentops.evaluation.statistics import (
+    Resampling,
+    auroc,
+    holm,
+    interval,
+    p_value,
+    spearman,
+    student_interval,
+)
 from latentops.evaluation.structure import effective_rank
 
 LABELS = np.arange(60) % 3
@@ -110,3 +119,9 @@ def test_effective_rank_counts_directions() -> None:
     assert effective_rank(plane) == pytest.approx(2, abs=0.05)
     assert effective_rank(np.concatenate([plane, plane], axis=1)) == pytest.approx(2, abs=0.05)
     assert effective_rank(np.zeros((10, 3))) == 0.0
+
+
+def test_students_interval_is_scipys() -> None:
+    values = [0.1, 0.4, 0.35, 0.8, 0.5]
+    expected = stats.t.interval(0.9, 4, np.mean(values), stats.sem(values))
+    assert student_interval(values, 0.9) == pytest.approx(expected)

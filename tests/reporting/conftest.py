@@ -46,6 +46,17 @@ def estimate(mean: float, spread: float, seeds: int, random: np.random.Generator
     return {"mean": mean, "low": mean - spread, "high": min(mean + spread, max(mean, 1.0)), "values": values}
 
 
+def health(name: str, seeds: int) -> dict[str, Any]:
+    """A number that all variants have, one that only the sparse one has, and one that isn't finite."""
+    found = {"effective_rank": [6.5] * seeds} | ({"dead_units": [1.0] * seeds} if name == "sparse" else {})
+    shown: dict[str, Any] = {
+        key: {"mean": v[0], "low": v[0] - 0.5, "high": v[0] + 0.5, "values": v} for key, v in found.items()
+    }
+    if name == "variational":
+        shown["kl"] = {"mean": None, "low": None, "high": None, "values": [None] * seeds}
+    return shown
+
+
 def comparison(dataset: str) -> dict[str, Any]:
     kind, primary, chosen = DATASETS[dataset]
     random = np.random.default_rng(sum(map(ord, dataset)))
@@ -66,6 +77,7 @@ def comparison(dataset: str) -> dict[str, Any]:
                 "latent_dim": size,
                 "members": seeds,
                 "metrics": metrics,
+                "diagnosis": health(name, seeds) if role == "variant" else {},
             }
         )
 

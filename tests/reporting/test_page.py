@@ -148,6 +148,18 @@ def test_the_board_holds_the_values_of_the_comparison(finished: Path, tree: Node
                 assert interval(estimate) in cell.words
 
 
+def test_health_numbers_are_columns_where_all_have_them_and_facts_where_not(tree: Node) -> None:
+    tables = section(tree, "digits").all("table")
+    table = next(each for each in tables if each.attributes.get("class") == "health")
+    heads = [cell.words for cell in table.all("th") if cell.attributes.get("scope") == "col"]
+    assert heads == ["variant", "effective rank", "its own"]
+    lines = {line.all("th")[0].words: " ".join(line.words.split()) for line in table.all("tr")}
+    assert "dead units 1.000 0.500–1.500" in lines["sparse"]
+    assert "6.500" in lines["undercomplete"]
+    assert "dead units" not in lines["undercomplete"]
+    assert "kl –" in lines["variational"]
+
+
 def test_the_chosen_variant_and_the_references_ahead_are_marked(tree: Node) -> None:
     board = section(tree, "digits").all("table")[0]
     tags = {

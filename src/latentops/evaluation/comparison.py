@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
-from latentops.evaluation.statistics import Array, Resampling, holm, interval, p_value, spearman
+from latentops.evaluation.statistics import (
+    Array,
+    Resampling,
+    holm,
+    interval,
+    p_value,
+    spearman,
+    student_interval,
+)
 
 COMPARED = ("probe_accuracy", "auroc")
 """Metrics on which every variant is paired with its rivals."""
@@ -142,6 +150,24 @@ def board_row(row: Row, replicates: Mapping[str, Array], confidence: float) -> d
         "members": len(row.seeds),
         "metrics": metrics,
     }
+
+
+def health(diagnosis: Mapping[str, Sequence[float]], confidence: float) -> dict[str, Any]:
+    """Health numbers as a row's metrics are written: mean over seeds with Student's t interval over them.
+
+    A number that isn't finite for some seed has neither.
+    """
+    result = {}
+    for name, values in sorted(diagnosis.items()):
+        finite = bool(np.isfinite(values).all())
+        low, high = student_interval(values, confidence) if finite and len(values) > 1 else (None, None)
+        result[name] = {
+            "mean": float(np.mean(values)) if finite else None,
+            "low": low,
+            "high": high,
+            "values": [float(each) if np.isfinite(each) else None for each in values],
+        }
+    return result
 
 
 def rivals_of(variant: Row, rows: Sequence[Row]) -> list[Row]:

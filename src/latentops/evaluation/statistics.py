@@ -1,5 +1,6 @@
 """Metrics with intervals: seeds and test items are resampled together, the same for all that is compared."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,15 @@ def interval(replicates: Array, confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def student_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Interval of the mean of at least two `values` by Student's t, which a claim about seeds alone takes."""
+    from scipy.special import stdtrit
+
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
+    return mean - half, mean + half
 
 
 def p_value(replicates: Array) -> float:

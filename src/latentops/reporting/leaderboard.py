@@ -15,7 +15,7 @@ from rich.text import Text
 from latentops.atomic import write_json
 from latentops.errors import DataError
 from latentops.reporting import results
-from latentops.reporting.results import LOWER_IS_BETTER, Comparison, Estimate, Row, title
+from latentops.reporting.results import LOWER_IS_BETTER, Comparison, Estimate, Health, Row, title
 
 PATH = Path("reports/leaderboard.json")
 WIDE, MEDIUM = 98, 78  # columns that the full and the reduced table take
@@ -81,7 +81,7 @@ def number(value: float | None) -> str:
     return text.replace("-", "−")
 
 
-def interval(estimate: Estimate | None) -> str:
+def interval(estimate: Estimate | Health | None) -> str:
     """`0.941–0.972`, or nothing where there is no interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""

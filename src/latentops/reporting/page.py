@@ -20,6 +20,7 @@ from latentops.reporting.results import (
     LOWER_IS_BETTER,
     Comparison,
     Difference,
+    Health,
     Row,
     Training,
     Validation,
@@ -74,6 +75,15 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """Health numbers of the variants: `shared` ones, and of each variant those that are its `own`."""
+
+    shared: list[str]
+    own: dict[str, dict[str, Health]]
+    of: dict[str, dict[str, Health]]
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything the page shows of one dataset."""
 
@@ -88,6 +98,7 @@ class Section:
     own: dict[str, dict[str, tuple[Difference, Markup]]]
     others: list[tuple[Difference, Markup]]
     scatter: Markup | None
+    health: Diagnosis
     panels: list[Panel]
     failures: list[str]
     gallery: Gallery
@@ -182,6 +193,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         own=_differences(own, comparison.primary),
         others=_others(comparison.comparisons, chosen),
         scatter=_scatter(rows, comparison.primary, chosen),
+        health=_health(rows),
         panels=panels,
         failures=failures,
         gallery=gallery(comparison, root),
@@ -269,6 +281,15 @@ def _scatter(rows: Sequence[Row], primary: str, chosen: str | None) -> Markup | 
         return None
     label = f"Reconstruction error against {title(primary)}, a point a variant or floor"
     return figures.scatter(points, "reconstruction error", title(primary), label)
+
+
+def _health(rows: Sequence[Row]) -> Diagnosis:
+    """The numbers that all variants have, and those that only some have, by variant in the board's order."""
+    of = {row.name: row.diagnosis for row in rows if row.role == "variant"}
+    every = [set(numbers) for numbers in of.values()]
+    shared = sorted(set.intersection(*every)) if every else []
+    own = {name: {k: v for k, v in numbers.items() if k not in shared} for name, numbers in of.items()}
+    return Diagnosis(shared, own, of)
 
 
 def _training(dataset: str, variants: Sequence[str], root: Path) -> tuple[list[Panel], list[str]]:

@@ -47,6 +47,15 @@ class Estimate(Result):
     values: tuple[float, ...] = ()
 
 
+class Health(Result):
+    """A health number of a code, one a seed; None where it isn't finite."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float | None, ...] = ()
+
+
 class Row(Result):
     """One line of the leaderboard."""
 
@@ -57,6 +66,7 @@ class Row(Result):
     latent_dim: int | None
     members: int
     metrics: dict[str, Estimate]
+    diagnosis: dict[str, Health] = {}
 
     def mean(self, metric: str) -> float | None:
         """The mean of `metric`, where this row has it."""

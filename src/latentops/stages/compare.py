@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, compare
+from latentops.evaluation.comparison import Row, compare, health
 
 
 def run(dataset_name: str) -> None:
@@ -28,6 +28,10 @@ def run(dataset_name: str) -> None:
     }
     field = _json(floors / "metrics.json")
     labels = load_file(floors / "samples.safetensors")["labels"]
+    diagnosis = {
+        variant: health(_json(folder / "metrics.json")["diagnosis"], params.comparison.confidence)
+        for variant, folder in zip(params.run.variants, evaluated, strict=True)
+    }
     result = compare(rows, labels, field["classes"], dataset.primary, alive, params.comparison, params.gates)
     atomic.write_json(
         Path("results/compare", f"{dataset_name}.json"),
@@ -35,7 +39,15 @@ def run(dataset_name: str) -> None:
             "dataset": dataset_name,
             "kind": field["kind"],
             **result,
-            "rows": [{"dataset": dataset_name, "kind": field["kind"], **row} for row in result["rows"]],
+            "rows": [
+                {
+                    "dataset": dataset_name,
+                    "kind": field["kind"],
+                    **row,
+                    "diagnosis": diagnosis.get(row["name"], {}),
+                }
+                for row in result["rows"]
+            ],
         },
     )
 

@@ -187,14 +187,13 @@ class Variant(Autoencoder):
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """The penalty counts as its weight says from half-way on; units that are pressed at once die.
 
-        The controller (multiplicative, as Rezende & Viola 2018, "Taming VAEs", algorithm 1, hold a
-        constraint) finds its own way.
+        What the controller makes of it (multiplicative, as Rezende & Viola 2018, "Taming VAEs", algorithm 1,
+        hold a constraint) comes on top.
         """
-        if self.settings.penalty == "top_k":
-            return {"reconstruction": 1.0}
-        if self.settings.controller:
-            return {"reconstruction": 1.0, self.settings.penalty: self.settings.weight, "excess": EXCESS}
-        return {"reconstruction": 1.0, self.settings.penalty: self.settings.weight * min(1.0, 2 * progress)}
+        weights = {"reconstruction": 1.0}
+        if self.settings.penalty != "top_k":
+            weights[self.settings.penalty] = self.settings.weight * min(1.0, 2 * progress)
+        return weights | ({"excess": EXCESS} if self.settings.controller else {})
 
     def monitored(self) -> tuple[str, ...]:
         """What the controller's weight makes of the penalty isn't comparable between looks."""
@@ -230,3 +229,23 @@ class Variant(Autoencoder):
         if self.settings.controller:
             numbers["penalty_weight"] = self.settings.weight * self.get_buffer("pressure")
         return numbers
+
+
+def dictionary(
+    model: Autoencoder, sizes: Float[Tensor, "members latent"]
+) -> Float[Tensor, "members latent ..."]:
+    """What each unit alone adds to the reconstruction: decode(unit) - decode(0), of the input's shape.
+
+    `sizes` are how far each unit is turned on, such as its mean where it is active; any variant has one.
+    """
+    likelihood, nothing = model.likelihood, torch.zeros_like(sizes).unsqueeze(1)
+    alone = likelihood.mean(model.decode(torch.diag_embed(sizes)))
+    return alone - likelihood.mean(model.decode(nothing))
+
+
+def active_means(
+    codes: Float[Tensor, "members batch latent"], active: Bool[Tensor, "members batch latent"]
+) -> Float[Tensor, "members latent"]:
+    """Mean of each unit over the samples in which it is active; 0 of a dead one."""
+    on = active.to(codes.dtype)
+    return (codes * on).sum(1) / on.sum(1).clamp_min(1)

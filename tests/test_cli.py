@@ -78,7 +78,7 @@ def test_a_stage_says_it_the_same_way(project: Path, arguments: tuple[str, ...],
     ("old", "new", "told"),
     [
         ("patience:", "patienec:", "training.patienec: unknown key (did you mean 'patience'?"),
-        ("  sparse: {", "  sparse: {weight: 1, ", "variants.sparse: weight: unknown key"),
+        ("  sparse:\n", "  sparse:\n    weight: 1\n", "variants.sparse: weight: unknown key"),
         ("batch_size: 64", "batch_size: many", "training.batch_size"),
     ],
 )

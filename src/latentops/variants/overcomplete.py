@@ -1,13 +1,20 @@
 """Overcomplete autoencoder: the code is larger than the input, so only regularisation keeps it from copying.
 
-What is asked of the code: more directions than the data has, kept honest by weight decay
-(Goodfellow et al. 2016, §14.2: regularised autoencoders may be overcomplete).
+What is asked of the code: more directions than the data has, kept honest by one of (Goodfellow et al. 2016,
+§14.2: regularised autoencoders may be overcomplete)
 
-Diagnosis: how much of the code is used (effective rank against its size).
+- `weight_decay`: an L2 penalty on every weight;
+- `sparsity`: rectified units under a scale-free L1 (as in `sparse.py`);
+- `noise`: the input is corrupted, the clean one is asked for (Vincent et al. 2008);
+- `dropout`: units of the code are left out at random (Srivastava et al. 2014);
+- `none`: nothing, as the warning example.
+
+Diagnosis: the copy score (`copying.py`): what is reconstructed of what isn't data, beside what is of data.
 """
 
 import math
-from typing import Annotated, cast
+from statistics import NormalDist
+from typing import Annotated, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -17,17 +24,29 @@ from torch import Tensor
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.copying import copying
+from latentops.variants.sparse import HEAD_START, normalised_l1
+
+Codes = Float[Tensor, "members batch latent"]
 
 
 class OvercompleteSettings(VariantSettings):
-    """`expansion`: code size over input values; `weight_decay`: nats for each unit of ``Σ w² / 2``."""
+    """`expansion`: code size over input values; `regulariser`: which of the strengths after it counts.
+
+    `weight_decay`: nats for each unit of ``Σ w² / 2``; `sparsity`: nats for each unit of normalised L1;
+    `noise`: deviation of the corruption over the data's; `dropout`: share of units left out.
+    """
 
     expansion: Annotated[float, Field(gt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    regulariser: Literal["weight_decay", "sparsity", "noise", "dropout", "none"] = "weight_decay"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    sparsity: Annotated[float, Field(ge=0)] = 1.0
+    noise: Annotated[float, Field(ge=0)] = 1.0
+    dropout: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 class Variant(Autoencoder):
-    """Reconstruction plus an explicit L2 penalty on every weight (not on biases)."""
+    """Reconstruction, and what keeps it from being a copy."""
 
     Settings = OvercompleteSettings
     settings: OvercompleteSettings
@@ -38,13 +57,49 @@ class Variant(Autoencoder):
         del latent_dim
         return math.ceil(cast(OvercompleteSettings, settings).expansion * math.prod(shape.sizes))
 
-    def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
-        """`weight_decay` is ``Σ w² / 2`` over the weights of encoder and decoder."""
+    def encode(self, batch: Batch) -> Codes:
+        """Rectified where units have to be sparse; these start on."""
+        codes = super().encode(batch)
+        return torch.relu(codes + HEAD_START) if self.settings.regulariser == "sparsity" else codes
+
+    def corrupt(self, batch: Batch, noise: Noise) -> Batch:
+        """Add Gaussian noise to valid values; padding stays zero."""
+        draws = noise.normal(tuple(batch.values.shape)) * (self.settings.noise * self.shape.spread)
+        return batch.with_values((batch.values + draws) * batch.mask)
+
+    def drop(self, codes: Codes, noise: Noise) -> Codes:
+        """Each unit zero with probability `dropout`, else scaled up so that its mean stays."""
+        kept = 1 - self.settings.dropout
+        limit = NormalDist().inv_cdf(kept)  # a normal number lies below it with probability `kept`
+        return codes * (noise.normal(tuple(codes.shape)) < limit).to(codes.dtype) / kept
+
+    def squared_weights(self) -> Float[Tensor, " members"]:
+        """``Σ w² / 2`` over the weights of encoder and decoder, not their biases."""
         weights = [parameter for name, parameter in self.named_parameters() if name.endswith("weight")]
-        squares = torch.stack([(weight**2).flatten(1).sum(1) for weight in weights]).sum(0)
-        return {**super().loss_terms(batch, noise), "weight_decay": 0.5 * squares}
+        return 0.5 * torch.stack([(weight**2).flatten(1).sum(1) for weight in weights]).sum(0)
+
+    def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
+        """The reconstruction, from what noise or dropout leave; a penalty by its name."""
+        regulariser = self.settings.regulariser
+        codes = self.encode(self.corrupt(batch, noise) if regulariser == "noise" else batch)
+        penalties = {}
+        if regulariser == "weight_decay":
+            penalties = {"weight_decay": self.squared_weights()}
+        elif regulariser == "sparsity":
+            penalties = {"sparsity": normalised_l1(codes)}
+        elif regulariser == "dropout":
+            codes = self.drop(codes, noise)
+        return {"reconstruction": self.nats(batch, codes), **penalties}
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
-        """The reconstruction counts once, the squared weights as often as `weight_decay` says."""
-        del progress
-        return {"reconstruction": 1.0, "weight_decay": self.settings.weight_decay}
+        """A penalty counts as its key says, sparsity from half-way on (units pressed at once die)."""
+        regulariser = self.settings.regulariser
+        if regulariser == "weight_decay":
+            return {"reconstruction": 1.0, "weight_decay": self.settings.weight_decay}
+        if regulariser == "sparsity":
+            return {"reconstruction": 1.0, "sparsity": self.settings.sparsity * min(1.0, 2 * progress)}
+        return {"reconstruction": 1.0}
+
+    def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
+        """`copy_score` and `explained`, R² on what isn't data and on what is."""
+        return copying(self, batch)

@@ -1,33 +1,89 @@
 """Sparse autoencoder: of all latent units, only few may be active for any one sample.
 
-What is asked of the code: units that are zero unless what they stand for is there (Olshausen & Field 1996;
-Ng 2011, "Sparse autoencoder"). The units are rectified and their absolute values are penalised (L1).
+What is asked of the code: units that are off unless what they stand for is there (Olshausen & Field 1996).
+Three ways to ask for it, by `penalty`:
 
-L1 alone is met by shrinking the code and letting the decoder blow it up again, so the penalty is taken on the
-code divided by its own scale: it can only be lowered by being sparse.
+- `l1`: the absolute values of rectified units. L1 alone is met by shrinking the code and letting the decoder
+  blow it up again, so it is taken on the code divided by its own scale: only being sparse lowers it.
+- `kl`: the divergence of each sigmoid unit's mean from a target (Ng 2011, "Sparse autoencoder", §3).
+- `top_k`: the largest few are kept, the others are off (Makhzani & Frey 2014, "k-Sparse Autoencoders").
+
+The weight of a penalty is delicate, so a controller may hold the share of active units at a target. Units
+that have died are revived (`revival.py`).
 
 Diagnosis: active units a sample, dead units, Hoyer index (Hoyer 2004): too much sparsity kills units.
 """
 
 import math
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import torch
-from jaxtyping import Float
-from pydantic import Field
-from torch import Tensor
+from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
 
+from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
+from latentops.config import ArchitectureName, Architectures, LikelihoodName
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.likelihood import mean_squared_error
+from latentops.variants.revival import raise_bias, readers, resample, silence
 
 HEAD_START = 2.0
 """A rectified unit that starts off gets no gradient and stays off."""
 
+GAIN = 0.05
+"""Share by which the controller changes the penalty's weight at a step, for activity that is off by 100 %."""
+
+TOLERANCE = 0.1
+"""Share by which activity may exceed its target on the stop rows before it counts against a member."""
+
+EXCESS = 100.0
+"""Nats for each 100 % beyond that: more than reconstruction gains by it."""
+
+REVIVING = 0.75
+"""Share of the steps in which units are revived; what is left is for them to learn."""
+
 
 class SparseSettings(VariantSettings):
-    """`l1`: nats for each unit of the normalised absolute code."""
+    """What makes the code sparse.
 
-    l1: Annotated[float, Field(ge=0)]
+    `l1`, `kl`: nats for each unit of that penalty; with the `controller` what its weight starts from.
+    `activity`: share of units that the controller, `kl` or `top_k` wants active (`kl`: their mean).
+    `dead_after`: steps without being active after which a unit is dead, and revived if `revive` says how.
+    """
+
+    penalty: Literal["l1", "kl", "top_k"] = "l1"
+    activation: Literal["auto", "relu", "sigmoid"] = "auto"
+    l1: Annotated[float, Field(ge=0)] = 0.1
+    kl: Annotated[float, Field(ge=0)] = 1.0
+    activity: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    controller: bool = False
+    revive: Literal["none", "bias", "resample"] = "none"
+    dead_after: Annotated[int, Field(gt=0)] = 25
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        fitting = "sigmoid" if self.penalty == "kl" else "relu"
+        if self.activation not in ("auto", fitting):
+            why = (
+                "a mean activity is one of units in (0, 1)" if fitting == "sigmoid" else "units must turn off"
+            )
+            raise ValueError(f"penalty: {self.penalty} needs activation: {fitting} (or auto): {why}")
+        if self.controller and self.penalty == "top_k":
+            raise ValueError("penalty: top_k has no weight to control: set controller: false")
+        if self.controller and self.weight == 0:
+            raise ValueError(
+                f"controller: true starts from the weight {self.penalty}: 0 and can't leave it; "
+                f"set {self.penalty} above 0, or controller: false"
+            )
+        return self
+
+    @property
+    def weight(self) -> float:
+        """Of the penalty that is chosen."""
+        return self.kl if self.penalty == "kl" else self.l1
 
 
 def normalised_l1(codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
@@ -36,42 +92,160 @@ def normalised_l1(codes: Float[Tensor, "members batch latent"]) -> Float[Tensor,
     return (codes / scale).abs().sum(-1).mean(-1)
 
 
+def kl_to_activity(codes: Float[Tensor, "members batch latent"], target: float) -> Float[Tensor, " members"]:
+    """``Σ_j ρ log(ρ/ρ̂_j) + (1-ρ) log((1-ρ)/(1-ρ̂_j))``, ρ̂_j unit j's mean over the batch (Ng 2011, §3)."""
+    mean = codes.mean(1).clamp(1e-6, 1 - 1e-6)
+    on = target * (math.log(target) - mean.log())
+    off = (1 - target) * (math.log(1 - target) - (1 - mean).log())
+    return (on + off).sum(-1)
+
+
+def keep_largest(
+    codes: Float[Tensor, "members batch latent"], count: int
+) -> Float[Tensor, "members batch latent"]:
+    """The `count` largest of each sample's units, the others zero."""
+    smallest = codes.detach().topk(count, dim=-1).values[..., -1:]
+    return codes * (codes >= smallest).to(codes.dtype)
+
+
 def hoyer(codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
-    """Mean Hoyer index: 1 for one active unit, 0 for all equal (Hoyer 2004, eq. in §3.1)."""
+    """Mean Hoyer index: 1 for one active unit, 0 for all equal (Hoyer 2004, eq. in §3.1).
+
+    A sample without an active unit counts as 1.
+    """
     root = math.sqrt(codes.shape[-1])
     ratio = codes.abs().sum(-1) / codes.norm(dim=-1).clamp_min(1e-12)
-    return ((root - ratio) / (root - 1)).mean(-1)
+    return ((root - ratio.clamp_min(1.0)) / max(root - 1, 1e-12)).mean(-1)
 
 
 class Variant(Autoencoder):
-    """Rectified code, reconstruction plus normalised L1."""
+    """Units that can be off, reconstruction plus what keeps most of them so."""
 
     Settings = SparseSettings
     settings: SparseSettings
 
+    def __init__(
+        self,
+        settings: SparseSettings,
+        architecture: ArchitectureName,
+        architectures: Architectures,
+        shape: Shape,
+        latent_dim: int,
+        generators: Sequence[Generator],
+        likelihood: LikelihoodName = "gaussian",
+    ) -> None:
+        super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)
+        self.start = 0.0 if settings.penalty == "kl" else HEAD_START
+        self.kept = max(1, round(settings.activity * latent_dim))
+        if settings.controller:
+            self.register_buffer("pressure", torch.ones(len(generators)))
+        if settings.revive != "none":
+            self.register_buffer("quiet", torch.zeros(len(generators), latent_dim))
+            self.readers = readers(self.decoder, len(generators), latent_dim)
+
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
-        """Rectified, so that a unit can be exactly off; shifted, so that none is when training starts."""
-        return torch.relu(super().encode(batch) + HEAD_START)
+        """Units that can be off; rectified ones are shifted, so that none is when training starts."""
+        before = super().encode(batch) + self.start
+        if self.settings.penalty == "kl":
+            return torch.sigmoid(before)
+        codes = torch.relu(before)
+        return keep_largest(codes, self.kept) if self.settings.penalty == "top_k" else codes
+
+    def active(self, codes: Float[Tensor, "members batch latent"]) -> Bool[Tensor, "members batch latent"]:
+        """Which units are on: rectified ones above zero, sigmoid ones above a half."""
+        return codes > (0.5 if self.settings.penalty == "kl" else 0.0)
+
+    def activity(self, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
+        """What the controller holds: the share of active units, of sigmoid ones the mean."""
+        shares = codes if self.settings.penalty == "kl" else self.active(codes).to(codes.dtype)
+        return shares.detach().mean((1, 2))
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
-        """`l1` is the scale-free absolute sum of the code."""
+        """The penalty by its name, times what the controller makes of its weight.
+
+        With it comes `excess`, the share by which activity exceeds its target and tolerance: it has no
+        gradient, but counts when a member's weights are chosen.
+        """
         del noise
         codes = self.encode(batch)
-        return {
-            "reconstruction": self.nats(batch, codes),
-            "l1": normalised_l1(codes),
-        }
+        terms = {"reconstruction": self.nats(batch, codes)}
+        if self.settings.penalty == "l1":
+            terms["l1"] = normalised_l1(codes)
+        elif self.settings.penalty == "kl":
+            terms["kl"] = kl_to_activity(codes, self.settings.activity)
+        if self.training and self.settings.revive != "none":
+            off = 1 - self.active(codes).amax(1).to(codes.dtype)
+            self.get_buffer("quiet").add_(1).mul_(off * self.scheduled("reviving"))
+        if self.settings.controller:
+            pressure, over = self.get_buffer("pressure"), self.activity(codes) / self.settings.activity - 1
+            terms[self.settings.penalty] = terms[self.settings.penalty] * pressure.clone()
+            terms["excess"] = torch.relu(over - TOLERANCE)
+            if self.training:
+                pressure.mul_(torch.exp(GAIN * over.clamp(-1, 1))).clamp_(1e-6, 1e6)
+        return terms
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
-        """The absolute code counts as `l1` says from half-way on; units that are pressed at once die."""
-        return {"reconstruction": 1.0, "l1": self.settings.l1 * min(1.0, 2 * progress)}
+        """The penalty counts as its weight says from half-way on; units that are pressed at once die.
+
+        What the controller makes of it (multiplicative, as Rezende & Viola 2018, "Taming VAEs", algorithm 1,
+        hold a constraint) comes on top.
+        """
+        weights = {"reconstruction": 1.0}
+        if self.settings.penalty != "top_k":
+            weights[self.settings.penalty] = self.settings.weight * min(1.0, 2 * progress)
+        return weights | ({"excess": EXCESS} if self.settings.controller else {})
+
+    def monitored(self) -> tuple[str, ...]:
+        """What the controller's weight makes of the penalty isn't comparable between looks."""
+        return ("reconstruction", "excess") if self.settings.controller else super().monitored()
+
+    def schedules(self, progress: float = 1.0) -> dict[str, float]:
+        """`reviving` is 1 as long as units may be revived, else 0."""
+        return {} if self.settings.revive == "none" else {"reviving": float(progress < REVIVING)}
+
+    def mend(self, batch: Batch, noise: Noise) -> None:
+        """Revive the units that haven't been active for `dead_after` steps."""
+        if self.settings.revive == "none":
+            return
+        quiet = self.get_buffer("quiet")
+        dead = quiet >= self.settings.dead_after
+        silence(self.readers, dead)
+        if self.settings.revive == "bias":
+            raise_bias(self.encoder, batch, dead, self.start)
+        else:
+            errors = mean_squared_error(batch, self.reconstruct(batch))
+            resample(self.encoder, batch, dead, errors, noise, self.start)
+        quiet.mul_(~dead)
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """`active_units` a sample, `dead_units` over the batch, `hoyer` index."""
+        """`active_units` a sample, `dead_units` over the batch, `hoyer` index; `pressure` on the weight."""
         codes = self.encode(batch)
-        active = (codes > 0).to(codes.dtype)
-        return {
+        active = self.active(codes).to(codes.dtype)
+        numbers = {
             "active_units": active.sum(-1).mean(-1),
             "dead_units": (active.sum(1) == 0).to(codes.dtype).sum(-1),
             "hoyer": hoyer(codes),
         }
+        if self.settings.controller:
+            numbers["penalty_weight"] = self.settings.weight * self.get_buffer("pressure")
+        return numbers
+
+
+def dictionary(
+    model: Autoencoder, sizes: Float[Tensor, "members latent"]
+) -> Float[Tensor, "members latent ..."]:
+    """What each unit alone adds to the reconstruction: decode(unit) - decode(0), of the input's shape.
+
+    `sizes` are how far each unit is turned on, such as its mean where it is active; any variant has one.
+    """
+    likelihood, nothing = model.likelihood, torch.zeros_like(sizes).unsqueeze(1)
+    alone = likelihood.mean(model.decode(torch.diag_embed(sizes)))
+    return alone - likelihood.mean(model.decode(nothing))
+
+
+def active_means(
+    codes: Float[Tensor, "members batch latent"], active: Bool[Tensor, "members batch latent"]
+) -> Float[Tensor, "members latent"]:
+    """Mean of each unit over the samples in which it is active; 0 of a dead one."""
+    on = active.to(codes.dtype)
+    return (codes * on).sum(1) / on.sum(1).clamp_min(1)

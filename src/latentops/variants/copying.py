@@ -1,0 +1,50 @@
+"""Whether a model copies: what it reconstructs of rows that keep nothing of the data but its columns."""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from latentops.architectures.stack import Batch
+from latentops.variants.autoencoder import Autoencoder
+
+ROWS = 2048
+"""Rows that the copy score is taken on, at most."""
+
+
+def permuted(batch: Batch, generator: Generator) -> Batch:
+    """Each column (pixel, or one value of one time step) permuted over the samples that have it.
+
+    Columns keep their distribution and lose one another. Padding and lengths stay; all members' rows are
+    permuted alike.
+    """
+    values = batch.values.flatten(2)
+    valid = batch.mask.expand_as(batch.values).flatten(2)
+    keys = torch.rand(values.shape[1:], generator=generator, device=values.device)
+    order = torch.where(valid > 0, keys, 2.0).argsort(1)
+    place = (valid.cumsum(1).long() - 1).clamp_min(0)
+    moved = values.gather(1, order.gather(1, place))
+    return batch.with_values(torch.where(valid > 0, moved, values).view_as(batch.values))
+
+
+def explained(batch: Batch, reconstruction: Float[Tensor, "members batch ..."]) -> Float[Tensor, " members"]:
+    """R² of the reconstruction over all valid values: 1 is exact, 0 no better than each column's mean."""
+    mask = batch.mask.expand_as(batch.values)
+    mean = (batch.values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
+    residual = ((batch.values - reconstruction) ** 2 * mask).flatten(1).sum(1)
+    total = ((batch.values - mean) ** 2 * mask).flatten(1).sum(1)
+    return 1 - residual / total.clamp_min(1e-12)
+
+
+def copying(model: Autoencoder, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
+    """`copy_score`, and beside it `explained` of the data itself, on at most the first `ROWS` rows.
+
+    The copy score is the R² of the reconstruction of rows whose columns are permuted independently, clipped
+    at 0: a model that copies has 1 of anything, one that knows the data and nothing else has 0.
+    """
+    lengths = None if batch.lengths is None else batch.lengths[:, :ROWS]
+    rows = Batch(batch.values[:, :ROWS], lengths)
+    noise = permuted(rows, Generator(rows.values.device).manual_seed(0))
+    return {
+        "copy_score": explained(noise, model.reconstruct(noise)).clamp_min(0),
+        "explained": explained(rows, model.reconstruct(rows)),
+    }

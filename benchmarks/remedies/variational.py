@@ -1,4 +1,4 @@
-"""Posterior collapse with and without its remedies, what sharpness a prior costs, how smooth a code it makes."""
+"""Posterior collapse with and without its remedies, what sharpness a prior costs, how smooth its code is."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -100,9 +100,7 @@ def gradients() -> Finding:
     made = stack("variational")
     model = made.model
     assert isinstance(model, Variant)
-    batch = evidence.first(
-        Resident.put(samples(DATASET, "stop"), torch.device("cpu")).shared(len(made.members))
-    )
+    batch = Resident.put(samples(DATASET, "stop"), torch.device("cpu")).shared(len(made.members))
     noise = Noise([member.generator("gradients") for member in made.members])
     estimates = evidence.gradients(model, batch, *model.posterior(batch), noise)
     pathwise, score = (evidence.gradient_variance(each).tolist() for each in estimates)

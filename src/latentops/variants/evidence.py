@@ -14,14 +14,17 @@ from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise
 from latentops.variants.likelihood import Likelihood
 
-SAMPLES = 512
-"""Samples that a diagnosis is taken on, at most."""
+SAMPLES = 256
+"""Samples that the bounds of a diagnosis are taken on, at most: each is decoded `DRAWS` times."""
 
-DRAWS = 32
+DRAWS = 16
 """Codes that are drawn for each of them."""
 
+CROSSED = 1024
+"""Samples whose codes are held against one another's posteriors, at most."""
 
-def first(batch: Batch, samples: int = SAMPLES) -> Batch:
+
+def first(batch: Batch, samples: int) -> Batch:
     """The first `samples` of a batch."""
     return Batch(batch.values[:, :samples], None if batch.lengths is None else batch.lengths[:, :samples])
 

@@ -22,7 +22,7 @@ def mmd(
     both = torch.cat([codes, draws], dim=1)
     squares = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist").square()
     count = codes.shape[1]
-    among = torch.triu_indices(2 * count, 2 * count, 1)
+    among = torch.triu_indices(2 * count, 2 * count, 1, device=codes.device)
     median = squares[:, among[0], among[1]].median(dim=-1).values.view(-1, 1, 1)
     kernel = torch.exp(-squares / (2 * median.clamp_min(1e-12)))
     within = [kernel[:, part, part] for part in (slice(count), slice(count, None))]

@@ -122,22 +122,25 @@ class Variant(Autoencoder):
         return {} if capacity is None else {"capacity": capacity * risen(progress, self.settings.ramp)}
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """`active_units`; `kl`, in all and of the least and most costly unit; and, in nats of some samples:
+        """`active_units`; `kl`, in all and of the least and most costly unit; in nats of the first samples:
 
         `mutual_information` of code and sample, the `elbo`, and the tighter `importance_weighted` bound.
         """
         mean, log_variance = self.posterior(batch)
         kl = kl_to_standard_normal(mean, log_variance)
         by_unit = kl.mean(1)
-        some = evidence.first(batch)
+        some = evidence.first(batch, evidence.SAMPLES)
         noise = Noise([torch.Generator(mean.device).manual_seed(0) for _ in range(len(mean))])
+        crossed = evidence.CROSSED
         weights = evidence.log_weights(self, some, *self.posterior(some), noise)
         return {
             "active_units": (mean.var(dim=1) > ACTIVE).to(mean.dtype).sum(-1),
             "kl": kl.sum(-1).mean(-1),
             "kl_unit_least": by_unit.amin(-1),
             "kl_unit_most": by_unit.amax(-1),
-            "mutual_information": evidence.mutual_information(*self.posterior(some), noise),
+            "mutual_information": evidence.mutual_information(
+                mean[:, :crossed], log_variance[:, :crossed], noise
+            ),
             "elbo": evidence.importance_weighted(weights, draws=1),
             "importance_weighted": evidence.importance_weighted(weights),
         }

@@ -32,6 +32,23 @@ os.environ |= {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--variant NAME`: the common suite for a variant of one's own."""
+    parser.addoption("--variant", help="run tests/model/test_common_suite.py for this variant alone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say which variant it is before tests are collected."""
+    if chosen := config.getoption("--variant"):
+        from latentops.errors import LatentOpsError
+        from tests import toy
+
+        try:
+            toy.choose(chosen)
+        except LatentOpsError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentops import doctor
+from latentops.variants import NAMES
 
 
 def latentops(
@@ -110,6 +111,20 @@ def test_check_says_what_a_run_spans(project: Path) -> None:
     code, out, _ = latentops("check", cwd=project)
     assert code == 0
     assert out == "params.yaml: fine; 3 datasets × 9 variants × 5 seeds\n"
+
+
+def test_variants_are_listed_with_their_options_and_sources(project: Path) -> None:
+    code, out, _ = latentops("variants", cwd=project)
+    assert code == 0
+    assert [line for line in out.splitlines() if line[:1].isalpha()][:9] == list(NAMES)
+    code, out, _ = latentops("variants", "variational", cwd=project)
+    assert code == 0
+    assert "Kingma & Welling 2014" in out
+    assert "beta" in out
+    assert "sparse" not in out
+    code, _, err = latentops("variants", "spars", cwd=project)
+    assert code == 1
+    assert "unknown variant 'spars' (did you mean 'sparse'?" in err
 
 
 @pytest.mark.parametrize(

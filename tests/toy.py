@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, Budget, Training
+from latentops.config import ArchitectureName, Architectures, Budget, Training, load_params
 from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.training.loop import Look, Outcome, fit
 from latentops.training.members import Member
 from latentops.training.trained import Recipe
+from latentops.variants import NAMES, variant_class
 
 KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3)}
 
@@ -26,6 +27,18 @@ SECTIONS: dict[str, dict[str, object]] = {
     "sequence": {},
     "adversarial": {"weight": 1.0, "hidden": 8},
 }
+
+VARIANTS = NAMES
+"""Those that the common suite is run for."""
+
+
+def choose(variant: str) -> None:
+    """Run the common suite for `variant` alone, with its section of params.yaml, if it has one there."""
+    global VARIANTS  # noqa: PLW0603
+    VARIANTS = (variant,)
+    variant_class(variant)
+    SECTIONS.setdefault(variant, load_params().variants.get(variant, {}))
+
 
 SMALL = Architectures.model_validate(
     {"mlp": {"hidden": [16, 8]}, "convolutional": {"channels": [3, 4]}, "recurrent": {"hidden": 8}}

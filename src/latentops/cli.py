@@ -32,16 +32,53 @@ app = typer.Typer(
 def check() -> None:
     """Check params.yaml: every key known, every value usable."""
     from latentops.config import load_params, params_path
-    from latentops.variants import variant_settings
+    from latentops.variants import FOLDER, variant_class, variant_file, variant_settings
 
     params = load_params()
     for name in params.variants:
         variant_settings(name, params.variant(name))
+        if variant_file(name) is None:
+            raise LatentOpsError(
+                f"{params_path()}: variants.{name} is installed, but DVC goes by a file: write "
+                f"{FOLDER / name}.py with the line `from {variant_class(name).__module__} import Variant`"
+            )
     run = params.run
     cells = (
         f"{len(run.datasets)} datasets × {len(run.variants)} variants × {len(params.training.seeds)} seeds"
     )
     print(f"{params_path()}: fine; {cells}")
+
+
+@app.command()
+def variants(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[VARIANT]...", help="All, unless named.")
+    ] = None,
+) -> None:
+    """List the variants: what each asks of the code, its options, its sources."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    from latentops.variants import known
+    from latentops.variants.autoencoder import VariantSettings
+    from latentops.variants.catalogue import describe, options
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(width=100, highlight=False, markup=False)
+    for name in names or known():
+        entry = describe(name)
+        console.print(name, style="bold", end="" if entry.origin == "built in" else f"  ({entry.origin})")
+        console.print()
+        console.print(Padding(f"{entry.line}.\n{'; '.join(entry.sources)}".strip(), (0, 0, 0, 2)))
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        for option in entry.options:
+            table.add_row(option.key, option.values, option.default, option.meaning)
+        if entry.options:
+            console.print(Padding(table, (0, 0, 0, 4)))
+    for option in options(VariantSettings):
+        console.print(f"\nEvery variant also takes {option.key}: {option.values} ({option.default})")
 
 
 @app.command()

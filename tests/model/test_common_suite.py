@@ -14,13 +14,13 @@ from latentops.training.recorded import Program
 from latentops.training.trained import Trained
 from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
-from tests.toy import KINDS, SECTIONS, batch_of, draw, recipe, train
+from tests.toy import KINDS, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
 FIXED: dict[str, ArchitectureName] = {"convolutional": "convolutional", "sequence": "recurrent"}
 ARCHITECTURES: tuple[ArchitectureName, ...] = ("mlp", "convolutional", "recurrent")
 COMBINATIONS = [
     pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
-    for variant in NAMES
+    for variant in VARIANTS
     for architecture in ([FIXED[variant]] if variant in FIXED else ARCHITECTURES)
     for kind in KINDS
 ]
@@ -142,7 +142,7 @@ def test_what_lies_in_padding_changes_nothing(variant: str, architecture: Archit
     assert torch.allclose(model.encode(dirty), model.encode(batch), atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", [name for name in NAMES if name not in FIXED])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in FIXED])
 def test_a_sequence_padded_further_has_the_same_code(variant: str) -> None:
     model = recipe(variant, "sequence", "recurrent").build(MEMBERS)
     batch = batch_of(draw("sequence", 8), 3)
@@ -150,7 +150,7 @@ def test_a_sequence_padded_further_has_the_same_code(variant: str) -> None:
     assert torch.allclose(model.encode(longer), model.encode(batch), atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", NAMES)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_only_variants_with_a_prior_sample(variant: str) -> None:
     made = recipe(variant, "tabular", FIXED.get(variant, "mlp"))
     trained = Trained(made.build(MEMBERS), MEMBERS, made)
@@ -180,4 +180,4 @@ def test_what_is_mapped_in_a_scratch_folder_is_the_same_and_leaves_nothing_there
 
 
 def test_the_suite_covers_every_variant() -> None:
-    assert set(SECTIONS) == set(NAMES)
+    assert set(SECTIONS) >= {*NAMES, *VARIANTS}

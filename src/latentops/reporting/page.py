@@ -302,7 +302,9 @@ def _training(dataset: str, variants: Sequence[str], root: Path) -> tuple[list[P
         for member in trained.members:
             if member.failed:
                 where = f"{name}, seed {member.seed}, view {member.view}"
-                failures.append(f"{where}: {member.failed.term} was not finite at step {member.failed.step}")
+                rows = ", ".join(map(str, member.failed.rows[:5]))
+                when = f"step {member.failed.step}, on rows {rows}, …"
+                failures.append(f"{where}: {member.failed.term} was not finite at {when}")
     return panels, failures
 
 

@@ -154,10 +154,11 @@ class Validation(Result):
 
 
 class Failure(Result):
-    """Why a member stopped: the term that was not finite, and when."""
+    """Why a member stopped: the term that was not finite, when, and on which rows of the train split."""
 
     step: int
     term: str
+    rows: tuple[int, ...] = ()
 
 
 class Member(Result):

@@ -120,7 +120,7 @@ def run(dataset_name: str, variant: str) -> None:
         if failure is not None:
             print(
                 f"warning: {dataset_name} {variant}: seed {member.seed}, view {member.view}: {failure.term} "
-                f"ceased to be a number at step {failure.step}; its weights are those of the last good look"
+                f"ceased to be a number at {failure.where}; its weights are those of the last good look"
             )
 
 

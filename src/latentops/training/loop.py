@@ -48,11 +48,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a member's training ceased to be a number."""
+    """Where a member's training ceased to be a number; `rows` are those of the batch, in the train split."""
 
     step: int
     term: str
     rows: list[int]
+
+    @property
+    def where(self) -> str:
+        """The step, and the first rows."""
+        return f"step {self.step}, on rows {', '.join(map(str, self.rows[:5]))}, …"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
+from latentops.evaluation.diagnosis import diagnosis
 from latentops.evaluation.judge import Coder, Verdict, judge
-from latentops.evaluation.structure import effective_rank
 from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
@@ -54,13 +54,10 @@ def run(dataset_name: str, variant: str) -> None:
         judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, Coder(initial_codes)),
     ]
     test_codes = codes(VIEW_ALL, "test")
-    diagnosis = {
-        **members(VIEW_ALL).diagnose(field.samples["test"]),
-        "effective_rank": [effective_rank(each) for each in test_codes],
-    }
+    health = diagnosis(members(VIEW_ALL), field.samples["test"], test_codes)
     write(
         Path("results/evaluate", dataset_name, variant),
-        {"dataset": dataset_name, "diagnosis": diagnosis, "alive": alive(verdicts[0], test_codes)},
+        {"dataset": dataset_name, "diagnosis": health, "alive": alive(verdicts[0], test_codes)},
         verdicts,
         {},
     )

@@ -1,0 +1,37 @@
+"""The health of a trained code: numbers that every variant has, beside those that are a variant's own."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentops.data.prepared import Samples
+from latentops.evaluation.structure import best_unit_auroc, copy_score, effective_rank, sharpness_kept
+from latentops.training.trained import Trained
+
+ROWS = 4096
+"""Rows that are looked at, at most: evenly spaced ones."""
+
+
+def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -> dict[str, list[float]]:
+    """Health numbers of all members on `samples`, whose codes are `[members, n, latent]`, one a member.
+
+    - `effective_rank` of the codes;
+    - `best_unit_auroc`: how well the best single unit tells a class from the others, over the classes;
+    - `copy_score`: R² on rows that keep nothing of the data but its columns; `explained` is that on the data;
+    - `sharpness_kept`: high-frequency energy of reconstructions over the data's, where frequencies are.
+    """
+    rows = np.arange(len(samples))
+    if len(rows) > ROWS:
+        rows = np.arange(ROWS) * len(samples) // ROWS
+    few, some = samples.select(rows), codes[:, rows]
+    numbers = {
+        **trained.diagnose(few),
+        **copy_score(trained, few),
+        "effective_rank": [effective_rank(each) for each in some],
+        "best_unit_auroc": [float(np.nanmean(best_unit_auroc(each, few.labels)[0])) for each in some],
+    }
+    axes = {"image": (-2, -1), "sequence": (1,)}.get(trained.description.kind)
+    if axes is not None:
+        numbers["sharpness_kept"] = [
+            sharpness_kept(made, few.values, axes, few.lengths) for made in trained.reconstruct(few)
+        ]
+    return numbers

@@ -39,6 +39,7 @@ def stack(variant: str, **knobs: object) -> Trained:
 def findings() -> Iterator[Finding]:
     """One number a seed on the stop rows, for each remedy and each comparison."""
     yield from balance()
+    yield mismatched()
     yield from sharpness()
 
 
@@ -52,6 +53,18 @@ def balance() -> Iterator[Finding]:
                 "adversarial training is unstable; terms need balance",
                 f"{what} at weight {UNSTABLE:g}", remedy, without[number], remedied[number],
             )  # fmt: skip
+
+
+def mismatched() -> Finding:
+    """With the weight of params.yaml, and an architecture that makes the game diverge for some members."""
+    stop = samples("digit_columns", "stop")
+    plain = trained("adversarial", "digit_columns", "convolutional")
+    steadied = trained("adversarial", "digit_columns", "convolutional", gradient_penalty=0.1)
+    return Finding(
+        "adversarial training is unstable; terms need balance",
+        "squared MMD of a convolutional model of digit_columns", "gradient_penalty: 0.1",
+        plain.diagnose(stop)["prior_mmd"], steadied.diagnose(stop)["prior_mmd"],
+    )  # fmt: skip
 
 
 def match(made: Trained) -> dict[str, list[float]]:

@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 SHOWN = 10  # samples in a row
 MOST_ROWS = 400  # sampled rows of a table on their map
 PRIORS = ("variational", "adversarial")
+LATENTS = ("variational", "sparse")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
                 notes.append(f"No samples of {variant}: {error}.")
     if drawn and description.kind == "image":
         others.append(_sampled_images(drawn, few, description))
+        others += _latents(
+            {name: stack for name in LATENTS if name in names and (stack := member(name))}, test, few
+        )
     else:
         others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
     return Gallery(
@@ -206,6 +210,40 @@ def _columns(chosen: str, test: Samples, description: Description, made: Floats)
         f"Share of each column's test variance that {chosen} keeps through its code (R², below 0 shown as 0)."
     )
     return Picture("Reconstruction by column", caption, drawings=(("", drawing),), wide=False)
+
+
+def _latents(stacks: "Mapping[str, Trained]", test: Samples, few: Samples) -> list[Picture]:
+    """What lies between and around codes of the variational variant, and what a sparse code's units add."""
+    from latentops.reporting import latents
+
+    pictures = []
+    for name, stack in stacks.items():
+        if name == "sparse":
+            added = svg.strip(latents.dictionary(stack, test))
+            strip = Strip(name, added, "What each unit of the sparse code adds to an image")
+            caption = (
+                "What each unit adds to an image when it is active: bright adds light, dark takes it away."
+            )
+            pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
+            continue
+        ways = {
+            f"Between codes of {name}": (
+                latents.between(stack, few, SHOWN),
+                "Straight lines between the codes of two test images, decoded.",
+            ),
+            f"Units of {name}": (
+                latents.travelled(stack, test, SHOWN),
+                "One unit at a time from two deviations below the mean code to two above, decoded. A row that "
+                "does not change is a unit that the decoder takes no notice of.",
+            ),
+        }
+        for heading, (rows, caption) in ways.items():
+            strips = tuple(
+                Strip(row, svg.strip(_shades(images, few, stack.description)), f"{heading}: {row}")
+                for row, images in rows.items()
+            )
+            pictures.append(Picture(heading, caption, strips=strips))
+    return pictures
 
 
 def _sampled_images(drawn: Mapping[str, Floats], few: Samples, description: Description) -> Picture:

@@ -1,0 +1,43 @@
+"""What single units and ways through a latent space stand for, as rows of images of one trained member."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentops.data.prepared import Samples
+from latentops.evaluation.paths import interpolations, traversals
+from latentops.training.trained import Trained
+from latentops.variants import sparse
+
+Images = NDArray[np.float32]
+PAIRS = 4
+MOST_UNITS = 12
+"""Units of which a row is shown; a larger code is shown by the first of them."""
+
+
+def travelled(stack: Trained, samples: Samples, points: int) -> Mapping[str, Images]:
+    """A row a unit: it alone goes from two deviations below the mean of the codes to two above."""
+    walk = traversals(stack, samples, points).values[0]
+    return {f"unit {unit + 1}": images for unit, images in enumerate(walk[:MOST_UNITS])}
+
+
+def between(stack: Trained, samples: Samples, points: int) -> Mapping[str, Images]:
+    """Rows from one of `samples` to the next, along straight lines between their codes."""
+    pairs = min(PAIRS, len(samples) // 2)
+    starts, ends = np.arange(pairs), len(samples) - 1 - np.arange(pairs)
+    walk = interpolations(stack, samples.select(starts), samples.select(ends), points)
+    return {f"pair {pair + 1}": images for pair, images in enumerate(walk.values[0])}
+
+
+def dictionary(stack: Trained, samples: Samples) -> Images:
+    """What each unit of a sparse code adds to the reconstruction when it is as active as it is on average.
+
+    `[units, *shape]`, grey where a unit adds nothing, on one scale for all. A dead unit adds nothing.
+    """
+    codes = torch.from_numpy(np.array(stack.encode(samples)))
+    sizes = sparse.active_means(codes, codes > 0)
+    with torch.no_grad():
+        added = sparse.dictionary(stack.model, sizes)[0, :MOST_UNITS].numpy()
+    return (0.5 + added / (2 * max(float(np.abs(added).max()), 1e-12))).astype(np.float32)

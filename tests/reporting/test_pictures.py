@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from latentops.config import Params, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
-from latentops.reporting import page
+from latentops.reporting import latents, page
 from latentops.reporting.pictures import Gallery, gallery
 from latentops.reporting.results import comparison
 from latentops.training.members import stack_members
@@ -76,12 +77,32 @@ def drawn(root: Path, dataset: str) -> Gallery:
 
 def test_images_are_shown_beside_what_each_variant_makes_of_them(trained: Path) -> None:
     pictures = drawn(trained, "digits")
-    reconstructions, samples = pictures.others
+    reconstructions, samples, *_ = pictures.others
     names = [strip.name for strip in reconstructions.strips]
     assert names == ["original", "denoising", "adversarial", "variational", "sparse"]
     assert [strip.name for strip in samples.strips] == ["variational", "adversarial"]
     assert pictures.map is not None
     assert any("convolutional" in note and "dvc pull" in note for note in pictures.notes)
+
+
+def test_latent_spaces_are_walked_through_and_taken_apart(trained: Path) -> None:
+    pictures = {picture.heading: picture for picture in drawn(trained, "digits").others}
+    assert [strip.name for strip in pictures["Units of variational"].strips] == [
+        "unit 1", "unit 2", "unit 3", "unit 4"
+    ]  # fmt: skip
+    assert len(pictures["Between codes of variational"].strips) == latents.PAIRS
+    assert [strip.name for strip in pictures["Dictionary of the sparse code"].strips] == ["sparse"]
+
+
+def test_a_dictionary_shows_what_units_add_and_nothing_of_dead_ones(trained: Path) -> None:
+    stack = Trained.load(trained / "models/digits/sparse").select(seed=0, view="all")
+    samples = prepared.load(trained / "data/prepared/digits", "test")
+    added = latents.dictionary(stack, samples)
+    assert added.shape == (4, 1, 8, 8)
+    assert np.abs(added - 0.5).max() == pytest.approx(0.5)
+    with torch.no_grad():
+        stack.model.encoder.layers[-1].bias[..., 0] = -1000
+    assert latents.dictionary(stack, samples)[0] == pytest.approx(0.5, abs=1e-6)
 
 
 def test_standardised_images_are_shown_in_raw_units(trained: Path) -> None:
@@ -116,7 +137,7 @@ def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:
 
 def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path) -> None:
     text = page.write(trained).read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 7
+    assert text.count("data:image/png;base64,") == 5 + 2 + latents.PAIRS + 4 + 1
     assert "Latent map" in text
     assert HOSTILE not in text
     assert "&lt;b&gt;odd&lt;/b&gt;" in text

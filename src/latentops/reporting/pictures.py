@@ -111,9 +111,8 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
                 notes.append(f"No samples of {variant}: {error}.")
     if drawn and description.kind == "image":
         others.append(_sampled_images(drawn, few, description))
-        others += _latents(
-            {name: stack for name in LATENTS if name in names and (stack := member(name))}, test, few
-        )
+        there = {name: stack for name in LATENTS if name in names and (stack := member(name))}
+        others += _latents(there, test, few)
     else:
         others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
     return Gallery(
@@ -221,9 +220,7 @@ def _latents(stacks: "Mapping[str, Trained]", test: Samples, few: Samples) -> li
         if name == "sparse":
             added = svg.strip(latents.dictionary(stack, test))
             strip = Strip(name, added, "What each unit of the sparse code adds to an image")
-            caption = (
-                "What each unit adds to an image when it is active: bright adds light, dark takes it away."
-            )
+            caption = "What each unit adds to an image when active: bright adds light, dark takes it away."
             pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
             continue
         ways = {
@@ -233,8 +230,8 @@ def _latents(stacks: "Mapping[str, Trained]", test: Samples, few: Samples) -> li
             ),
             f"Units of {name}": (
                 latents.travelled(stack, test, SHOWN),
-                "One unit at a time from two deviations below the mean code to two above, decoded. A row that "
-                "does not change is a unit that the decoder takes no notice of.",
+                "One unit at a time from two deviations below the mean code to two above, decoded. A row "
+                "that does not change is a unit that the decoder takes no notice of.",
             ),
         }
         for heading, (rows, caption) in ways.items():

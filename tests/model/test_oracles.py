@@ -212,7 +212,8 @@ def test_the_evidence_bound_is_below_the_true_likelihood() -> None:
 
 def test_the_sparsity_penalty_cannot_be_lowered_by_scaling() -> None:
     codes = torch.randn(2, 50, 6, generator=torch.Generator().manual_seed(0)).relu()
-    assert torch.allclose(normalised_l1(codes), normalised_l1(1e-3 * codes), rtol=1e-4)
+    scales = torch.logspace(-3, 3, 6)
+    assert torch.allclose(normalised_l1(codes), normalised_l1(scales * codes), rtol=1e-4)
     one_active = torch.nn.functional.one_hot(torch.arange(50) % 6).float().expand(2, 50, 6)
     assert bool((normalised_l1(one_active) < normalised_l1(torch.ones(2, 50, 6))).all())
     assert torch.allclose(hoyer(one_active), torch.ones(2))

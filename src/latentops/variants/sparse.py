@@ -4,7 +4,7 @@ What is asked of the code: units that are off unless what they stand for is ther
 Three ways to ask for it, by `penalty`:
 
 - `l1`: the absolute values of rectified units. L1 alone is met by shrinking the code and letting the decoder
-  blow it up again, so it is taken on the code divided by its own scale: only being sparse lowers it.
+  blow it up again, so each unit is divided by its own scale first: only being sparse lowers it.
 - `kl`: the divergence of each sigmoid unit's mean from a target (Ng 2011, "Sparse autoencoder", §3).
 - `top_k`: the largest few are kept, the others are off (Makhzani & Frey 2014, "k-Sparse Autoencoders").
 
@@ -87,8 +87,12 @@ class SparseSettings(VariantSettings):
 
 
 def normalised_l1(codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
-    """Mean over samples of ``Σ_j |z_j| / rms(z)``; unchanged when all codes are scaled."""
-    scale = codes.pow(2).mean(dim=(1, 2), keepdim=True).clamp_min(1e-12).sqrt()
+    """Mean over samples of ``Σ_j |z_j| / rms(z_j)``, each unit over its own scale in the batch.
+
+    Unchanged when units are scaled, each by its own factor: with one scale for all of them it could be
+    lowered by making one unit large, and the code would lose its rank.
+    """
+    scale = codes.pow(2).mean(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
     return (codes / scale).abs().sum(-1).mean(-1)
 
 

@@ -237,8 +237,8 @@ def check_columns(name: LikelihoodName, columns: Sequence[int], shape: Sequence[
         )
     if tuple(shape) != (sum(columns),) or min(columns) < 1:
         raise LikelihoodError(
-            f"likelihood: mixed: columns of widths {', '.join(map(str, columns))} don't make up rows of shape "
-            f"{list(shape)}; prepare the data again"
+            f"likelihood: mixed: columns of widths {', '.join(map(str, columns))} don't make up rows of "
+            f"shape {list(shape)}; prepare the data again"
         )
 
 

@@ -66,6 +66,27 @@ def test_a_closed_form_is_the_chain_s_and_autograd_s(hidden: list[int], code: st
         )
 
 
+def test_a_scale_free_contraction_cannot_be_lowered_by_shrinking_the_code() -> None:
+    batch = batch_of(draw("tabular", 32), 3)
+    found: dict[str, list[torch.Tensor]] = {"as_is": [], "free": []}
+    for scale, terms in found.items():
+        for factor in (1.0, 0.1):
+            model = layered("tabular", [9], scale=scale)
+            head = dict(model.encoder.named_parameters())["layers.1.weight"]
+            head.data *= factor
+            terms.append(model.loss_terms(batch, noise())["contraction"])
+    torch.testing.assert_close(found["free"][1], found["free"][0])
+    torch.testing.assert_close(found["as_is"][1], 0.01 * found["as_is"][0])
+
+
+def test_a_linear_encoder_of_white_data_has_a_scale_free_contraction_of_one() -> None:
+    model = layered("tabular", [], scale="free")
+    rows = torch.linalg.qr(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)))[0]
+    white = torch.linalg.qr(rows - rows.mean(0))[0][:, :7] * 8
+    terms = model.loss_terms(Batch(white.expand(3, 64, 7)), noise())
+    torch.testing.assert_close(terms["contraction"], torch.ones(3), rtol=1e-3, atol=0)
+
+
 def test_one_sigmoid_layer_has_rifais_norm() -> None:
     """Rifai et al. 2011, eq. 6: ``Σ_j (h_j (1 - h_j))² Σ_i W_ij²``."""
     model = layered("tabular", [], code="sigmoid")
@@ -149,7 +170,7 @@ def test_so_it_does_with_other_encoders(latent: int, way: str) -> None:
 @pytest.mark.parametrize("norm", ["exact", "estimate", "auto"])
 def test_a_member_in_a_stack_equals_the_same_member_alone(norm: str, hidden: list[int], code: str) -> None:
     sizes = SMALL.model_copy(update={"mlp": MLP(hidden=hidden)})
-    section = SECTIONS["contractive"] | {"norm": norm, "code": code, "warmup": 0.5}
+    section = SECTIONS["contractive"] | {"norm": norm, "code": code, "warmup": 0.5, "scale": "free"}
     made = Recipe.resolve("contractive", section, "mlp", sizes, 3, describe("tabular"))
     samples = draw("tabular", 24)
     together, _ = train(made, MEMBERS, samples, steps=20)

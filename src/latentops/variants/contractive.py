@@ -3,6 +3,10 @@
 What is asked of the code: to be insensitive in every direction but those that reconstruction needs, by a
 penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, eq. 5).
 
+Where the decoder is free, as here, that is met for the most part by shrinking the code, which the decoder
+blows up again; Rifai et al. tie its weights. `scale: free` takes the norm over the code's own variation
+instead: it can only be lowered by contracting some directions more than those that the data varies in.
+
 Diagnosis: that norm on held-out data, how many directions it leaves, how much less the code moves near the
 data than far from it, and the variation left in the code: too much contraction collapses it.
 """
@@ -42,7 +46,8 @@ class ContractiveSettings(VariantSettings):
     `norm` says how it is found: `exact`, in closed form of all rows where there is one, else of the first
     `samples` of a batch; `estimate`, of all rows; `auto`, exact unless that costs several times as much, by a
     rule on sizes (`latentops.variants.jacobian.cheapest_way`). `code` is the encoder's output (`linear`) or
-    its sigmoid, as in the paper.
+    its sigmoid, as in the paper. `scale: free` penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance
+    of the data, instead of the mean of ‖J‖² `as_is`; it is the same when the code is scaled.
     """
 
     weight: Annotated[float, Field(ge=0)]
@@ -50,6 +55,7 @@ class ContractiveSettings(VariantSettings):
     norm: Literal["auto", "exact", "estimate"] = "exact"
     samples: Annotated[int, Field(gt=0, multiple_of=16)]
     code: Literal["linear", "sigmoid"] = "linear"
+    scale: Literal["as_is", "free"] = "as_is"
 
 
 class Variant(Autoencoder):
@@ -104,12 +110,25 @@ class Variant(Autoencoder):
         way = self.way
         if way == "estimate":
             codes, norms = self.codes_and_estimate(batch, noise)
-            return {"reconstruction": self.nats(batch, codes), "contraction": norms.mean(-1)}
+            return self._terms(batch, codes, norms)
         codes = self.encode(batch)
         slopes = self.slopes(codes)  # of whole batches: a sigmoid's bytes depend on how many there are
         part = slice(None if way == "closed" else self.settings.samples)
         norms = self._exact_norm(_rows(batch, part), None if slopes is None else slopes[:, part])
-        return {"reconstruction": self.nats(batch, codes), "contraction": norms.mean(-1)}
+        return self._terms(batch, codes, norms)
+
+    def _terms(self, batch: Batch, codes: Tensor, norms: Tensor) -> dict[str, Float[Tensor, " members"]]:
+        contraction = norms.mean(-1)
+        if self.settings.scale == "free":
+            contraction = self.scale_free(contraction, codes)
+        return {"reconstruction": self.nats(batch, codes), "contraction": contraction}
+
+    def scale_free(
+        self, norm: Float[Tensor, " members"], codes: Float[Tensor, "members batch latent"]
+    ) -> Float[Tensor, " members"]:
+        """A mean squared norm over the code's variance for each unit of the data's."""
+        variance = (codes - codes.mean(1, keepdim=True)).square().mean(1).sum(-1)
+        return norm * self.shape.spread**2 / variance.clamp_min(1e-12)
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """The reconstruction counts once, the squared norm as often as `weight` says once it is warm."""
@@ -120,11 +139,12 @@ class Variant(Autoencoder):
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """Of the Jacobian J and the code, on up to `DIAGNOSED` rows.
 
-        `jacobian_norm`: root of the mean of ‖J‖²; `jacobian_rank`: directions that J keeps, as the
-        exponential of its singular values' entropy (Roy & Vetterli 2007); `jacobian_top`: share of ‖J‖² in
-        the first of them; `estimate_error`: of the mean of ‖J‖², by one draw of signs, over it; `estimated`:
-        1 where training goes by such estimates; `contraction_near` and `contraction_far`: how far the code
-        moves for a move of the input, a short and a long one; `code_variance`: mean over units.
+        `jacobian_norm`: root of the mean of ‖J‖²; `contraction`: that mean, free of scale; `jacobian_rank`:
+        directions that J keeps, as the exponential of its singular values' entropy (Roy & Vetterli 2007);
+        `jacobian_top`: share of ‖J‖² in the first of them; `estimate_error`: of the mean of ‖J‖² by one draw
+        of signs, over it; `estimated`: 1 where training goes by such estimates; `contraction_near` and
+        `contraction_far`: how far the code moves for a move of the input, a short and a long one;
+        `code_variance`: mean over units.
         """
         rows = batch.values.shape[1]
         seen = _rows(batch, slice(None, None, -(-rows // DIAGNOSED)))
@@ -139,6 +159,7 @@ class Variant(Autoencoder):
         typical = self.shape.spread * seen.mask.expand_as(seen.values).flatten(2).sum(-1).sqrt()
         return {
             "jacobian_norm": mean.sqrt(),
+            "contraction": self.scale_free(mean, codes),
             "jacobian_rank": torch.special.entr(shares).sum(-1).exp().mean(-1),
             "jacobian_top": (squares[..., 0] / norms.clamp_min(1e-12)).mean(-1),
             "estimate_error": (estimates.detach().mean(-1) / mean.clamp_min(1e-12) - 1).abs(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.figures import ROOT, Better
-from latentops.config import Architectures, load_params
+from latentops.config import Architectures, LikelihoodSettings, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Samples, SplitName
 from latentops.training.loop import Look, fit
@@ -45,12 +45,14 @@ def trained(
     steps: int | None = None,
     sizes: dict[str, dict[str, object]] | None = None,
     training: dict[str, object] | None = None,
+    likelihood: object = None,
     seeds: Sequence[int] = SEEDS,
     **knobs: object,
 ) -> Trained:
     """A stack of `variant` with `knobs` changed, one member a seed on all rows; the rest is params.yaml's.
 
-    `sizes` are changes of `architectures`, `training` those of the section of that name.
+    `sizes` are changes of `architectures`, `training` those of the section of that name;
+    `likelihood` is as under `datasets:`.
     """
     params = load_params()
     entry = params.dataset(dataset)
@@ -63,7 +65,7 @@ def trained(
         architectures,
         latent_dim or entry.latent_dim,
         prepared.describe(_source(dataset)),
-        entry.likelihood,
+        LikelihoodSettings.model_validate(likelihood) if likelihood else entry.likelihood,
     )
     settings = params.training.model_validate(params.training.model_dump() | (training or {}))
     torch.set_num_threads(settings.threads)

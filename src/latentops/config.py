@@ -18,7 +18,7 @@ Kind = Literal["image", "tabular", "sequence"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
 CellName = Literal["gru", "lstm"]
 Precision = Literal["float32", "bf16"]
-LikelihoodName = Literal["gaussian", "bernoulli"]
+LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -121,13 +121,43 @@ class Architectures(Settings):
     recurrent: Recurrent
 
 
+class LikelihoodSettings(Settings):
+    """The density of a value given its reconstruction: a name, or `{name: …}` with what is fixed of it.
+
+    `variance` is the Gaussian's, in prepared units; without it, it is learned. `threshold` is where Huber's
+    density passes from normal to exponential tails, in its own deviations.
+    """
+
+    name: LikelihoodName
+    variance: Positive | None = None
+    threshold: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_name(self) -> Self:
+        if self.variance is not None and self.name != "gaussian":
+            raise ValueError(f"variance is fixed of a gaussian alone; drop it from likelihood: {self.name}")
+        if self.threshold is not None and self.name != "huber":
+            raise ValueError(f"threshold belongs to huber; drop it from likelihood: {self.name}")
+        return self
+
+    def to_json(self) -> str | dict[str, object]:
+        """The name, or a mapping where more than that is set."""
+        chosen = self.model_dump(exclude_none=True)
+        return self.name if len(chosen) == 1 else chosen
+
+
 class Dataset(Settings):
     """One entry under `datasets:`."""
 
     source: Source
     expectations: Expectations
     scaling: Literal["range", "standard", "power"]
-    likelihood: LikelihoodName
+    likelihood: LikelihoodSettings
     split: Split
     normal: list[str]
     primary: PrimaryMetric
@@ -147,7 +177,7 @@ class Dataset(Settings):
                 raise ValueError(f"normal: {name!r} is not among expectations.classes")
         if self.scaling == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
-        if self.likelihood == "bernoulli" and self.scaling != "range":
+        if self.likelihood.name == "bernoulli" and self.scaling != "range":
             raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")

@@ -13,12 +13,16 @@ from latentops.config import ArchitectureName, Architectures
 class Shape:
     """What a sample looks like: `[channels, height, width]`, `[columns]` or, ragged, `[steps, channels]`.
 
-    `spread` is the standard deviation of a typical value.
+    `spread` is the standard deviation of a typical value, `bounds` what values lie between, if anything.
+    `columns` are the widths of a table's columns, where some are categories: 1 for a number, k for one of k
+    categories as k indicators.
     """
 
     sizes: tuple[int, ...]
     ragged: bool
     spread: float = 1.0
+    bounds: tuple[float, float] | None = None
+    columns: tuple[int, ...] = ()
 
 
 def build(

@@ -31,7 +31,9 @@ class Description:
 
     `shape` is that of one prepared sample: [C, H, W], [D] or [T_max, C]. `features` names the columns of a
     table and is empty otherwise. `spread` is the root of the training values' mean variance,
-    `likelihood_range` what prepared values are bounded by, if anything.
+    `likelihood_range` what prepared values are bounded by, if anything. `columns` are the widths of a table's
+    columns where some are categories: 1 for a number, k for one of k categories, which is k indicators (all 0
+    where it is missing); empty where all are numbers.
     """
 
     kind: Kind
@@ -41,6 +43,7 @@ class Description:
     transform: Transform
     spread: float
     likelihood_range: tuple[float, float] | None = None
+    columns: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the same description again."""
@@ -52,6 +55,7 @@ class Description:
             "transform": self.transform.to_json(),
             "spread": self.spread,
             "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
+            **({"columns": list(self.columns)} if self.columns else {}),
         }
 
     @classmethod
@@ -66,6 +70,7 @@ class Description:
             transform=Transform.from_json(value["transform"]),
             spread=value["spread"],
             likelihood_range=(bounds[0], bounds[1]) if bounds else None,
+            columns=tuple(value.get("columns", ())),
         )
 
 

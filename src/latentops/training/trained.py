@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from latentops import atomic
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, LikelihoodName, parse
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, parse
 from latentops.data.prepared import Description, Samples
 from latentops.errors import DataError, UnknownNameError
 from latentops.training.members import Member, Resident
 from latentops.variants import resolve_architecture, variant_class, variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.likelihood import check_range, squared_residuals
+from latentops.variants.likelihood import check_columns, check_range, squared_residuals
 
 CHUNK = 1024
 """Samples that go through the stack at once."""
@@ -39,7 +39,7 @@ class Recipe:
     architectures: Architectures
     latent_dim: int
     description: Description
-    likelihood: LikelihoodName = "gaussian"
+    likelihood: LikelihoodSettings = field(default_factory=lambda: LikelihoodSettings(name="gaussian"))
 
     @classmethod
     def resolve(
@@ -50,13 +50,15 @@ class Recipe:
         architectures: Architectures,
         latent_dim: int,
         description: Description,
-        likelihood: LikelihoodName = "gaussian",
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
     ) -> "Recipe":
         """The recipe for `variant` as `params.yaml` has it, on the data that `description` tells of.
 
         Raises `LikelihoodError` where the likelihood can't take that data.
         """
-        check_range(likelihood, description.likelihood_range)
+        likelihood = LikelihoodSettings.model_validate(likelihood)
+        check_range(likelihood.name, description.likelihood_range)
+        check_columns(likelihood.name, description.columns, description.shape)
         settings = variant_settings(variant, section)
         width = variant_class(variant).width(settings, _shape(description), latent_dim)
         architecture = resolve_architecture(settings, dataset_architecture)
@@ -83,7 +85,7 @@ class Recipe:
             "architecture": self.architecture,
             "architectures": self.architectures.model_dump(mode="json"),
             "latent_dim": self.latent_dim,
-            "likelihood": self.likelihood,
+            "likelihood": self.likelihood.to_json(),
             "description": self.description.to_json(),
         }
 
@@ -97,12 +99,18 @@ class Recipe:
             parse(Architectures, value["architectures"], "config.json: architectures"),
             value["latent_dim"],
             Description.from_json(value["description"]),
-            value["likelihood"],
+            parse(LikelihoodSettings, value["likelihood"], "config.json: likelihood"),
         )
 
 
 def _shape(description: Description) -> Shape:
-    return Shape(description.shape, description.kind == "sequence", description.spread)
+    return Shape(
+        description.shape,
+        description.kind == "sequence",
+        description.spread,
+        description.likelihood_range,
+        description.columns,
+    )
 
 
 class Trained:

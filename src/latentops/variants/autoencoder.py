@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from latentops.architectures import Shape, build
 from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, LikelihoodName, Settings
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, Settings
 from latentops.errors import LatentOpsError
 from latentops.variants.likelihood import Likelihood, build_likelihood
 
@@ -60,7 +60,7 @@ class Autoencoder(nn.Module):
         shape: Shape,
         latent_dim: int,
         generators: Sequence[Generator],
-        likelihood: LikelihoodName = "gaussian",
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = build(
             architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
         )
-        self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape.spread)
+        self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape)
         self.now: Mapping[str, Tensor] = {}
         """What `schedules` says of the step that is being taken; empty between steps."""
 

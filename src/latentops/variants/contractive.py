@@ -3,7 +3,12 @@
 What is asked of the code: to be insensitive in every direction but those that reconstruction needs, by a
 penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, eq. 5).
 
-Diagnosis: that norm on held-out data, and the variation left in the code: too much contraction collapses it.
+Where the decoder is free, as here, that is met for the most part by shrinking the code, which the decoder
+blows up again; Rifai et al. tie its weights. `scale: free` takes the norm over the code's own variation
+instead: it can only be lowered by contracting some directions more than those that the data varies in.
+
+Diagnosis: that norm on held-out data, how many directions it leaves, how much less the code moves near the
+data than far from it, and the variation left in the code: too much contraction collapses it.
 """
 
 from typing import Annotated, Literal
@@ -13,20 +18,44 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from latentops.architectures.mlp import Encoder as Perceptron
 from latentops.architectures.stack import Batch
+from latentops.config import Fraction
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.jacobian import (
+    Slopes,
+    Way,
+    cheapest_way,
+    closed_norm,
+    contraction_ratio,
+    estimated_norm,
+    exact_way,
+    jacobian,
+    singular_values,
+)
+
+DIAGNOSED = 256
+"""Rows that a diagnosis looks at, at most: whole Jacobians take room."""
+
+NEAR, FAR = 0.1, 1.0
+"""Distances from the data over that of a typical sample from the mean."""
 
 
 class ContractiveSettings(VariantSettings):
-    """`weight`: nats for each unit of the squared norm; `norm`: how it is found.
+    """`weight`: nats for each unit of the squared norm, reached linearly in `warmup` of the steps.
 
-    `exact` takes it on the first `samples` of a batch, `estimate` on all of it.
+    `norm` says how it is found: `exact`, in closed form of all rows where there is one, else of the first
+    `samples` of a batch; `estimate`, of all rows; `auto`, exact unless that costs several times as much, by a
+    rule on sizes (`latentops.variants.jacobian.cheapest_way`). `code` is the encoder's output (`linear`) or
+    its sigmoid, as in the paper. `scale: free` penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance
+    of the data, instead of the mean of ‖J‖² `as_is`; it is the same when the code is scaled.
     """
 
     weight: Annotated[float, Field(ge=0)]
-    norm: Literal["exact", "estimate"] = "exact"
+    warmup: Fraction = 0.0
+    norm: Literal["auto", "exact", "estimate"] = "exact"
     samples: Annotated[int, Field(gt=0, multiple_of=16)]
+    code: Literal["linear", "sigmoid"] = "linear"
+    scale: Literal["as_is", "free"] = "as_is"
 
 
 class Variant(Autoencoder):
@@ -35,60 +64,111 @@ class Variant(Autoencoder):
     Settings = ContractiveSettings
     settings: ContractiveSettings
 
-    def squared_jacobian_norm(self, batch: Batch) -> Float[Tensor, "members batch"]:
-        """``‖∂z/∂x‖²_F`` of each sample, over its valid values, differentiable.
+    @property
+    def linear(self) -> bool:
+        """Whether the code is the encoder's output itself."""
+        return self.settings.code == "linear"
 
-        A perceptron's is a chain of its layers' Jacobians; any other encoder's is taken row by row.
-        """
-        if isinstance(self.encoder, Perceptron):
-            flat = self.encoder.jacobian(batch)
-            jacobian = flat.view(*flat.shape[:3], *self.shape.sizes)
-            return (jacobian**2 * batch.mask.unsqueeze(2)).flatten(2).sum(-1)
-        with torch.enable_grad():
-            values = batch.values.detach().requires_grad_()
-            codes = self.encode(batch.with_values(values))
-            rows = [
-                torch.autograd.grad(codes[..., unit].sum(), values, create_graph=True)[0]
-                for unit in range(codes.shape[-1])
-            ]
-        return torch.stack([(row**2 * batch.mask).flatten(2).sum(-1) for row in rows]).sum(0)
+    @property
+    def way(self) -> Way:
+        """How the norm is found in training."""
+        if self.settings.norm == "estimate":
+            return "estimate"
+        sizes = self.encoder, self.shape.ragged, self.linear
+        if self.settings.norm == "exact":
+            return exact_way(*sizes)
+        return cheapest_way(*sizes, self.latent_dim, self.settings.samples)
+
+    def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
+        """The encoder's output, or its sigmoid."""
+        codes = super().encode(batch)
+        return codes if self.linear else torch.sigmoid(codes)
+
+    def slopes(self, codes: Float[Tensor, "members batch latent"]) -> Slopes:
+        """Derivative of the code by the encoder's output."""
+        return None if self.linear else codes * (1 - codes)
+
+    def jacobian(self, batch: Batch) -> Float[Tensor, "members batch latent values"]:
+        """``∂z/∂x`` of each sample by its valid values."""
+        return jacobian(self.encoder, batch, self.slopes(self.encode(batch)))
+
+    def squared_jacobian_norm(self, batch: Batch) -> Float[Tensor, "members batch"]:
+        """``‖∂z/∂x‖²_F`` of each sample, over its valid values, exact and differentiable."""
+        return self._exact_norm(batch, self.slopes(self.encode(batch)))
+
+    def _exact_norm(self, batch: Batch, slopes: Slopes) -> Float[Tensor, "members batch"]:
+        if exact_way(self.encoder, self.shape.ragged, self.linear) == "closed":
+            return closed_norm(self.encoder, batch, slopes)
+        return jacobian(self.encoder, batch, slopes).square().sum((2, 3))
 
     def codes_and_estimate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Float[Tensor, "members batch"]]:
-        """Codes, and of each sample ``‖Jᵀv‖²`` with v of independent signs, which is ``‖J‖²_F`` on average.
-
-        (Hutchinson 1990.) One product with the transposed Jacobian, whatever the size of the code.
-        """
-        signs = noise.normal((*batch.values.shape[:2], self.latent_dim)).sign().to(batch.values.dtype)
-        if isinstance(self.encoder, Perceptron):
-            codes, pulled = self.encoder.pull(batch, signs)
-            pulled = pulled.view(*pulled.shape[:2], *self.shape.sizes)
-        else:
-            with torch.enable_grad():
-                values = batch.values.detach().requires_grad_()
-                codes = self.encode(batch.with_values(values))
-                (pulled,) = torch.autograd.grad(codes, values, signs, create_graph=True)
-        if batch.lengths is not None:
-            pulled = pulled * batch.mask
-        return codes, pulled.square().flatten(2).sum(-1)
+        """Codes, and an estimate of each sample's squared norm."""
+        return estimated_norm(self.encoder, self.encode, batch, noise, self.latent_dim, self.linear)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`contraction` is the mean squared Jacobian norm over the batch or the first `samples` of it."""
-        if self.settings.norm == "estimate":
+        way = self.way
+        if way == "estimate":
             codes, norms = self.codes_and_estimate(batch, noise)
-            return {"reconstruction": self.nats(batch, codes), "contraction": norms.mean(-1)}
-        part = slice(self.settings.samples)
-        lengths = None if batch.lengths is None else batch.lengths[:, part]
-        norm = self.squared_jacobian_norm(Batch(batch.values[:, part], lengths)).mean(-1)
-        return {**super().loss_terms(batch, noise), "contraction": norm}
+            return self._terms(batch, codes, norms)
+        codes = self.encode(batch)
+        slopes = self.slopes(codes)  # of whole batches: a sigmoid's bytes depend on how many there are
+        part = slice(None if way == "closed" else self.settings.samples)
+        norms = self._exact_norm(_rows(batch, part), None if slopes is None else slopes[:, part])
+        return self._terms(batch, codes, norms)
+
+    def _terms(self, batch: Batch, codes: Tensor, norms: Tensor) -> dict[str, Float[Tensor, " members"]]:
+        contraction = norms.mean(-1)
+        if self.settings.scale == "free":
+            contraction = self.scale_free(contraction, codes)
+        return {"reconstruction": self.nats(batch, codes), "contraction": contraction}
+
+    def scale_free(
+        self, norm: Float[Tensor, " members"], codes: Float[Tensor, "members batch latent"]
+    ) -> Float[Tensor, " members"]:
+        """A mean squared norm over the code's variance for each unit of the data's."""
+        variance = (codes - codes.mean(1, keepdim=True)).square().mean(1).sum(-1)
+        return norm * self.shape.spread**2 / variance.clamp_min(1e-12)
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
-        """The reconstruction counts once, the squared norm as often as `weight` says."""
-        del progress
-        return {"reconstruction": 1.0, "contraction": self.settings.weight}
+        """The reconstruction counts once, the squared norm as often as `weight` says once it is warm."""
+        warmup = self.settings.warmup
+        risen = 1.0 if progress >= warmup else progress / warmup
+        return {"reconstruction": 1.0, "contraction": self.settings.weight * risen}
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """`jacobian_norm`: root of the mean squared norm; `code_variance`: mean over units."""
+        """Of the Jacobian J and the code, on up to `DIAGNOSED` rows.
+
+        `jacobian_norm`: root of the mean of ‖J‖²; `contraction`: that mean, free of scale; `jacobian_rank`:
+        directions that J keeps, as the exponential of its singular values' entropy (Roy & Vetterli 2007);
+        `jacobian_top`: share of ‖J‖² in the first of them; `estimate_error`: of the mean of ‖J‖² by one draw
+        of signs, over it; `estimated`: 1 where training goes by such estimates; `contraction_near` and
+        `contraction_far`: how far the code moves for a move of the input, a short and a long one;
+        `code_variance`: mean over units.
+        """
+        rows = batch.values.shape[1]
+        seen = _rows(batch, slice(None, None, -(-rows // DIAGNOSED)))
+        values = singular_values(self.jacobian(seen).detach())
+        squares = values.square()
+        norms = squares.sum(-1)
+        shares = values / values.sum(-1, keepdim=True).clamp_min(1e-12)
+        members = len(batch.values)
+        noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
+        _, estimates = self.codes_and_estimate(seen, noise)
+        mean, codes = norms.mean(-1), self.encode(batch)
+        typical = self.shape.spread * seen.mask.expand_as(seen.values).flatten(2).sum(-1).sqrt()
         return {
-            "jacobian_norm": self.squared_jacobian_norm(batch).mean(-1).sqrt().detach(),
-            "code_variance": self.encode(batch).var(dim=1).mean(-1),
+            "jacobian_norm": mean.sqrt(),
+            "contraction": self.scale_free(mean, codes),
+            "jacobian_rank": torch.special.entr(shares).sum(-1).exp().mean(-1),
+            "jacobian_top": (squares[..., 0] / norms.clamp_min(1e-12)).mean(-1),
+            "estimate_error": (estimates.detach().mean(-1) / mean.clamp_min(1e-12) - 1).abs(),
+            "estimated": torch.full_like(mean, float(self.way == "estimate")),
+            "contraction_near": contraction_ratio(self.encode, seen, NEAR * typical, noise).mean(-1),
+            "contraction_far": contraction_ratio(self.encode, seen, FAR * typical, noise).mean(-1),
+            "code_variance": codes.var(dim=1).mean(-1),
         }
+
+
+def _rows(batch: Batch, part: slice) -> Batch:
+    return Batch(batch.values[:, part], None if batch.lengths is None else batch.lengths[:, part])

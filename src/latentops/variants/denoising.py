@@ -1,27 +1,51 @@
 """Denoising autoencoder: reconstruct the clean input from a corrupted one.
 
 What is asked of the code: to hold what survives corruption, that is, the structure of the data rather than
-its accidents (Vincent et al. 2008; the residual estimates the score of the data, Alain & Bengio 2014).
+its accidents (Vincent et al. 2008; the residual estimates the score of the data, Alain & Bengio 2014). The
+corruption may rise or fall as training goes on: a high level learns coarse features, a low one fine ones
+(Geras & Sutton 2015, "Scheduled denoising autoencoders").
 
-Diagnosis: error on corrupted input, which has to be below the corruption's own.
+Diagnosis: error on corrupted input, which has to be below the corruption's own; of a table the error of
+imputing values that are missing. `latentops.evaluation.denoising` holds it against other corruptions.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.corruption import CORRUPTIONS, Level, masking, mixed
 from latentops.variants.likelihood import mean_squared_error
+
+MISSING = 0.2
+"""Share of a table's values that are taken away to see how well they are imputed."""
 
 
 class DenoisingSettings(VariantSettings):
-    """`level`: standard deviation of the Gaussian corruption over that of the data."""
+    """`corruption` and its strength, which goes linearly from `start` times it to it in `ramp` of the steps.
 
+    `level` is the standard deviation of Gaussian noise over that of the data, `share` that of the values that
+    masking or salt and pepper replace; `mixed` takes both.
+    """
+
+    corruption: Literal["gaussian", "masking", "salt_and_pepper", "mixed"] = "gaussian"
     level: Annotated[float, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    start: Annotated[float, Field(ge=0)] = 1.0
+    ramp: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _never_replaces_more_than_all(self) -> Self:
+        if self.corruption != "gaussian" and self.start * self.share > 1:
+            raise ValueError(
+                f"start × share is {self.start * self.share:g}, but no more than all values can be replaced: "
+                f"lower start to {1 / self.share:g} or less"
+            )
+        return self
 
 
 class Variant(Autoencoder):
@@ -30,22 +54,49 @@ class Variant(Autoencoder):
     Settings = DenoisingSettings
     settings: DenoisingSettings
 
+    def schedules(self, progress: float = 1.0) -> dict[str, float]:
+        """`strength` of the corruption over that of the settings, where it changes."""
+        start = self.settings.start
+        if start == 1:
+            return {}
+        return {"strength": start + (1 - start) * min(1.0, progress / self.settings.ramp)}
+
     def corrupt(self, batch: Batch, noise: Noise) -> Batch:
-        """Add Gaussian noise to valid values; padding stays zero."""
-        draws = noise.normal(tuple(batch.values.shape))
-        return batch.with_values(
-            (batch.values + self.settings.level * self.shape.spread * draws) * batch.mask
-        )
+        """Corrupt valid values; padding stays zero."""
+        level: Level = self.settings.level
+        share: Level = self.settings.share
+        if self.settings.start != 1:
+            level, share = (each * self.scheduled("strength") for each in (level, share))
+        if self.settings.corruption == "mixed":
+            return mixed(batch, level, share, noise, self.shape)
+        corruption = self.settings.corruption
+        strength = level if corruption == "gaussian" else share
+        return CORRUPTIONS[corruption](batch, strength, noise, self.shape)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`reconstruction` of the clean batch from the corrupted one."""
         return {"reconstruction": self.nats(batch, self.encode(self.corrupt(batch, noise)))}
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """`noise_kept`: squared error after denoising over that before it; below 1 is denoising."""
-        members = batch.values.shape[0]
-        noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
-        corrupted = self.corrupt(batch, noise)
+        """`noise_kept`: squared error after denoising over that before it; below 1 is denoising.
+
+        Of a table `imputation_error`, over that of the columns' means: missing values as reconstructed.
+        """
+        corrupted = self.corrupt(batch, self._same_noise(batch))
         before = mean_squared_error(batch, corrupted.values).mean(-1)
         after = mean_squared_error(batch, self.reconstruct(corrupted)).mean(-1)
-        return {"noise_kept": after / before.clamp_min(1e-12)}
+        found = {"noise_kept": after / before.clamp_min(1e-12)}
+        if len(self.shape.sizes) == 1:
+            found["imputation_error"] = self.imputation_error(batch, MISSING, self._same_noise(batch))
+        return found
+
+    def imputation_error(self, batch: Batch, share: float, noise: Noise) -> Float[Tensor, " members"]:
+        """Squared error of missing values as they are reconstructed, over that of the columns' means (0)."""
+        gone = masking(batch.with_values(torch.ones_like(batch.values)), share, noise, self.shape).values == 0
+        with_means = batch.with_values(batch.values.masked_fill(gone, 0.0))
+        truth = batch.values * gone
+        residual = (self.reconstruct(with_means) - batch.values) * gone
+        return residual.square().flatten(1).sum(-1) / truth.square().flatten(1).sum(-1).clamp_min(1e-12)
+
+    def _same_noise(self, batch: Batch) -> Noise:
+        return Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(len(batch.values))])

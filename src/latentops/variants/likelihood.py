@@ -1,6 +1,8 @@
 """How likely the data is under a reconstruction, in nats."""
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -9,12 +11,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import LikelihoodName
+from latentops.config import LikelihoodName, LikelihoodSettings
 from latentops.errors import LikelihoodError
 
 VARIANCE_RATE = 10.0
 """The variance has one number to learn and far to go: it moves this many times as fast as the weights."""
+
+HUBER_THRESHOLD = 1.345
+"""Deviations from which on a residual counts by its size alone; 95 % as efficient where all is normal."""
 
 
 class GaussianLikelihood(nn.Module):
@@ -46,6 +52,31 @@ class GaussianLikelihood(nn.Module):
         mask = None if batch.lengths is None else batch.mask
         nats: Tensor = _GaussianNats.apply(  # type: ignore[no-untyped-call]
             outputs, self.scaled_log_variance, batch.values, mask, batch.valid
+        )
+        return nats
+
+
+class FixedGaussianLikelihood(nn.Module):
+    """A normal density of known `variance`: squared error over ``2σ²`` and a constant.
+
+    At variance 1/2 it is the sum of squares, but for the constant; the smaller it is, the less a penalty in
+    nats weighs beside it.
+    """
+
+    def __init__(self, variance: float) -> None:
+        super().__init__()
+        self.scaled_log_variance = math.log(variance) / VARIANCE_RATE
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected values: the decoder's outputs themselves."""
+        return outputs
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over valid values and averaged over the batch."""
+        fixed = outputs.new_full((len(outputs),), self.scaled_log_variance)
+        mask = None if batch.lengths is None else batch.mask
+        nats: Tensor = _GaussianNats.apply(  # type: ignore[no-untyped-call]
+            outputs, fixed, batch.values, mask, batch.valid
         )
         return nats
 
@@ -103,12 +134,86 @@ class BernoulliLikelihood(nn.Module):
         return (nats * batch.mask).flatten(2).sum(-1).mean(-1)
 
 
-Likelihood = GaussianLikelihood | BernoulliLikelihood
+class HuberLikelihood(GaussianLikelihood):
+    """Normal in the middle, exponential in the tails: large residuals count by their size, not its square.
+
+    With ``u = (x - x̂) / σ`` the density is ``exp(-ρ(u)) / (σ Z)``, ``ρ(u) = u²/2`` up to the threshold k and
+    ``k|u| - k²/2`` beyond, ``Z = √(2π) (2Φ(k) - 1) + 2 exp(-k²/2) / k``: the least favourable one to a normal
+    with some of its mass displaced (Huber 1964, "Robust estimation of a location parameter", §5). Its
+    normaliser makes it nats, and lets σ be learned as the Gaussian's is, one a member.
+    """
+
+    def __init__(self, members: int, spread: float, threshold: float = HUBER_THRESHOLD) -> None:
+        super().__init__(members, spread)
+        self.threshold = threshold
+        normal = math.sqrt(2 * math.pi) * math.erf(threshold / math.sqrt(2))
+        self.log_normaliser = math.log(normal + 2 * math.exp(-(threshold**2) / 2) / threshold)
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over valid values and averaged over the batch."""
+        precision = torch.exp(-0.5 * self.log_variance).view(-1, *(1,) * (outputs.ndim - 1))
+        sizes = ((batch.values - outputs) * batch.mask).abs() * precision
+        inner = sizes.clamp(max=self.threshold)
+        losses = (inner * (sizes - 0.5 * inner)).flatten(2).sum(-1).mean(-1)
+        return losses + batch.valid * (0.5 * self.log_variance + self.log_normaliser)
 
 
-def build_likelihood(name: LikelihoodName, members: int, spread: float) -> Likelihood:
-    """The likelihood called `name` for a stack of `members` on data of standard deviation `spread`."""
-    return GaussianLikelihood(members, spread) if name == "gaussian" else BernoulliLikelihood()
+class MixedLikelihood(nn.Module):
+    """A table of numbers and categories: a normal density for the numbers, a softmax for each category.
+
+    `columns` are the columns' widths, as `Shape` has them. The decoder's outputs are means of the numbers and
+    logits of the categories; the negative log-likelihood of a sample is the Gaussian's of its numbers plus
+    ``-Σ_c x_c log p_c`` of each category's indicators x. One that is missing has none, and costs nothing.
+    """
+
+    def __init__(self, members: int, spread: float, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self.numbers = GaussianLikelihood(members, spread) if 1 in self.columns else None
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected values: of categories the probabilities."""
+        parts = [part if width == 1 else torch.softmax(part, -1) for width, part in self._parts(outputs)]
+        return torch.cat(parts, dim=-1)
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over columns and averaged over the batch."""
+        nats = outputs.new_zeros(len(outputs))
+        means, numbers = [], []
+        for (width, part), (_, values) in zip(self._parts(outputs), self._parts(batch.values), strict=True):
+            if width == 1:
+                means.append(part)
+                numbers.append(values)
+            else:
+                nats = nats - (values * torch.log_softmax(part, -1)).sum(-1).mean(-1)
+        if self.numbers is None:
+            return nats
+        only = batch.with_values(torch.cat(numbers, dim=-1))
+        return nats + self.numbers.negative_log_likelihood(only, torch.cat(means, dim=-1))
+
+    def _parts(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Each column's width and what belongs to it of the last axis."""
+        for width, end in zip(self.columns, accumulate(self.columns), strict=True):
+            yield width, values[..., end - width : end]
+
+
+Likelihood = (
+    GaussianLikelihood | FixedGaussianLikelihood | BernoulliLikelihood | HuberLikelihood | MixedLikelihood
+)
+
+
+def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, shape: Shape) -> Likelihood:
+    """The likelihood that was chosen for a stack of `members` on data of that shape and spread."""
+    settings = LikelihoodSettings.model_validate(chosen)
+    if settings.name == "bernoulli":
+        return BernoulliLikelihood()
+    if settings.name == "huber":
+        return HuberLikelihood(members, shape.spread, settings.threshold or HUBER_THRESHOLD)
+    if settings.name == "mixed":
+        return MixedLikelihood(members, shape.spread, shape.columns)
+    if settings.variance is not None:
+        return FixedGaussianLikelihood(settings.variance)
+    return GaussianLikelihood(members, shape.spread)
 
 
 def check_range(name: LikelihoodName, bounds: tuple[float, float] | None) -> None:
@@ -118,6 +223,22 @@ def check_range(name: LikelihoodName, bounds: tuple[float, float] | None) -> Non
         raise LikelihoodError(
             f"likelihood: bernoulli takes values in [0, 1], but the prepared data has {found}; "
             "use likelihood: gaussian, or scaling: range with a source.value_range"
+        )
+
+
+def check_columns(name: LikelihoodName, columns: Sequence[int], shape: Sequence[int]) -> None:
+    """Raise `LikelihoodError` where the columns' widths don't make up a table that `name` can take."""
+    if name != "mixed":
+        return
+    if not columns:
+        raise LikelihoodError(
+            "likelihood: mixed is for tables of numbers and categories, but the prepared data names no "
+            "categorical column; use likelihood: gaussian"
+        )
+    if tuple(shape) != (sum(columns),) or min(columns) < 1:
+        raise LikelihoodError(
+            f"likelihood: mixed: columns of widths {', '.join(map(str, columns))} don't make up rows of "
+            f"shape {list(shape)}; prepare the data again"
         )
 
 

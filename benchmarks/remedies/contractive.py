@@ -1,0 +1,147 @@
+"""Does too much contraction collapse a code, and what does the Jacobian penalty cost?"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import cast
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.figures import Better
+from benchmarks.remedies.study import SEEDS, Finding, samples, trained
+from latentops.architectures.stack import Batch
+from latentops.config import load_params
+from latentops.evaluation.probe import linear_probe
+from latentops.evaluation.structure import effective_rank
+from latentops.training.members import VIEW_ALL, Member, Resident
+from latentops.training.trained import Trained
+from latentops.variants.autoencoder import Noise
+from latentops.variants.contractive import Variant
+
+STRONG, MUCH = 1000.0, 10.0
+"""Nats a unit of the squared norm, of which params.yaml has 0.1: the code collapses; it only shrinks."""
+
+TABLE = "breast_cancer"
+
+
+@cache
+def model(
+    dataset: str = "digits",
+    weight: float = 0.1,
+    warmup: float = 0.0,
+    norm: str = "exact",
+    scale: str = "as_is",
+) -> Trained:
+    """A contractive stack."""
+    return trained("contractive", dataset, weight=weight, warmup=warmup, norm=norm, scale=scale)
+
+
+def diagnosis(of: Trained, dataset: str = "digits") -> dict[str, list[float]]:
+    """Health numbers on the stop rows, and the codes' effective rank."""
+    stop = samples(dataset, "stop")
+    codes = of.encode(stop)
+    off = ((made - stop.values) ** 2 for made in of.reconstruct(stop))
+    return {
+        **of.diagnose(stop),
+        "effective_rank": [effective_rank(each) for each in codes],
+        "error": [float(each.mean()) for each in off],
+        "probe_accuracy": probe(of, dataset),
+    }
+
+
+def probe(of: Trained, dataset: str) -> list[float]:
+    """Accuracy on the stop rows, where the probe's strength is chosen too."""
+    train, held = samples(dataset, "train"), samples(dataset, "stop")
+    codes, stop = (torch.from_numpy(of.encode(rows)) for rows in (train, held))
+    labels, truth = (torch.from_numpy(np.array(rows.labels)) for rows in (train, held))
+    strengths = load_params().evaluation.probe.strengths
+    return linear_probe(codes, labels, stop, truth, stop, truth, strengths).stop_accuracy
+
+
+def findings() -> Iterator[Finding]:
+    """Collapse without and with a warm-up; the cost of each way to the norm and the error of the estimate."""
+    warning = "too much contraction collapses variation"
+    strong = diagnosis(model(weight=STRONG))
+    warm = diagnosis(model(weight=STRONG, warmup=0.8))
+    for name, words in (
+        ("code_variance", "code variance"),
+        ("effective_rank", "effective rank of the code"),
+        ("jacobian_rank", "effective rank of the Jacobian"),
+    ):
+        where = f"{words} at weight {STRONG:g} (digits)"
+        yield Finding(warning, where, "warmup: 0.8", strong[name], warm[name], "higher")
+    shrunk, contracted = (diagnosis(model(weight=MUCH, scale=scale)) for scale in ("as_is", "free"))
+    numbers: tuple[tuple[str, str, Better], ...] = (
+        ("code_variance", "code variance", "higher"),
+        ("error", "squared error of the reconstruction", "lower"),
+        ("contraction", "squared norm over the code's variance", "lower"),
+        ("probe_accuracy", "probe accuracy", "higher"),
+    )
+    for name, words, better in numbers:
+        yield Finding(
+            "a contractive code shrinks instead of contracting",
+            f"{words} at weight {MUCH:g} (digits)",
+            "scale: free",
+            shrunk[name],
+            contracted[name],
+            better,
+        )
+    warning = "the Jacobian penalty costs compute"
+    for architecture in ("mlp", "convolutional", "recurrent"):
+        exact, estimate = (cost(architecture, norm) for norm in ("exact", "estimate"))
+        number = f"multiplications of a step over a plain one's ({architecture}, digits)"
+        yield Finding(warning, number, "norm: estimate", exact, estimate)
+    number = "error of the norm's batch mean, taken on 16 rows against all"
+    for dataset in ("digits", TABLE):
+        part, estimate = errors(dataset)
+        yield Finding(warning, f"{number} ({dataset})", "norm: estimate", part, estimate)
+    for dataset in ("digits", TABLE):
+        reached = {norm: diagnosis(model(dataset, norm=norm), dataset) for norm in ("exact", "estimate")}
+        number = f"Jacobian norm that training reaches ({dataset})"
+        exact, estimate = (reached[norm]["jacobian_norm"] for norm in ("exact", "estimate"))
+        yield Finding(warning, number, "norm: estimate", exact, estimate)
+
+
+def cost(architecture: str, norm: str) -> list[float]:
+    """Multiplications of a training step over those of a plain one at the same sizes, one a seed."""
+    ours = trained("contractive", architecture=architecture, steps=1, norm=norm)
+    plain = trained("undercomplete", architecture=architecture, steps=1)
+    return [_multiplications(ours) / _multiplications(plain)] * len(SEEDS)
+
+
+def _multiplications(of: Trained) -> int:
+    fresh = of.recipe.build([Member(seed, VIEW_ALL) for seed in SEEDS])
+    with FlopCounterMode(display=False) as counter:
+        terms = fresh.loss_terms(_batch("digits", 64), _noise("cost"))
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops())
+
+
+def errors(dataset: str) -> tuple[list[float], list[float]]:
+    """Relative error of the mean squared norm of a batch of 64: of its first 16 rows, and of the estimate.
+
+    Root mean square over batches of the training rows.
+    """
+    fitted = cast(Variant, model(dataset).model)
+    parts, estimates = [], []
+    noise = _noise("errors")
+    for start in range(0, len(samples(dataset, "train")) - 63, 64):
+        batch = _batch(dataset, 64, start)
+        with torch.no_grad():
+            norms = fitted.squared_jacobian_norm(batch)
+            estimate = fitted.codes_and_estimate(batch, noise)[1].mean(-1)
+        whole = norms.mean(-1)
+        parts.append(norms[:, :16].mean(-1) / whole - 1)
+        estimates.append(estimate / whole - 1)
+    part, estimated = (torch.stack(each).square().mean(0).sqrt() for each in (parts, estimates))
+    return part.tolist(), estimated.tolist()
+
+
+def _batch(dataset: str, rows: int, start: int = 0) -> Batch:
+    resident = Resident.put(samples(dataset, "train"), torch.device("cpu"))
+    return resident.shared(len(SEEDS), slice(start, start + rows))
+
+
+def _noise(purpose: str) -> Noise:
+    return Noise([Member(seed, VIEW_ALL).generator(purpose) for seed in SEEDS])

@@ -1,0 +1,173 @@
+"""The denoising autoencoder's corruptions are what they are called, and each of its knobs does something."""
+
+import numpy as np
+import pytest
+import torch
+
+from latentops.architectures import Shape
+from latentops.architectures.stack import Batch
+from latentops.errors import ConfigError
+from latentops.training.loop import Look
+from latentops.training.members import Member
+from latentops.training.trained import Trained
+from latentops.variants import variant_settings
+from latentops.variants.autoencoder import Noise
+from latentops.variants.corruption import CORRUPTIONS, EXTREME, CorruptionName, mixed
+from latentops.variants.denoising import Variant
+from tests.toy import KINDS, batch_of, draw, recipe, train
+
+MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
+NAMES = [*CORRUPTIONS, "mixed"]
+UNBOUNDED = Shape((40, 50), False, spread=2.0)
+UNIT = Shape((40, 50), False, spread=2.0, bounds=(0.0, 1.0))
+
+
+def noise(members: int = 1, seed: int = 0) -> Noise:
+    return Noise([torch.Generator().manual_seed(seed + i) for i in range(members)])
+
+
+def halves(rows: int = 30) -> Batch:
+    return Batch(torch.full((1, rows, 40, 50), 0.5))
+
+
+def test_gaussian_noise_has_the_level_of_the_datas_deviation() -> None:
+    batch = halves()
+    added = CORRUPTIONS["gaussian"](batch, 0.25, noise(), UNBOUNDED).values - batch.values
+    assert float(added.std()) == pytest.approx(0.25 * 2.0, rel=0.02)
+    assert float(added.mean()) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+def test_masking_sets_a_share_to_zero_and_leaves_the_rest(share: float) -> None:
+    values = CORRUPTIONS["masking"](halves(), share, noise(), UNBOUNDED).values
+    assert set(values.unique().tolist()) <= {0.0, 0.5}
+    assert float((values == 0).double().mean()) == pytest.approx(share, abs=0.005)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+@pytest.mark.parametrize(("shape", "low", "high"), [(UNIT, 0, 1), (UNBOUNDED, -2 * EXTREME, 2 * EXTREME)])
+def test_salt_and_pepper_are_the_extremes_at_equal_odds(
+    share: float, shape: Shape, low: float, high: float
+) -> None:
+    values = CORRUPTIONS["salt_and_pepper"](halves(), share, noise(), shape).values
+    assert set(values.unique().tolist()) <= {low, 0.5, high}
+    for extreme in (low, high):
+        assert float((values == extreme).double().mean()) == pytest.approx(share / 2, abs=0.005)
+
+
+def test_a_mixed_sample_has_one_corruption_each_a_third_of_the_time() -> None:
+    values = mixed(halves(600), 0.1, 0.4, noise(), UNIT).values.flatten(2)[0]
+    found = torch.stack([(values == each).any(1) for each in (0.0, 1.0)])
+    masked, peppered, noisy = found[0] & ~found[1], found[0] & found[1], ~found[0] & ~found[1]
+    assert bool((masked | peppered | noisy).all())
+    for kind in (masked, peppered, noisy):
+        assert float(kind.double().mean()) == pytest.approx(1 / 3, abs=0.06)
+    assert float((values[peppered] == 1).double().mean()) == pytest.approx(0.2, abs=0.01)
+    assert float((values[noisy] - 0.5).std()) == pytest.approx(0.2, rel=0.02)
+
+
+@pytest.mark.parametrize("corruption", NAMES)
+def test_padding_stays_zero(corruption: str) -> None:
+    model = recipe("denoising", "sequence", corruption=corruption).build(MEMBERS)
+    assert isinstance(model, Variant)
+    batch = batch_of(draw("sequence", 20), 3)
+    corrupted = model.corrupt(batch, noise(3))
+    assert corrupted.lengths is batch.lengths
+    assert bool((corrupted.values * (1 - batch.mask) == 0).all())
+    assert not torch.equal(corrupted.values, batch.values)
+
+
+@pytest.mark.parametrize("corruption", NAMES)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_member_in_a_stack_equals_the_same_member_alone(corruption: str, kind: str) -> None:
+    samples, made = draw(kind, 24), recipe("denoising", kind, corruption=corruption, start=0.2)
+    together, _ = train(made, MEMBERS, samples, steps=20)
+    alone, _ = train(made, MEMBERS[1:2], samples, steps=20)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value[0], together.state_dict()[name][1]), name
+
+
+def gradients(**section: object) -> torch.Tensor:
+    model = recipe("denoising", "tabular", **section).build(MEMBERS)
+    model.loss_terms(batch_of(draw("tabular", 32), 3), noise(3))["reconstruction"].sum().backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(({"corruption": "gaussian"}, {"corruption": name}) for name in NAMES[1:]),
+        *(({"corruption": name, "share": 0.1}, {"corruption": name, "share": 0.5}) for name in NAMES[1:]),
+        ({"corruption": "mixed", "level": 0.1}, {"corruption": "mixed", "level": 1.0}),
+    ],
+)
+def test_a_knob_changes_the_gradients(one: dict[str, object], other: dict[str, object]) -> None:
+    assert not torch.allclose(gradients(**one), gradients(**other))
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0.1), (3.0, 2.8)])
+def test_the_strength_goes_from_its_start_to_one_along_the_ramp(start: float, first: float) -> None:
+    model = recipe("denoising", "tabular", start=start, ramp=0.5).build(MEMBERS)
+    at = [model.schedules(progress)["strength"] for progress in (0.05, 0.25, 0.5, 1.0)]
+    assert at == pytest.approx([first, (start + 1) / 2, 1, 1])
+    assert recipe("denoising", "tabular", start=1.0).build(MEMBERS).schedules() == {}
+
+
+def test_a_ramp_changes_what_is_learned_and_stop_rows_are_corrupted_as_at_the_end() -> None:
+    samples = draw("tabular", 48)
+
+    def seen(start: float, rate: float) -> list[float]:
+        looks: list[Look] = []
+        made = recipe("denoising", "tabular", start=start)
+        train(made, MEMBERS, samples, rate=rate, on_look=looks.append)
+        return [value for look in looks for value in look.stop.tolist()]
+
+    assert seen(0.0, rate=1e-12) == pytest.approx(seen(1.0, rate=1e-12), rel=1e-4)
+    assert seen(0.0, rate=0.01) != pytest.approx(seen(1.0, rate=0.01), rel=1e-4)
+
+
+def test_a_start_that_would_replace_more_than_everything_is_refused() -> None:
+    section = {"level": 0.8, "corruption": "masking", "share": 0.6, "start": 2.0}
+    with pytest.raises(ConfigError, match=r"start × share is 1\.2.*lower start to 1\.66667 or less"):
+        variant_settings("denoising", section)
+    variant_settings("denoising", section | {"corruption": "gaussian"})
+
+
+def correlated(rows: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    factors = random.normal(size=(rows, 2)) @ random.normal(size=(2, 7))
+    values = factors + 0.1 * random.normal(size=(rows, 7))
+    return np.asarray((values - values.mean(0)) / values.std(0), dtype=np.float32)
+
+
+def test_missing_values_are_imputed_better_than_by_the_mean_if_trained_for() -> None:
+    samples = draw("tabular", 256)
+    samples.values[:] = correlated(256)
+
+    def imputation_error(**section: object) -> float:
+        made = recipe("denoising", "tabular", **section)
+        model, _ = train(made, MEMBERS[:1], samples, steps=600, batch_size=64, patience=100)
+        return Trained(model, MEMBERS[:1], made).diagnose(samples)["imputation_error"][0]
+
+    missing, clean = imputation_error(corruption="masking"), imputation_error(level=0.0)
+    assert missing < 0.3
+    assert missing < clean
+
+
+def test_the_mean_for_every_missing_value_has_an_imputation_error_of_one() -> None:
+    model = recipe("denoising", "tabular").build(MEMBERS)
+    assert isinstance(model, Variant)
+    for parameter in model.decoder.parameters():
+        parameter.data.zero_()
+    found = model.diagnose(batch_of(draw("tabular", 20), 3))["imputation_error"]
+    torch.testing.assert_close(found, torch.ones(3))
+    assert set(recipe("denoising", "image").build(MEMBERS).diagnose(batch_of(draw("image", 4), 3))) == {
+        "noise_kept"
+    }
+
+
+def test_every_corruption_has_a_name_that_params_can_choose() -> None:
+    for name in NAMES:
+        variant_settings("denoising", {"level": 0.5, "corruption": name})
+    known: list[CorruptionName] = list(CORRUPTIONS)
+    assert known == ["gaussian", "masking", "salt_and_pepper"]

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latentops.errors import ConfigError, UnknownNameError
 
 Kind = Literal["image", "tabular", "sequence"]
-ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
+ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
+PoolingName = Literal["mean", "last", "attention"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
@@ -107,10 +108,40 @@ class Convolutional(Settings):
 
 
 class Recurrent(Settings):
-    """The recurrent cell, and the width of its state."""
+    """The recurrent cell, the width of its state, and how the states of all steps become one vector."""
 
     cell: CellName = "gru"
     hidden: Count
+    pooling: PoolingName = "last"
+
+
+class Transformer(Settings):
+    """Blocks of self-attention, `layers` in the encoder and as many in the decoder.
+
+    A step is `width` numbers, `expansion` times as many within a block's perceptron. With a `patch` an image
+    is read in squares of that side, else row by row. Of a longer sequence no more than `queries` steps attend
+    at once: more are faster and take more memory.
+    """
+
+    width: Count = 32
+    heads: Count = 4
+    layers: Count = 2
+    expansion: Count = 2
+    positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
+    pooling: PoolingName = "mean"
+    patch: Count | None = None
+    queries: Count = 256
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} can't be shared by {self.heads} heads; make it a multiple")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise ValueError(
+                f"positions: rotary turns pairs of numbers, but a head has {self.width // self.heads}; "
+                "make width / heads even, or use positions: sinusoidal"
+            )
+        return self
 
 
 class Architectures(Settings):
@@ -119,6 +150,7 @@ class Architectures(Settings):
     mlp: MLP
     convolutional: Convolutional
     recurrent: Recurrent
+    transformer: Transformer = Transformer()
 
 
 class Dataset(Settings):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+
+from latentops.config import ArchitectureName
 
 DATASET = "breast_cancer"
 VARIANTS = ("sparse", "denoising")
@@ -77,7 +79,7 @@ def shrink(project: Project) -> None:
     small: dict[str, Any] = {
         "run": {"datasets": [DATASET], "variants": list(VARIANTS)},
         "training.budget": {
-            name: {"steps": 4, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
+            name: {"steps": 4, "learning_rate": 0.01} for name in get_args(ArchitectureName)
         },
         "training.seeds": [0, 1],
         "training.check_every": 2,

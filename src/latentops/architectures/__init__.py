@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Generator, nn
 
-from latentops.architectures import convolutional, mlp, recurrent
+from latentops.architectures import convolutional, mlp, recurrent, transformer
 from latentops.config import ArchitectureName, Architectures
 
 
@@ -42,8 +42,12 @@ def build(
             convolutional.Encoder(shape.sizes, shape.ragged, channels, outputs, generators),
             convolutional.Decoder(shape.sizes, shape.ragged, channels, latent_dim, generators),
         )
-    cell, width = settings.recurrent.cell, settings.recurrent.hidden
+    if name == "recurrent":
+        return (
+            recurrent.Encoder(shape.sizes, shape.ragged, settings.recurrent, outputs, generators),
+            recurrent.Decoder(shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators),
+        )
     return (
-        recurrent.Encoder(shape.sizes, shape.ragged, cell, width, outputs, generators),
-        recurrent.Decoder(shape.sizes, shape.ragged, cell, width, latent_dim, generators),
+        transformer.Encoder(shape.sizes, shape.ragged, settings.transformer, outputs, generators),
+        transformer.Decoder(shape.sizes, shape.ragged, settings.transformer, latent_dim, generators),
     )

@@ -35,6 +35,20 @@ class Linear(nn.Module):
         return _apply(inputs, (self.weight, self.bias))
 
 
+class Projection(nn.Module):
+    """A linear layer a member, without bias: `[members, batch, inputs]` to `[members, batch, outputs]`."""
+
+    def __init__(self, inputs: int, outputs: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.weight = uniform((inputs, outputs), math.sqrt(3 / inputs), generators)
+
+    def forward(
+        self, inputs: Float[Tensor, "members batch inputs"]
+    ) -> Float[Tensor, "members batch outputs"]:
+        """Batched matrix product over the member axis."""
+        return torch.bmm(inputs, self.weight)
+
+
 class Perceptron(nn.ModuleList):
     """Affine layers of the given `widths` with ELU between them (Clevert et al. 2016)."""
 

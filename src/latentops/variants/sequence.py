@@ -18,9 +18,9 @@ from latentops.variants.autoencoder import Autoencoder, VariantSettings
 
 
 class SequenceSettings(VariantSettings):
-    """The architecture is the variant."""
+    """The architecture is the variant: it reads steps in their order."""
 
-    architecture: Literal["recurrent"] = "recurrent"
+    architecture: Literal["recurrent", "transformer"] = "recurrent"
 
 
 class Variant(Autoencoder):

@@ -1,0 +1,115 @@
+"""Transformer over padded, masked steps: pre-norm blocks of self-attention and a perceptron a step.
+
+Data is read as `steps` has it. The decoder is not autoregressive: every step is driven by the code and by its
+own position, and all are written at once.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from latentops.architectures.affine import Linear, Perceptron
+from latentops.architectures.attention import SelfAttention, sinusoids
+from latentops.architectures.pooling import Pooling
+from latentops.architectures.stack import Batch
+from latentops.architectures.steps import Steps
+from latentops.config import Transformer
+
+Tokens = Float[Tensor, "members batch steps width"]
+Valid = Bool[Tensor, "members batch steps"] | None
+
+
+class Block(nn.Module):
+    """``x + attention(norm(x))``, then ``x + perceptron(norm(x))`` (Xiong et al. 2020, "On layer
+    normalization in the Transformer architecture", fig. 1b).
+
+    The norm has no scale and shift of its own: the layer after it has (Groeneveld et al. 2024, "OLMo", §2.1).
+    """
+
+    def __init__(
+        self, settings: Transformer, generators: Sequence[Generator], causal: bool = False
+    ) -> None:
+        super().__init__()
+        width, rotary = settings.width, settings.positions == "rotary"
+        self.attention = SelfAttention(width, settings.heads, generators, rotary, causal, settings.queries)
+        self.perceptron = Perceptron([width, settings.expansion * width, width], generators)
+
+    def forward(self, tokens: Tokens, valid: Valid = None) -> Tokens:
+        """Each step with what it has gathered."""
+        tokens = tokens + self.attention(norm(tokens), valid)
+        return tokens + self.perceptron(norm(tokens).flatten(1, 2)).view(tokens.shape)
+
+
+def norm(tokens: Tokens) -> Tokens:
+    """Each step's numbers at mean 0 and variance 1 (Ba et al. 2016, "Layer normalization", eq. 3)."""
+    return functional.layer_norm(tokens, tokens.shape[-1:])
+
+
+class Encoder(nn.Module):
+    """Embedded steps through blocks, pooled into one vector; one affine layer from it to `outputs` numbers."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        ragged: bool,
+        settings: Transformer,
+        outputs: int,
+        generators: Sequence[Generator],
+    ) -> None:
+        super().__init__()
+        self.steps = Steps(shape, ragged, settings.patch)
+        self.sinusoidal = settings.positions == "sinusoidal"
+        self.embed = Linear(self.steps.width, settings.width, generators)
+        self.blocks = nn.ModuleList(Block(settings, generators) for _ in range(settings.layers))
+        self.pooling = Pooling(settings.pooling, settings.width, generators)
+        self.head = Linear(settings.width, outputs, generators)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
+        """Encode a batch; steps beyond a sequence's length are never attended to."""
+        values, valid = self.steps.read(batch), batch.steps
+        members, samples, steps, _ = values.shape
+        tokens = self.embed(values.flatten(1, 2)).view(members, samples, steps, -1)
+        if self.sinusoidal:
+            tokens = tokens + sinusoids(steps, tokens.shape[-1], tokens)
+        for block in self.blocks:
+            tokens = block(tokens, valid)
+        outputs: Tensor = self.head(self.pooling(norm(tokens), valid))
+        return outputs
+
+
+class Decoder(nn.Module):
+    """The code at every position through blocks; one affine layer to each step's values.
+
+    Positions are added even where the encoder's are rotary: attention over steps that are all alike gives
+    the same whatever their distance. A sequence's steps attend to no later ones, so that those beyond its
+    length, which a decoder doesn't know of, change nothing.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        ragged: bool,
+        settings: Transformer,
+        latent_dim: int,
+        generators: Sequence[Generator],
+    ) -> None:
+        super().__init__()
+        self.steps = Steps(shape, ragged, settings.patch)
+        self.start = Linear(latent_dim, settings.width, generators)
+        self.blocks = nn.ModuleList(Block(settings, generators, causal=ragged) for _ in range(settings.layers))
+        self.head = Linear(settings.width, self.steps.width, generators)
+
+    def forward(
+        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+    ) -> Float[Tensor, "members batch ..."]:
+        """Decode codes to `steps` or all; what lies beyond a sequence's length is the caller's to mask."""
+        steps = steps or self.steps.steps
+        driven = self.start(codes)
+        tokens = driven.unsqueeze(2) + sinusoids(steps, driven.shape[-1], driven)
+        for block in self.blocks:
+            tokens = block(tokens)
+        values = self.head(norm(tokens).flatten(1, 2))
+        return self.steps.write(values.view(*codes.shape[:2], steps, -1))

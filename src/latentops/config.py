@@ -17,6 +17,7 @@ from latentops.errors import ConfigError, UnknownNameError
 Kind = Literal["image", "tabular", "sequence"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
+ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
 PoolingName = Literal["mean", "last", "attention"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli"]
@@ -96,9 +97,14 @@ class Split(Settings):
 
 
 class MLP(Settings):
-    """Widths of the hidden layers; the decoder mirrors the encoder. Empty: linear."""
+    """Widths of the hidden layers, empty for a linear code; the decoder mirrors the encoder.
+
+    `tied`: it does so with the encoder's own weights, transposed, and biases of its own.
+    """
 
     hidden: list[Count]
+    activation: ActivationName = "elu"
+    tied: bool = False
 
 
 class Convolutional(Settings):
@@ -128,7 +134,7 @@ class Transformer(Settings):
     layers: Count = 2
     expansion: Count = 2
     positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
-    pooling: PoolingName = "mean"
+    pooling: PoolingName = "attention"
     patch: Count | None = None
     queries: Count = 256
 

@@ -78,9 +78,7 @@ def shrink(project: Project) -> None:
     """One dataset, two variants, few steps: what a stage does is no matter, only which of them run."""
     small: dict[str, Any] = {
         "run": {"datasets": [DATASET], "variants": list(VARIANTS)},
-        "training.budget": {
-            name: {"steps": 4, "learning_rate": 0.01} for name in get_args(ArchitectureName)
-        },
+        "training.budget": {name: {"steps": 4, "learning_rate": 0.01} for name in get_args(ArchitectureName)},
         "training.seeds": [0, 1],
         "training.check_every": 2,
         "comparison.resamples": 20,

@@ -63,9 +63,7 @@ def write_params() -> None:
         }
     params["training"] |= {
         "seeds": [0, 1],
-        "budget": {
-            name: {"steps": 60, "learning_rate": 0.01} for name in get_args(ArchitectureName)
-        },
+        "budget": {name: {"steps": 60, "learning_rate": 0.01} for name in get_args(ArchitectureName)},
         "check_every": 20,
         "batch_size": 32,
     }

@@ -32,9 +32,10 @@ def build(
     """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator."""
     if name == "mlp":
         hidden = [max(width, latent_dim) for width in settings.mlp.hidden]  # only the code may be narrow
-        return (
-            mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators),
-            mlp.Decoder(shape.sizes, hidden, latent_dim, generators),
+        encoder = mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators, settings.mlp.activation)
+        tied = encoder if settings.mlp.tied else None
+        return encoder, mlp.Decoder(
+            shape.sizes, hidden, latent_dim, generators, settings.mlp.activation, tied
         )
     if name == "convolutional":
         channels = settings.convolutional.channels

@@ -23,7 +23,7 @@ QUERIES = 256
 
 
 class SelfAttention(nn.Module):
-    """Each step looks at all valid steps, or where it is `causal` at no later ones, through `heads` projections.
+    """Each step looks at all valid steps, where it is `causal` at no later ones, by `heads` of their own.
 
     Queries and keys have no bias: one of the keys' would add the same to all scores of a query. With `rotary`
     they are turned by angles that grow with their position, so that scores depend on distances (Su et al.
@@ -73,10 +73,10 @@ def attend(
     causal: bool = False,
     at_once: int = QUERIES,
 ) -> Float[Tensor, "rows steps size"]:
-    """``softmax(Q Kᵀ / √size) V`` of each row, over the keys that aren't `hidden`; can be differentiated twice.
+    """``softmax(Q Kᵀ / √size) V`` of each row, over the keys that aren't `hidden`.
 
-    Where it is `causal`, a query sees no later key. No more than `at_once` queries are held against the keys
-    at a time.
+    It can be differentiated twice. Where it is `causal`, a query sees no later key. No more than `at_once`
+    queries are held against the keys at a time.
     """
     scaled = queries * (1 / math.sqrt(queries.shape[-1]))
     gathered: Tensor = _Attention.apply(scaled, keys, values, hidden, causal, at_once)  # type: ignore[no-untyped-call]

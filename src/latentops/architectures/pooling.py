@@ -7,22 +7,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
-from latentops.architectures.affine import Projection
+from latentops.architectures.stack import uniform
 from latentops.config import PoolingName
 
 
 class Pooling(nn.Module):
     """The `mean` over steps, the `last` step, or their mean weighted by `attention`.
 
-    Attention weighs steps by the softmax of their products with a learned query (Lin et al. 2017, "A structured
-    self-attentive sentence embedding", eq. 5, with one hop and no layer of its own).
+    Attention weighs steps by the softmax of their products with a learned query (Lin et al. 2017, "A
+    structured self-attentive sentence embedding", eq. 5, with one hop and no layer of its own).
     """
 
     def __init__(self, name: PoolingName, width: int, generators: Sequence[Generator]) -> None:
         super().__init__()
         self.name = name
         if name == "attention":
-            self.query = Projection(width, 1, generators)
+            self.query = uniform((1, width), math.sqrt(3 / width), generators)
 
     def forward(
         self,
@@ -34,14 +34,13 @@ class Pooling(nn.Module):
             return steps[:, :, -1]
         if valid is None and self.name == "mean":
             return steps.mean(2)
-        members, batch, count, width = steps.shape
-        weights = self._weights(steps, valid).view(members * batch, 1, count)
-        return torch.bmm(weights, steps.reshape(members * batch, count, width)).view(members, batch, width)
+        return (steps * self._weights(steps, valid).unsqueeze(-1)).sum(2)
 
     def _weights(self, steps: Tensor, valid: Tensor | None) -> Float[Tensor, "members batch steps"]:
         """Of each step; they sum to 1 over the valid ones and are 0 elsewhere."""
         if self.name == "attention":
-            scores = self.query(steps.flatten(1, 2)).view(steps.shape[:3]) / math.sqrt(steps.shape[-1])
+            asked = self.query.unsqueeze(1) * (1 / math.sqrt(steps.shape[-1]))
+            scores = (steps * asked).sum(-1)  # a product with one column is rounded otherwise in a stack
             if valid is not None:
                 scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
             return torch.softmax(scores, -1)

@@ -108,9 +108,21 @@ class MLP(Settings):
 
 
 class Convolutional(Settings):
-    """Channels of the halving layers."""
+    """Channels of the halving layers, and what they are made of; the decoder mirrors the encoder.
+
+    Maps go `down` by the stride of the kernels or by the maximum of four, and `up` by transposed kernels or
+    by repeating values before a plain one. `residual` blocks follow each layer. `normalisation` is of each
+    sample, over all channels or groups of them. `dilation` is the distance of a kernel's taps. `attention`:
+    the positions of the smallest map attend to one another.
+    """
 
     channels: Annotated[list[Count], Field(min_length=1)]
+    down: Literal["strided", "pooled"] = "strided"
+    up: Literal["transposed", "resize"] = "transposed"
+    residual: Annotated[int, Field(ge=0)] = 0
+    normalisation: Literal["none", "layer", "group"] = "none"
+    dilation: Count = 1
+    attention: bool = False
 
 
 class Recurrent(Settings):

@@ -10,6 +10,7 @@ from latentops.config import ArchitectureName, Architectures, parse
 from latentops.errors import ConfigError
 from latentops.training.members import Member
 from latentops.training.trained import Recipe
+from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
 from tests.toy import KINDS, SECTIONS, SMALL, batch_of, describe, draw, train
 
@@ -22,6 +23,14 @@ OPTIONS: list[tuple[ArchitectureName, dict[str, object]]] = [
     ("mlp", {"activation": "gelu"}),
     ("mlp", {"activation": "sigmoid"}),
     ("mlp", {"tied": True}),
+    ("convolutional", {"down": "pooled"}),
+    ("convolutional", {"up": "resize"}),
+    ("convolutional", {"residual": 1}),
+    ("convolutional", {"normalisation": "layer"}),
+    ("convolutional", {"normalisation": "group"}),
+    ("convolutional", {"dilation": 2}),
+    ("convolutional", {"attention": True}),
+    ("convolutional", {"residual": 2, "normalisation": "group", "attention": True, "up": "resize"}),
     ("recurrent", {"cell": "lstm"}),
     ("recurrent", {"pooling": "mean"}),
     ("recurrent", {"pooling": "attention"}),
@@ -106,3 +115,22 @@ def test_a_transformer_learns_long_sequences_a_few_queries_at_a_time() -> None:
     batch = Batch(samples, torch.tensor([[40, 11, 25, 3]]))
     torch.testing.assert_close(encoder(batch), whole(batch))
     assert decoder(encoder(batch), 40).shape == samples.shape
+
+
+def test_attention_on_a_map_of_one_position_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has one position"):
+        parts("convolutional", Shape((1, 8, 8), False), channels=[2, 2, 2], attention=True)
+
+
+def test_tied_decoders_have_biases_alone_of_their_own() -> None:
+    for kind in KINDS:
+        made = recipe_of(kind, "mlp", {"tied": True})
+        variational = Recipe(
+            "variational",
+            variant_settings("variational", SECTIONS["variational"]),
+            *(made.architecture, made.architectures, made.latent_dim, made.description),
+        )
+        for each in (made, variational):
+            model = each.build(MEMBERS)
+            assert all("bias" in name for name, _ in model.decoder.named_parameters())
+            assert model.reconstruct(batch_of(draw(kind, 4), 2)).isfinite().all()

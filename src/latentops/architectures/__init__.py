@@ -38,10 +38,9 @@ def build(
             shape.sizes, hidden, latent_dim, generators, settings.mlp.activation, tied
         )
     if name == "convolutional":
-        channels = settings.convolutional.channels
         return (
-            convolutional.Encoder(shape.sizes, shape.ragged, channels, outputs, generators),
-            convolutional.Decoder(shape.sizes, shape.ragged, channels, latent_dim, generators),
+            convolutional.Encoder(shape.sizes, shape.ragged, settings.convolutional, outputs, generators),
+            convolutional.Decoder(shape.sizes, shape.ragged, settings.convolutional, latent_dim, generators),
         )
     if name == "recurrent":
         return (

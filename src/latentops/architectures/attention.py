@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from latentops.architectures.affine import Linear, Projection
 
@@ -63,6 +64,11 @@ class SelfAttention(nn.Module):
         together = gathered.view(members, batch, self.heads, steps, -1).transpose(2, 3)
         outputs: Tensor = self.outlet(together.reshape(members, batch * steps, width))
         return outputs.view(tokens.shape)
+
+
+def norm(tokens: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
+    """Each token's numbers at mean 0 and variance 1 (Ba et al. 2016, "Layer normalization", eq. 3)."""
+    return functional.layer_norm(tokens, tokens.shape[-1:])
 
 
 def attend(

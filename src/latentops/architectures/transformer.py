@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from latentops.architectures.affine import Linear, Perceptron
-from latentops.architectures.attention import SelfAttention, sinusoids
+from latentops.architectures.attention import SelfAttention, norm, sinusoids
 from latentops.architectures.pooling import Pooling
 from latentops.architectures.stack import Batch
 from latentops.architectures.steps import Steps
@@ -43,11 +42,6 @@ class Block(nn.Module):
         """Each step with what it has gathered."""
         tokens = tokens + self.attention(norm(tokens), valid)
         return tokens + self.perceptron(norm(tokens).flatten(1, 2)).view(tokens.shape)
-
-
-def norm(tokens: Tokens) -> Tokens:
-    """Each step's numbers at mean 0 and variance 1 (Ba et al. 2016, "Layer normalization", eq. 3)."""
-    return functional.layer_norm(tokens, tokens.shape[-1:])
 
 
 class Encoder(nn.Module):

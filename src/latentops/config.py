@@ -112,8 +112,9 @@ class Convolutional(Settings):
 
     Maps go `down` by the stride of the kernels or by the maximum of four, and `up` by transposed kernels or
     by repeating values before a plain one. `residual` blocks follow each layer. `normalisation` is of each
-    sample, over all channels or groups of them. `dilation` is the distance of a kernel's taps. `attention`:
-    the positions of the smallest map attend to one another.
+    sample, over all channels or groups of them. `dilation` is the distance of the taps of kernels that aren't
+    strided: of strided ones an even distance would leave every other position out. `attention`: the positions
+    of the smallest map attend to one another.
     """
 
     channels: Annotated[list[Count], Field(min_length=1)]
@@ -123,6 +124,15 @@ class Convolutional(Settings):
     normalisation: Literal["none", "layer", "group"] = "none"
     dilation: Count = 1
     attention: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_dilated(self) -> Self:
+        if self.dilation > 1 and self.down == "strided" and self.up == "transposed" and not self.residual:
+            raise ValueError(
+                f"dilation: {self.dilation} changes only kernels that aren't strided, and there are none; "
+                "add residual: 1, down: pooled or up: resize, or use dilation: 1"
+            )
+        return self
 
 
 class Recurrent(Settings):

@@ -61,13 +61,13 @@ def test_few_channels_are_grouped_and_many_looped() -> None:
 
 @pytest.mark.parametrize("size", [(7, 6), (8, 8), (1, 5), (2, 1)])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_whatever_the_dilation_sizes_are_halved_and_restored(size: tuple[int, int], dilation: int) -> None:
+def test_sizes_are_halved_and_restored_and_dilation_keeps_them(size: tuple[int, int], dilation: int) -> None:
     rows = torch.randn(3, 5, 2, *size, generator=generator("rows"))
-    small = Convolution(2, 4, size, GENERATORS, dilation=dilation)(rows)
+    small = Convolution(2, 4, size, GENERATORS)(rows)
     assert small.shape[3:] == tuple((n + 1) // 2 for n in size)
     assert pool(rows).shape[3:] == small.shape[3:]
-    for up in (TransposedConvolution, ResizeConvolution):
-        assert up(4, 2, size, GENERATORS, dilation=dilation)(small).shape == rows.shape
+    assert TransposedConvolution(4, 2, size, GENERATORS)(small).shape == rows.shape
+    assert ResizeConvolution(4, 2, size, GENERATORS, dilation)(small).shape == rows.shape
     same = Convolution(2, 4, size, GENERATORS, stride=1, dilation=dilation)(rows)
     assert same.shape[3:] == size
 

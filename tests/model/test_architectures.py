@@ -28,7 +28,8 @@ OPTIONS: list[tuple[ArchitectureName, dict[str, object]]] = [
     ("convolutional", {"residual": 1}),
     ("convolutional", {"normalisation": "layer"}),
     ("convolutional", {"normalisation": "group"}),
-    ("convolutional", {"dilation": 2}),
+    ("convolutional", {"dilation": 2, "up": "resize"}),
+    ("convolutional", {"dilation": 2, "down": "pooled"}),
     ("convolutional", {"attention": True}),
     ("convolutional", {"residual": 2, "normalisation": "group", "attention": True, "up": "resize"}),
     ("recurrent", {"cell": "lstm"}),
@@ -95,6 +96,32 @@ def test_under_every_option_a_member_in_a_stack_equals_the_same_alone(
 def test_heads_that_cannot_share_a_width_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         recipe_of("image", "transformer", options)
+
+
+def test_dilation_without_a_kernel_to_dilate_is_refused() -> None:
+    with pytest.raises(ConfigError, match="add residual: 1"):
+        recipe_of("image", "convolutional", {"dilation": 2})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"residual": 1, "dilation": 2},
+        {"down": "pooled", "dilation": 2},
+        {"up": "resize", "dilation": 2},
+        {"attention": True},
+    ],
+)
+def test_no_pixel_is_left_out(options: dict[str, object]) -> None:
+    """Each is read by the encoder and written by the decoder."""
+    shape = Shape((1, 8, 8), False)
+    encoder, decoder = parts("convolutional", shape, channels=[4, 6], **options)
+    values = torch.randn(1, 16, 1, 8, 8, generator=generator("images"), requires_grad=True)
+    codes = encoder(Batch(values))
+    (reached,) = torch.autograd.grad(codes.sum(), values)
+    assert bool((reached[0].abs().amax(0) > 0).all())
+    rebuilt = decoder(codes.detach())
+    assert bool((rebuilt[0].std(0) > 0).all())
 
 
 def test_a_config_that_knows_of_no_transformer_still_loads() -> None:

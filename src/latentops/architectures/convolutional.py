@@ -27,7 +27,6 @@ from latentops.errors import ConfigError
 
 Maps = Float[Tensor, "members batch channels height width"]
 
-UP = {"transposed": TransposedConvolution, "resize": ResizeConvolution}
 HEADS = 4
 """Of attention at the smallest map, where they can share its channels evenly."""
 
@@ -106,6 +105,19 @@ def residuals(
     return nn.Sequential(*(Residual(channels, size, settings, generators) for _ in range(settings.residual)))
 
 
+def doubling(
+    inputs: int,
+    outputs: int,
+    size: tuple[int, int],
+    settings: Convolutional,
+    generators: Sequence[Generator],
+) -> nn.Module:
+    """A layer up to `size`, as `settings` has it."""
+    if settings.up == "transposed":
+        return TransposedConvolution(inputs, outputs, size, generators)
+    return ResizeConvolution(inputs, outputs, size, generators, settings.dilation)
+
+
 class Encoder(nn.Module):
     """Halving convolutions with leaky rectifiers, then one affine layer to `outputs` numbers."""
 
@@ -123,9 +135,9 @@ class Encoder(nn.Module):
         widths = [self.image[0] + ragged, *settings.channels]
         every = sizes(*self.image[1:], len(settings.channels))
         *before, smallest = every
-        stride = 1 if self.pooled else 2
+        stride, dilation = (1, settings.dilation) if self.pooled else (2, 1)
         self.layers = nn.ModuleList(
-            Convolution(inputs, after, size, generators, stride, settings.dilation)
+            Convolution(inputs, after, size, generators, stride, dilation)
             for (inputs, after), size in zip(pairwise(widths), before, strict=True)
         )
         self.norms = nn.ModuleList(
@@ -188,7 +200,7 @@ class Decoder(nn.Module):
             for channels, size in zip(widths, reversed([*after[1:], smallest]), strict=False)
         )
         self.layers = nn.ModuleList(
-            UP[settings.up](inputs, outputs, size, generators, settings.dilation)
+            doubling(inputs, outputs, size, settings, generators)
             for (inputs, outputs), size in zip(pairwise(widths), reversed(after), strict=True)
         )
         self.norms = nn.ModuleList(

@@ -61,16 +61,11 @@ class TransposedConvolution(nn.Module):
     """The mirror of `Convolution`: it restores the spatial `size` exactly."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        size: tuple[int, int],
-        generators: Sequence[Generator],
-        dilation: int = 1,
+        self, inputs: int, outputs: int, size: tuple[int, int], generators: Sequence[Generator]
     ) -> None:
         super().__init__()
         self.size = size
-        self.kernel, self.stride, self.dilation, self.padding = _geometry(size, 2, dilation)
+        self.kernel, self.stride, _, self.padding = _geometry(size, stride=2, dilation=1)
         bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
         self.weight = uniform((inputs, outputs, *self.kernel), math.sqrt(3) * bound, generators)
         self.bias = uniform((outputs,), bound, generators)
@@ -80,14 +75,13 @@ class TransposedConvolution(nn.Module):
     def forward(self, inputs: Float[Tensor, "members batch c i j"]) -> Float[Tensor, "members batch d h w"]:
         """Every member's own transposed convolution of its own rows."""
         extra = [
-            size - ((inputs.shape[3 + axis] - 1) * self.stride[axis] + 1)  # paddings take what kernels add
+            size
+            - ((inputs.shape[3 + axis] - 1) * self.stride[axis] + 1)  # the padding takes what the kernel adds
             for axis, size in enumerate(self.size)
         ]
 
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-            return functional.conv_transpose2d(
-                rows, weight, bias, self.stride, self.padding, extra, groups, self.dilation
-            )
+            return functional.conv_transpose2d(rows, weight, bias, self.stride, self.padding, extra, groups)
 
         return _stacked(convolve, inputs, self.weight, self.bias, self.products, self.looped)
 

@@ -1,6 +1,7 @@
 """Small data and small stacks for the tests of models and training."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -41,7 +42,12 @@ def choose(variant: str) -> None:
 
 
 SMALL = Architectures.model_validate(
-    {"mlp": {"hidden": [16, 8]}, "convolutional": {"channels": [3, 4]}, "recurrent": {"hidden": 8}}
+    {
+        "mlp": {"hidden": [16, 8]},
+        "convolutional": {"channels": [3, 4]},
+        "recurrent": {"hidden": 8},
+        "transformer": {"width": 8, "heads": 2, "layers": 1},
+    }
 )
 
 
@@ -78,9 +84,7 @@ def batch_of(samples: Samples, members: int = 1, dtype: torch.dtype = torch.floa
 TRAINING = Training.model_validate(
     {
         "seeds": [0, 1],
-        "budget": {
-            name: {"steps": 30, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
-        },
+        "budget": {name: {"steps": 30, "learning_rate": 0.01} for name in get_args(ArchitectureName)},
         "batch_size": 32,
         "buckets": 2,
         "weight_decay": 0.0,

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latentops.errors import ConfigError, UnknownNameError
 
 Kind = Literal["image", "tabular", "sequence"]
-ArchitectureName = Literal["mlp", "convolutional", "recurrent"]
+ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
+ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
+PoolingName = Literal["mean", "last", "attention"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
@@ -95,22 +97,79 @@ class Split(Settings):
 
 
 class MLP(Settings):
-    """Widths of the hidden layers; the decoder mirrors the encoder. Empty: linear."""
+    """Widths of the hidden layers, empty for a linear code; the decoder mirrors the encoder.
+
+    `tied`: it does so with the encoder's own weights, transposed, and biases of its own.
+    """
 
     hidden: list[Count]
+    activation: ActivationName = "elu"
+    tied: bool = False
 
 
 class Convolutional(Settings):
-    """Channels of the halving layers."""
+    """Channels of the halving layers, and what they are made of; the decoder mirrors the encoder.
+
+    Maps go `down` by the stride of the kernels or by the maximum of four, and `up` by transposed kernels or
+    by repeating values before a plain one. `residual` blocks follow each layer. `normalisation` is of each
+    sample, over all channels or groups of them. `dilation` is the distance of the taps of kernels that aren't
+    strided: of strided ones an even distance would leave every other position out. `attention`: the positions
+    of the smallest map attend to one another.
+    """
 
     channels: Annotated[list[Count], Field(min_length=1)]
+    down: Literal["strided", "pooled"] = "strided"
+    up: Literal["transposed", "resize"] = "transposed"
+    residual: Annotated[int, Field(ge=0)] = 0
+    normalisation: Literal["none", "layer", "group"] = "none"
+    dilation: Count = 1
+    attention: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_dilated(self) -> Self:
+        if self.dilation > 1 and self.down == "strided" and self.up == "transposed" and not self.residual:
+            raise ValueError(
+                f"dilation: {self.dilation} changes only kernels that aren't strided, and there are none; "
+                "add residual: 1, down: pooled or up: resize, or use dilation: 1"
+            )
+        return self
 
 
 class Recurrent(Settings):
-    """The recurrent cell, and the width of its state."""
+    """The recurrent cell, the width of its state, and how the states of all steps become one vector."""
 
     cell: CellName = "gru"
     hidden: Count
+    pooling: PoolingName = "last"
+
+
+class Transformer(Settings):
+    """Blocks of self-attention, `layers` in the encoder and as many in the decoder.
+
+    A step is `width` numbers, `expansion` times as many within a block's perceptron. With a `patch` an image
+    is read in squares of that side, else row by row. Of a longer sequence no more than `queries` steps attend
+    at once: more are faster and take more memory.
+    """
+
+    width: Count = 32
+    heads: Count = 4
+    layers: Count = 2
+    expansion: Count = 2
+    positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
+    pooling: PoolingName = "attention"
+    patch: Count | None = None
+    queries: Count = 256
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} can't be shared by {self.heads} heads; make it a multiple")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise ValueError(
+                f"positions: rotary turns pairs of numbers, but a head has {self.width // self.heads}; "
+                "make width / heads even, or use positions: sinusoidal"
+            )
+        return self
 
 
 class Architectures(Settings):
@@ -119,6 +178,7 @@ class Architectures(Settings):
     mlp: MLP
     convolutional: Convolutional
     recurrent: Recurrent
+    transformer: Transformer = Transformer()
 
 
 class LikelihoodSettings(Settings):

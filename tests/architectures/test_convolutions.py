@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentops.architectures.convolutions import Convolution, TransposedConvolution, loops
+from latentops.architectures.convolutions import (
+    Convolution,
+    Normalisation,
+    ResizeConvolution,
+    TransposedConvolution,
+    loops,
+    pool,
+)
 from latentops.architectures.stack import generator
 
 SIZE = (7, 6)
@@ -50,3 +57,43 @@ def test_products_in_bfloat16_are_near_and_not_the_same(kind: str, looped: bool)
 def test_few_channels_are_grouped_and_many_looped() -> None:
     assert not loops(64, 1, 8)
     assert loops(784, 64, 128)
+
+
+@pytest.mark.parametrize("size", [(7, 6), (8, 8), (1, 5), (2, 1)])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_sizes_are_halved_and_restored_and_dilation_keeps_them(size: tuple[int, int], dilation: int) -> None:
+    rows = torch.randn(3, 5, 2, *size, generator=generator("rows"))
+    small = Convolution(2, 4, size, GENERATORS)(rows)
+    assert small.shape[3:] == tuple((n + 1) // 2 for n in size)
+    assert pool(rows).shape[3:] == small.shape[3:]
+    assert TransposedConvolution(4, 2, size, GENERATORS)(small).shape == rows.shape
+    assert ResizeConvolution(4, 2, size, GENERATORS, dilation)(small).shape == rows.shape
+    same = Convolution(2, 4, size, GENERATORS, stride=1, dilation=dilation)(rows)
+    assert same.shape[3:] == size
+
+
+def test_pooling_takes_the_largest_of_four() -> None:
+    values = torch.arange(9.0).view(1, 1, 1, 3, 3)
+    assert pool(values).flatten().tolist() == [4, 5, 7, 8]
+
+
+def test_a_resized_kernel_falls_on_all_positions_alike_and_a_transposed_one_does_not() -> None:
+    """What a constant map becomes, away from the border."""
+    constant, size = torch.ones(1, 1, 1, 8, 8), (16, 16)
+    inner = slice(4, 12)
+    resize, transposed = (
+        up(1, 1, size, [generator(0)])(constant)[..., inner, inner]
+        for up in (ResizeConvolution, TransposedConvolution)
+    )
+    assert resize.std() < 1e-6 < transposed.std()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_normalisation_is_torchs_and_knows_no_other_sample(groups: int) -> None:
+    layer, maps = Normalisation(4, groups, 3), torch.randn(3, 5, 4, 3, 2, generator=generator("maps"))
+    layer.scale.data = torch.randn(3, 4, generator=generator("scale"))
+    layer.shift.data = torch.randn(3, 4, generator=generator("shift"))
+    for member in range(3):
+        own = torch.nn.functional.group_norm(maps[member], groups, layer.scale[member], layer.shift[member])
+        torch.testing.assert_close(layer(maps)[member], own)
+    torch.testing.assert_close(layer(maps[:, :1]), layer(maps)[:, :1])

@@ -1,6 +1,7 @@
 """What every variant under every architecture on every kind of data must do."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from latentops.variants.autoencoder import Noise
 from tests.toy import KINDS, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
 FIXED: dict[str, ArchitectureName] = {"convolutional": "convolutional", "sequence": "recurrent"}
-ARCHITECTURES: tuple[ArchitectureName, ...] = ("mlp", "convolutional", "recurrent")
+ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
 COMBINATIONS = [
     pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
     for variant in VARIANTS
@@ -93,7 +94,7 @@ def test_a_member_in_a_stack_equals_the_same_member_alone(
             assert torch.equal(value[0], together.state_dict()[name][index]), (member, name)
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_so_it_is_with_an_estimated_contraction(architecture: ArchitectureName, kind: str) -> None:
     samples, made = draw(kind, 24), recipe("contractive", kind, architecture, norm="estimate")
@@ -142,12 +143,17 @@ def test_what_lies_in_padding_changes_nothing(variant: str, architecture: Archit
     assert torch.allclose(model.encode(dirty), model.encode(batch), atol=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["recurrent", "transformer"])
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in FIXED])
-def test_a_sequence_padded_further_has_the_same_code(variant: str) -> None:
-    model = recipe(variant, "sequence", "recurrent").build(MEMBERS)
+def test_a_sequence_padded_further_has_the_same_code_and_reconstruction(
+    variant: str, architecture: ArchitectureName
+) -> None:
+    model = recipe(variant, "sequence", architecture).build(MEMBERS)
     batch = batch_of(draw("sequence", 8), 3)
     longer = Batch(torch.nn.functional.pad(batch.values, (0, 0, 0, 4)), batch.lengths)
     assert torch.allclose(model.encode(longer), model.encode(batch), atol=1e-6)
+    of_longer = model.reconstruct(longer)[:, :, : batch.values.shape[2]]
+    assert torch.allclose(of_longer, model.reconstruct(batch), atol=1e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

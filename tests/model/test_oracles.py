@@ -73,7 +73,7 @@ def test_a_linear_variational_autoencoder_recovers_probabilistic_pca() -> None:
     assert smallest_cosine(decoder_axes(trained), principal) > 0.999
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent", "transformer"])
 @pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])
 def test_the_contractive_term_is_autograds_jacobian_norm(architecture: str, kind: str) -> None:
     model = recipe("contractive", kind, architecture).build([Member(0, "all"), Member(1, "all")]).double()
@@ -105,7 +105,7 @@ class Signs(Noise):
         return self.signs.expand(*shape)
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent", "transformer"])
 @pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])
 def test_the_contraction_s_estimate_is_the_exact_norm_over_all_signs(architecture: str, kind: str) -> None:
     model = recipe("contractive", kind, architecture).build([Member(0, "all"), Member(1, "all")]).double()

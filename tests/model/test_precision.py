@@ -37,7 +37,7 @@ def test_what_was_set_before_is_set_again_whatever_happens() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent"])
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional", "recurrent", "transformer"])
 def test_metrics_in_bfloat16_stay_within_the_seeds_interval(architecture: ArchitectureName) -> None:
     loaded = load_digits()
     values = (loaded.images / 16).astype(np.float32)[:, None]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+
+from latentops.config import ArchitectureName
 
 DATASET = "breast_cancer"
 VARIANTS = ("sparse", "denoising")
@@ -76,9 +78,7 @@ def shrink(project: Project) -> None:
     """One dataset, two variants, few steps: what a stage does is no matter, only which of them run."""
     small: dict[str, Any] = {
         "run": {"datasets": [DATASET], "variants": list(VARIANTS)},
-        "training.budget": {
-            name: {"steps": 4, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
-        },
+        "training.budget": {name: {"steps": 4, "learning_rate": 0.01} for name in get_args(ArchitectureName)},
         "training.seeds": [0, 1],
         "training.check_every": 2,
         "comparison.resamples": 20,

@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import yaml
 
 from latentops.atomic import write_json, write_text
-from latentops.config import load_params
+from latentops.config import ArchitectureName, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
@@ -63,9 +63,7 @@ def write_params() -> None:
         }
     params["training"] |= {
         "seeds": [0, 1],
-        "budget": {
-            name: {"steps": 60, "learning_rate": 0.01} for name in ("mlp", "convolutional", "recurrent")
-        },
+        "budget": {name: {"steps": 60, "learning_rate": 0.01} for name in get_args(ArchitectureName)},
         "check_every": 20,
         "batch_size": 32,
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Generator, nn
 
-from latentops.architectures import convolutional, mlp, recurrent
+from latentops.architectures import convolutional, mlp, recurrent, transformer
 from latentops.config import ArchitectureName, Architectures
 
 
@@ -36,18 +36,22 @@ def build(
     """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator."""
     if name == "mlp":
         hidden = [max(width, latent_dim) for width in settings.mlp.hidden]  # only the code may be narrow
-        return (
-            mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators),
-            mlp.Decoder(shape.sizes, hidden, latent_dim, generators),
+        encoder = mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators, settings.mlp.activation)
+        tied = encoder if settings.mlp.tied else None
+        return encoder, mlp.Decoder(
+            shape.sizes, hidden, latent_dim, generators, settings.mlp.activation, tied
         )
     if name == "convolutional":
-        channels = settings.convolutional.channels
         return (
-            convolutional.Encoder(shape.sizes, shape.ragged, channels, outputs, generators),
-            convolutional.Decoder(shape.sizes, shape.ragged, channels, latent_dim, generators),
+            convolutional.Encoder(shape.sizes, shape.ragged, settings.convolutional, outputs, generators),
+            convolutional.Decoder(shape.sizes, shape.ragged, settings.convolutional, latent_dim, generators),
         )
-    cell, width = settings.recurrent.cell, settings.recurrent.hidden
+    if name == "recurrent":
+        return (
+            recurrent.Encoder(shape.sizes, shape.ragged, settings.recurrent, outputs, generators),
+            recurrent.Decoder(shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators),
+        )
     return (
-        recurrent.Encoder(shape.sizes, shape.ragged, cell, width, outputs, generators),
-        recurrent.Decoder(shape.sizes, shape.ragged, cell, width, latent_dim, generators),
+        transformer.Encoder(shape.sizes, shape.ragged, settings.transformer, outputs, generators),
+        transformer.Decoder(shape.sizes, shape.ragged, settings.transformer, latent_dim, generators),
     )

@@ -16,7 +16,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from latentops.architectures.activations import ACTIVATIONS, ELU, Activation
 from latentops.architectures.stack import uniform
+from latentops.config import ActivationName
 
 
 class Linear(nn.Module):
@@ -35,17 +37,34 @@ class Linear(nn.Module):
         return _apply(inputs, (self.weight, self.bias))
 
 
-class Perceptron(nn.ModuleList):
-    """Affine layers of the given `widths` with ELU between them (Clevert et al. 2016)."""
+class Projection(nn.Module):
+    """A linear layer a member, without bias: `[members, batch, inputs]` to `[members, batch, outputs]`."""
 
-    def __init__(self, widths: Sequence[int], generators: Sequence[Generator]) -> None:
+    def __init__(self, inputs: int, outputs: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.weight = uniform((inputs, outputs), math.sqrt(3 / inputs), generators)
+
+    def forward(
+        self, inputs: Float[Tensor, "members batch inputs"]
+    ) -> Float[Tensor, "members batch outputs"]:
+        """Batched matrix product over the member axis."""
+        return torch.bmm(inputs, self.weight)
+
+
+class Perceptron(nn.ModuleList):
+    """Affine layers of the given `widths` with an activation between them."""
+
+    def __init__(
+        self, widths: Sequence[int], generators: Sequence[Generator], activation: ActivationName = "elu"
+    ) -> None:
         super().__init__(Linear(before, after, generators) for before, after in pairwise(widths))
+        self.activation = ACTIVATIONS[activation]
 
     def forward(
         self, inputs: Float[Tensor, "members batch inputs"]
     ) -> Float[Tensor, "members batch outputs"]:
         """Every member's own perceptron on its own rows."""
-        return _apply(inputs, self._own())
+        return _apply(inputs, self._own(), self.activation)
 
     def pull(
         self,
@@ -57,54 +76,90 @@ class Perceptron(nn.ModuleList):
         Both can be differentiated once by the parameters; the inputs are taken as given. One pass forth
         serves both, and on the way back the weights of either.
         """
+        if self.activation is not ELU:
+            with torch.enable_grad():
+                given = inputs.detach().requires_grad_()
+                outputs = self(given)
+                (pulled,) = torch.autograd.grad(outputs, given, directions, create_graph=True)
+            return outputs, pulled
         outputs, pulled = _Pulled.apply(inputs, directions, *self._own())  # type: ignore[no-untyped-call]
         return outputs, pulled
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Each layer's, the first to be applied first."""
+        return list(self._own()[::2])
 
     def _own(self) -> tuple[Tensor, ...]:
         """Weight and bias of each layer; `parameters()` takes as long as a small layer."""
         return tuple(each for layer in self._modules.values() for each in layer._parameters.values())  # type: ignore[misc]
 
 
-def elu(values: Tensor) -> Tensor:
-    """``x`` where x > 0, else ``exp(x) - 1``; three times as fast as torch's, which takes expm1."""
-    return torch.maximum(values, torch.exp(values.clamp(max=0)) - 1)
-
-
-def _elu_in_place(values: Tensor) -> Tensor:
-    below = values.clamp(max=0).exp_().sub_(1)
-    return torch.maximum(values, below, out=values)
-
-
-_elu_backward = torch.ops.aten.elu_backward.default
 _where_positive = torch.ops.aten.threshold_backward.default
 
 
-def _plain(inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def _plain(inputs: Tensor, parameters: Sequence[Tensor], activation: type[Activation]) -> Tensor:
     """The perceptron in operations that can be differentiated any number of times."""
     layers = list(zip(parameters[::2], parameters[1::2], strict=True))
     for weight, bias in layers[:-1]:
-        inputs = elu(torch.baddbmm(bias, inputs, weight))
+        inputs = activation.plain(torch.baddbmm(bias, inputs, weight))
     return torch.baddbmm(layers[-1][1], inputs, layers[-1][0])
 
 
-def _apply(inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+def _apply(inputs: Tensor, parameters: tuple[Tensor, ...], activation: type[Activation] = ELU) -> Tensor:
     """One node. Where parameters have gradients to add to, one of them stands for all in the graph."""
     if torch.is_grad_enabled() and all(each.grad is not None for each in parameters):
-        outputs: Tensor = _Perceptron.apply(parameters, inputs, parameters[0])  # type: ignore[no-untyped-call]
+        outputs: Tensor = _Perceptron.apply(activation, parameters, inputs, parameters[0])  # type: ignore[no-untyped-call]
     else:
-        outputs = _Perceptron.apply(parameters, inputs, *parameters)  # type: ignore[no-untyped-call]
+        outputs = _Perceptron.apply(activation, parameters, inputs, *parameters)  # type: ignore[no-untyped-call]
     return outputs
 
 
+class Mirrored(nn.Module):
+    """A perceptron back to front: its weights transposed, without the rows that `values` leaves out of the
+    first and `codes` of the last; the biases are its own.
+
+    (Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks", fig. 1.)
+    """
+
+    def __init__(self, mirrors: Perceptron, values: int, codes: int, generators: Sequence[Generator]) -> None:
+        super().__init__()
+        self.mirrors = (mirrors,)  # in a tuple it isn't part of this module: its weights are saved once
+        self.values, self.codes = values, codes
+        inner = [weight.shape[1] for weight in reversed(mirrors.weights[1:])]
+        self.biases = nn.ParameterList(
+            uniform((1, after), 1 / math.sqrt(before), generators)
+            for before, after in pairwise([codes, *inner, values])
+        )
+
+    def forward(self, codes: Float[Tensor, "members batch codes"]) -> Float[Tensor, "members batch values"]:
+        """From codes to values."""
+        (mirrors,) = self.mirrors
+        weights = mirrors.weights
+        weights[-1] = weights[-1][:, :, : self.codes]
+        weights[0] = weights[0][:, : self.values]
+        pairs = zip((weight.transpose(1, 2) for weight in reversed(weights)), self.biases, strict=True)
+        return _plain(codes, [each for pair in pairs for each in pair], mirrors.activation)
+
+
 class _Perceptron(torch.autograd.Function):
-    """`forward((weight, bias, weight, bias, …), inputs, *those of them that the graph is to know)`."""
+    """`forward(activation, (weight, bias, weight, bias, …), inputs, *those that the graph is to know)`."""
 
     @staticmethod
-    def forward(ctx: Any, parameters: tuple[Tensor, ...], inputs: Tensor, *known: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        activation: type[Activation],
+        parameters: tuple[Tensor, ...],
+        inputs: Tensor,
+        *known: Tensor,
+    ) -> Tensor:
         del known
-        hidden = [inputs]
+        hidden, bent = [inputs], [inputs]
         for at in range(0, len(parameters) - 2, 2):
-            hidden.append(_elu_in_place(torch.baddbmm(parameters[at + 1], hidden[-1], parameters[at])))
+            after, kept = activation.onto(torch.baddbmm(parameters[at + 1], hidden[-1], parameters[at]))
+            hidden.append(after)
+            bent.append(kept)
+        ctx.activation, ctx.bent = activation, bent
         ctx.hidden, ctx.parameters = hidden, parameters  # none of them is what this node gives: no cycle
         return torch.baddbmm(parameters[-1], hidden[-1], parameters[-2])
 
@@ -112,29 +167,29 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         hidden, parameters = ctx.hidden, ctx.parameters
-        _, wants_inputs, *wants = ctx.needs_input_grad
+        _, _, wants_inputs, *wants = ctx.needs_input_grad
         if torch.is_grad_enabled():  # the gradient is to be differentiated again
             known = [hidden[0], *parameters][: 1 + len(wants)]
             wanted = [each for each in known if each.requires_grad]
-            plain = _plain(hidden[0], parameters)
+            plain = _plain(hidden[0], parameters, ctx.activation)
             found = iter(torch.autograd.grad(plain, wanted, gradient, create_graph=True))
-            return None, *(next(found) if each.requires_grad else None for each in known)
-        result: list[Tensor | None] = [None] * (2 + len(parameters))
+            return None, None, *(next(found) if each.requires_grad else None for each in known)
+        result: list[Tensor | None] = [None] * (3 + len(parameters))
         for at in range(len(parameters) - 2, -1, -2):
             weight, before = parameters[at], hidden[at // 2]
             if weight.requires_grad:
-                result[at + 2] = add_product(weight, before, gradient)
-                result[at + 3] = add_sum(parameters[at + 1], gradient)
+                result[at + 3] = add_product(weight, before, gradient)
+                result[at + 4] = add_sum(parameters[at + 1], gradient)
             if at > 0:
                 gradient = torch.bmm(gradient, weight.transpose(1, 2))
-                gradient = _elu_backward(gradient, 1.0, 1.0, 1.0, True, before)
+                gradient = ctx.activation.back(gradient, ctx.bent[at // 2])
             elif wants_inputs:
-                result[1] = torch.bmm(gradient, weight.transpose(1, 2))
-        return tuple(result[: 2 + len(wants)])
+                result[2] = torch.bmm(gradient, weight.transpose(1, 2))
+        return tuple(result[: 3 + len(wants)])
 
 
 class _Pulled(torch.autograd.Function):
-    """`forward(inputs, directions, weight, bias, …)`: outputs, and directions pulled back to the inputs.
+    """`forward(inputs, directions, weight, bias, …)`: outputs, and directions pulled back, of an ELU's.
 
     With slopes s of the hidden layers, ``c = v`` at the outputs, and from layer to layer ``p = c Wᵀ`` and
     ``c = p s``; the last p is what was asked for.
@@ -145,7 +200,7 @@ class _Pulled(torch.autograd.Function):
         weights, biases = parameters[::2], parameters[1::2]
         hidden = [inputs]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            hidden.append(_elu_in_place(torch.baddbmm(bias, hidden[-1], weight)))
+            hidden.append(ELU.onto(torch.baddbmm(bias, hidden[-1], weight))[0])
         outputs = torch.baddbmm(biases[-1], hidden[-1], weights[-1])
         slopes = [(1 + after).clamp_(max=1) for after in hidden[1:]]
         scaled, pulled = [directions], []
@@ -178,7 +233,7 @@ class _Pulled(torch.autograd.Function):
             result[3 + 2 * at] = add_sum(biases[at], gradient)
             if at > 0:
                 gradient = torch.baddbmm(of_hidden[at], gradient, weights[at].transpose(1, 2))
-                gradient = _elu_backward(gradient, 1.0, 1.0, 1.0, True, hidden[at])
+                gradient = ELU.back(gradient, hidden[at])
         return tuple(result)
 
 

@@ -26,15 +26,22 @@ RULES = Path(__file__).with_name("rules.json")
 class Convolution(nn.Module):
     """A strided convolution a member: `[members, batch, channels, height, width]`.
 
-    `size` is that of the input; n becomes ceil(n / stride). Height 1 is left alone, so that a row is
-    convolved in 1-D. With `products` set, they are taken in that number format, and what comes out has it.
+    `size` is that of the input; n becomes ceil(n / stride), whatever the `dilation`. Height 1 is left alone,
+    so that a row is convolved in 1-D. With `products` set, they are taken in that number format, and what
+    comes out has it.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: tuple[int, int], generators: Sequence[Generator]
+        self,
+        inputs: int,
+        outputs: int,
+        size: tuple[int, int],
+        generators: Sequence[Generator],
+        stride: int = 2,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = _geometry(size)
+        self.kernel, self.stride, self.dilation, self.padding = _geometry(size, stride, dilation)
         bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
         self.weight = uniform((outputs, inputs, *self.kernel), math.sqrt(3) * bound, generators)
         self.bias = uniform((outputs,), bound, generators)
@@ -45,7 +52,7 @@ class Convolution(nn.Module):
         """Every member's own convolution of its own rows."""
 
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-            return functional.conv2d(rows, weight, bias, self.stride, self.padding, groups=groups)
+            return functional.conv2d(rows, weight, bias, self.stride, self.padding, self.dilation, groups)
 
         return _stacked(convolve, inputs, self.weight, self.bias, self.products, self.looped)
 
@@ -58,7 +65,7 @@ class TransposedConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.size = size
-        self.kernel, self.stride, self.padding = _geometry(size)
+        self.kernel, self.stride, _, self.padding = _geometry(size, stride=2, dilation=1)
         bound = 1 / math.sqrt(inputs * self.kernel[0] * self.kernel[1])
         self.weight = uniform((inputs, outputs, *self.kernel), math.sqrt(3) * bound, generators)
         self.bias = uniform((outputs,), bound, generators)
@@ -69,7 +76,7 @@ class TransposedConvolution(nn.Module):
         """Every member's own transposed convolution of its own rows."""
         extra = [
             size
-            - ((inputs.shape[3 + axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + self.kernel[axis])
+            - ((inputs.shape[3 + axis] - 1) * self.stride[axis] + 1)  # the padding takes what the kernel adds
             for axis, size in enumerate(self.size)
         ]
 
@@ -77,6 +84,63 @@ class TransposedConvolution(nn.Module):
             return functional.conv_transpose2d(rows, weight, bias, self.stride, self.padding, extra, groups)
 
         return _stacked(convolve, inputs, self.weight, self.bias, self.products, self.looped)
+
+
+class ResizeConvolution(nn.Module):
+    """Values repeated to twice the size, then a plain convolution; it restores the spatial `size` exactly.
+
+    Its kernel falls on all positions alike, where a transposed one of odd size overlaps itself unevenly
+    (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: tuple[int, int],
+        generators: Sequence[Generator],
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.convolution = Convolution(inputs, outputs, size, generators, stride=1, dilation=dilation)
+
+    def forward(self, inputs: Float[Tensor, "members batch c i j"]) -> Float[Tensor, "members batch d h w"]:
+        """Every member's own convolution of its own rows, resized."""
+        height, width = self.size
+        factor = (1 if height == 1 else 2, 1 if width == 1 else 2)
+        repeated = functional.interpolate(inputs.flatten(0, 1), scale_factor=factor, mode="nearest")
+        cut = repeated[:, :, :height, :width]
+        resized: Tensor = self.convolution(cut.reshape(*inputs.shape[:3], height, width))
+        return resized
+
+
+class Normalisation(nn.Module):
+    """Each sample's channels, in `groups`, at mean 0 and variance 1, then scaled and shifted by channel.
+
+    (Wu & He 2018, "Group normalization", eqs. 1 and 7; one group is layer normalisation.) No sample sees
+    another, so that a code doesn't depend on its batch.
+    """
+
+    def __init__(self, channels: int, groups: int, members: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.scale = nn.Parameter(torch.ones(members, channels))
+        self.shift = nn.Parameter(torch.zeros(members, channels))
+
+    def forward(self, maps: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch c h w"]:
+        """Normalise maps, in the parameters' number format."""
+        grouped = maps.to(self.scale.dtype).reshape(*maps.shape[:2], self.groups, -1)
+        even = functional.layer_norm(grouped, grouped.shape[-1:]).view(maps.shape)
+        scale, shift = (each[:, None, :, None, None] for each in (self.scale, self.shift))
+        return even * scale + shift
+
+
+def pool(maps: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch c i j"]:
+    """The largest of each square of four, n becoming ceil(n / 2); of each pair where the height is 1."""
+    window = (1 if maps.shape[3] == 1 else 2, 2)
+    pooled = functional.max_pool2d(maps.flatten(0, 1), window, ceil_mode=True)
+    return pooled.view(*maps.shape[:2], *pooled.shape[1:])
 
 
 Convolve = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
@@ -116,9 +180,14 @@ def _stacked(
     return apart + bias[:, None, :, None, None]
 
 
-def _geometry(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride and padding of a halving layer; flat inputs have height 1."""
-    return ((1, 3), (1, 2), (0, 1)) if size[0] == 1 else ((3, 3), (2, 2), (1, 1))
+Pair = tuple[int, int]
+
+
+def _geometry(size: Pair, stride: int, dilation: int) -> tuple[Pair, Pair, Pair, Pair]:
+    """Kernel, stride, dilation and padding of a layer; flat inputs have height 1."""
+    if size[0] == 1:
+        return (1, 3), (1, stride), (1, dilation), (0, dilation)
+    return (3, 3), (stride, stride), (dilation, dilation), (dilation, dilation)
 
 
 def loops(pixels: int, inputs: int, outputs: int) -> bool:

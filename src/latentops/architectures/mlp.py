@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from latentops.architectures.affine import Perceptron, elu
+from latentops.architectures.affine import Mirrored, Perceptron
 from latentops.architectures.stack import Batch
+from latentops.config import ActivationName
 
 
 def interpolation(
@@ -35,7 +36,7 @@ def resample(
 
 
 class Encoder(nn.Module):
-    """Flattened values through ELU layers to `outputs` numbers.
+    """Flattened values through hidden layers to `outputs` numbers.
 
     A sequence of any length is resampled to `shape[0]` steps; its own length is one more input.
     """
@@ -47,12 +48,13 @@ class Encoder(nn.Module):
         hidden: Sequence[int],
         outputs: int,
         generators: Sequence[Generator],
+        activation: ActivationName = "elu",
     ) -> None:
         super().__init__()
         self.steps = shape[0]
         self.values = math.prod(shape)
         sizes = [self.values + ragged, *hidden, outputs]
-        self.layers = Perceptron(sizes, generators)
+        self.layers = Perceptron(sizes, generators, activation)
 
     def flatten(self, batch: Batch) -> Float[Tensor, "members batch inputs"]:
         """What the first layer sees."""
@@ -68,17 +70,14 @@ class Encoder(nn.Module):
         return outputs
 
     def jacobian(self, batch: Batch) -> Float[Tensor, "members batch outputs values"]:
-        """Exact derivative of the outputs by the flattened values, from the last layer to the first.
-
-        The derivative of ELU is `min(exp(a), 1)` at pre-activation a.
-        """
+        """Exact derivative of the outputs by the flattened values, from the last layer to the first."""
         hidden = self.flatten(batch)
         slopes = []
         *inner, last = self.layers
         for layer in inner:
             before = layer(hidden)
-            hidden = elu(before)
-            slopes.append(torch.exp(before.clamp(max=0)))
+            hidden = self.layers.activation.plain(before)
+            slopes.append(self.layers.activation.slope(before))
         members, samples = hidden.shape[:2]
         last_weight: Tensor = last.weight  # type: ignore[assignment]
         chain = last_weight.transpose(1, 2).unsqueeze(1).expand(-1, samples, -1, -1)
@@ -111,15 +110,29 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror: codes through ELU layers to values of the input's shape."""
+    """The encoder's mirror: codes through hidden layers to values of the input's shape.
+
+    It has weights of its own, or where it is `tied` those of the `encoder`, transposed. An encoder's further
+    inputs and outputs (a sequence's length, what isn't a code's mean) have no mirror then.
+    """
 
     def __init__(
-        self, shape: Sequence[int], hidden: Sequence[int], latent_dim: int, generators: Sequence[Generator]
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[int],
+        latent_dim: int,
+        generators: Sequence[Generator],
+        activation: ActivationName = "elu",
+        tied: Encoder | None = None,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        sizes = [latent_dim, *reversed(hidden), math.prod(shape)]
-        self.layers = Perceptron(sizes, generators)
+        values = math.prod(shape)
+        self.layers = (
+            Perceptron([latent_dim, *reversed(hidden), values], generators, activation)
+            if tied is None
+            else Mirrored(tied.layers, values, latent_dim, generators)
+        )
 
     def forward(
         self, codes: Float[Tensor, "members batch latent"], steps: int | None = None

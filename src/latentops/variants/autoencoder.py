@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from latentops.architectures import Shape, build
 from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
+from latentops.architectures.transformer import Encoder as Transformer
 from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, Settings
 from latentops.errors import LatentOpsError
 from latentops.variants.likelihood import Likelihood, build_likelihood
@@ -18,7 +19,7 @@ from latentops.variants.likelihood import Likelihood, build_likelihood
 class VariantSettings(Settings):
     """Keys that every section under `variants:` has; `auto` is the architecture that the dataset names."""
 
-    architecture: Literal["auto", "mlp", "convolutional", "recurrent"] = "auto"
+    architecture: Literal["auto", "mlp", "convolutional", "recurrent", "transformer"] = "auto"
 
 
 class Noise:
@@ -76,7 +77,7 @@ class Autoencoder(nn.Module):
     @property
     def takes_fewer_steps(self) -> bool:
         """Whether sequences that are padded less cost less."""
-        return isinstance(self.encoder, Recurrent)
+        return isinstance(self.encoder, Recurrent | Transformer)
 
     @classmethod
     def width(cls, settings: VariantSettings, shape: Shape, latent_dim: int) -> int:

@@ -1,0 +1,167 @@
+"""What the field says of architectures: artefacts, context, match with the data, memory over many steps."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.remedies.study import SEEDS, Finding, samples, trained
+from latentops.config import Architectures, Budget, load_params
+from latentops.data.prepared import Description, Samples
+from latentops.data.transforms import Transform
+from latentops.evaluation.probe import linear_probe
+from latentops.training.loop import Look, fit
+from latentops.training.members import Member
+from latentops.training.trained import Recipe, Trained
+from latentops.variants.convolutional import checkerboard_energy
+
+LAGS = (4, 16, 48)
+"""Steps between what is to be recalled and the last one."""
+
+BITS = 4
+"""Channels of a sequence whose first step is to be recalled, and size of its code."""
+
+Sizes = dict[str, dict[str, object]]
+
+
+def findings() -> Iterator[Finding]:
+    """Each comparison that the field makes, also where it makes no difference."""
+    yield from artefacts()
+    yield from match()
+    yield from context()
+    yield from recall()
+
+
+def artefacts() -> Iterator[Finding]:
+    """Energy at the stride's frequency, of transposed and of resize-convolutions."""
+    warning = "deconvolution leaves artefacts"
+    transposed, resized = (
+        trained("convolutional", sizes={"convolutional": {"up": up}}) for up in ("transposed", "resize")
+    )
+    own = _energy(samples("digits", "stop").values[None])[0]
+    for name, pair in (
+        ("at the initial weights", (transposed.untrained(), resized.untrained())),
+        ("once trained", (transposed, resized)),
+    ):
+        found = [_energy(each.reconstruct(samples("digits", "stop"))) for each in pair]
+        without, remedied = ([value / own for value in each] for each in found)
+        number = f"energy at the stride's frequency over the data's own, {name}"
+        yield Finding(warning, number, "resize-convolution", without, remedied)
+
+
+def match() -> Iterator[Finding]:
+    """Probe accuracy of an architecture that fits the data and of one that doesn't, of similar size."""
+    warning, number = "the architecture should match the data", "probe accuracy"
+    perceptron = trained("undercomplete", architecture="mlp")
+    convolution = trained("convolutional", sizes={"convolutional": {"channels": [28, 56]}})
+    sizes = f"{convolution.parameters} parameters against {perceptron.parameters}"
+    yield Finding(
+        warning, f"{number} on digits", f"convolution instead of a perceptron ({sizes})",
+        _probe(perceptron, "digits"), _probe(convolution, "digits"), "higher",
+    )  # fmt: skip
+    mismatched = trained(
+        "undercomplete", "digit_columns", architecture="mlp", sizes={"mlp": {"hidden": [90, 44]}}
+    )
+    for name, wide in (("recurrent", {"hidden": 48}), ("transformer", {"width": 24})):
+        matched = trained("sequence", "digit_columns", architecture=name, sizes={name: wide})
+        sizes = f"{matched.parameters} parameters against {mismatched.parameters}"
+        yield Finding(
+            warning, f"{number} on digit_columns", f"{name} instead of a perceptron ({sizes})",
+            _probe(mismatched, "digit_columns"), _probe(matched, "digit_columns"), "higher",
+        )  # fmt: skip
+
+
+def context() -> Iterator[Finding]:
+    """Error of what is hidden from the encoder, by its distance from what isn't."""
+    warning = "convolution loses global context"
+    remedies: Sizes = {
+        "self-attention at the smallest map": {"residual": 1, "attention": True},
+        "dilation 2": {"residual": 1, "dilation": 2},
+    }
+    plain = _hidden_error({"residual": 1})
+    for remedy, options in remedies.items():
+        remedied = _hidden_error(options)
+        for distance in (1, 3):
+            yield Finding(
+                warning, f"squared error {distance} columns into a half that was hidden", remedy,
+                plain[:, distance - 1].tolist(), remedied[:, distance - 1].tolist(),
+            )  # fmt: skip
+
+
+def recall() -> Iterator[Finding]:
+    """Share of the first step's signs that are written back right, by how many steps came after it."""
+    for lag in LAGS:
+        plain = _recalled("recurrent", "gru", lag)
+        for remedy, architecture, cell in (
+            ("an LSTM instead of a GRU", "recurrent", "lstm"),
+            ("a Transformer instead of a GRU", "transformer", "gru"),
+        ):
+            yield Finding(
+                "long range is lost over many steps", f"recall of the first step after {lag} others", remedy,
+                plain, _recalled(architecture, cell, lag), "higher",
+            )  # fmt: skip
+
+
+def _energy(images: np.ndarray) -> list[float]:
+    found: list[float] = checkerboard_energy(torch.tensor(images)).tolist()
+    return found
+
+
+def _probe(model: Trained, dataset: str) -> list[float]:
+    """Accuracy on the stop rows, which also choose the probe's strength."""
+    train, stop = samples(dataset, "train"), samples(dataset, "stop")
+    codes = [torch.tensor(model.encode(each)) for each in (train, stop)]
+    labels = [torch.tensor(each.labels) for each in (train, stop)]
+    strengths = load_params().evaluation.probe.strengths
+    found = linear_probe(codes[0], labels[0], codes[1], labels[1], codes[1], labels[1], strengths)
+    accuracy: list[float] = found.correct.double().mean(1).tolist()
+    return accuracy
+
+
+def _hidden_error(options: dict[str, object]) -> np.ndarray:
+    """Mean squared error `[seeds, columns]` of a digit's right half, which the encoder doesn't see."""
+    model = trained("convolutional", sizes={"convolutional": options})
+    rows = samples("digits", "stop")
+    half = rows.values.shape[-1] // 2
+    seen = rows.values.copy()
+    seen[..., half:] = 0
+    rebuilt = model.reconstruct(Samples(seen, None, rows.labels, rows.ids))
+    errors = (rebuilt - rows.values) ** 2
+    return np.asarray(errors[..., half:].mean(axis=(1, 2, 3)))
+
+
+def _signs(rows: int, lag: int, seed: int) -> Samples:
+    """Sequences whose first step is random signs; the others are noise."""
+    random = np.random.default_rng(seed)
+    values = random.normal(scale=0.1, size=(rows, lag + 1, BITS)).astype(np.float32)
+    values[:, 0] = random.choice([-1.0, 1.0], size=(rows, BITS))
+    lengths = np.full(rows, lag + 1)
+    return Samples(values, lengths, np.zeros(rows, np.int64), np.zeros((rows, 32), np.uint8))
+
+
+@cache
+def _recalled(architecture: str, cell: str, lag: int, seeds: Sequence[int] = SEEDS) -> list[float]:
+    params = load_params()
+    sizes = params.dataset("digit_columns").architectures.model_dump()
+    sizes["recurrent"] |= {"cell": cell, "hidden": 32}
+    described = Description("sequence", (lag + 1, BITS), (), ("all",), Transform.from_range(0, 1), spread=0.3)
+    section: dict[str, object] = {"architecture": architecture}
+    recipe = Recipe.resolve("sequence", section, "mlp", Architectures.model_validate(sizes), BITS, described)
+    members = [Member(seed, "all") for seed in seeds]
+    model = recipe.build(members)
+    budget = params.training.budget[recipe.architecture].model_copy(update={"steps": 250})
+
+    def ignore(look: Look) -> None:
+        del look
+
+    rows = _signs(1000, lag, 0), _signs(128, lag, 1), _signs(500, lag, 2)
+    fit(
+        model, members, rows[0], rows[1], ("all",), params.training, Budget(**budget.model_dump()),
+        torch.device("cpu"), ignore,
+    )  # fmt: skip
+    rebuilt = Trained(model, members, recipe).reconstruct(rows[2])[:, :, 0]
+    right: Tensor = torch.tensor(np.sign(rebuilt) == rows[2].values[:, 0]).double()
+    accuracy: list[float] = right.mean((1, 2)).tolist()
+    return accuracy

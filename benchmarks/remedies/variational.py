@@ -11,8 +11,8 @@ from latentops.evaluation.paths import distance_to_data, interpolations, unevenn
 from latentops.evaluation.structure import sharpness_kept
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
-from latentops.variants import evidence
 from latentops.variants.autoencoder import Noise
+from latentops.variants.parts import evidence
 from latentops.variants.variational import Variant
 
 DATASET = "digits"

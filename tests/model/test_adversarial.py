@@ -17,9 +17,9 @@ from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.adversarial import Variant
 from latentops.variants.autoencoder import Noise
-from latentops.variants.discriminator import Discriminator
-from latentops.variants.prior_match import mmd, two_sample, wilson
-from latentops.variants.priors import Categorical, build_prior
+from latentops.variants.parts.discriminator import Discriminator
+from latentops.variants.parts.prior_match import mmd, two_sample, wilson
+from latentops.variants.parts.priors import Categorical, build_prior
 from tests.toy import TRAINING, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]

@@ -12,7 +12,7 @@ from latentops.training.trained import Recipe, Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
 from latentops.variants.contractive import Variant
-from latentops.variants.jacobian import contraction_ratio, exact_way, jacobian, singular_values
+from latentops.variants.parts.jacobian import contraction_ratio, exact_way, jacobian, singular_values
 from tests.toy import SECTIONS, SMALL, batch_of, describe, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]

@@ -12,8 +12,8 @@ from latentops.training.members import Member
 from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
-from latentops.variants.corruption import CORRUPTIONS, EXTREME, CorruptionName, mixed
 from latentops.variants.denoising import Variant
+from latentops.variants.parts.corruption import CORRUPTIONS, EXTREME, CorruptionName, mixed
 from tests.toy import KINDS, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]

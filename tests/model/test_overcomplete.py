@@ -13,8 +13,8 @@ from latentops.training.members import Member
 from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise
-from latentops.variants.copying import copying, explained, permuted
 from latentops.variants.overcomplete import Variant
+from latentops.variants.parts.copying import copying, explained, permuted
 from tests.toy import KINDS, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]

@@ -10,7 +10,7 @@ from latentops.training.members import Member
 from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
-from latentops.variants.revival import drawn, read
+from latentops.variants.parts.revival import drawn, read
 from latentops.variants.sparse import (
     Variant,
     active_means,

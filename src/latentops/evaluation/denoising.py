@@ -18,12 +18,12 @@ from latentops.evaluation.probe import linear_probe
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
-from latentops.variants.corruption import CORRUPTIONS, CorruptionName
+from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName
 
 
 @dataclass(frozen=True)
 class Met:
-    """A corruption and its level, as `latentops.variants.corruption` has them."""
+    """A corruption and its level, as `latentops.variants.parts.corruption` has them."""
 
     corruption: CorruptionName
     level: float

@@ -12,7 +12,7 @@ from latentops.errors import DataError
 from latentops.evaluation.statistics import auroc
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
-from latentops.variants.copying import copying
+from latentops.variants.parts.copying import copying
 
 
 def effective_rank(codes: NDArray[np.floating]) -> float:
@@ -30,7 +30,7 @@ def effective_rank(codes: NDArray[np.floating]) -> float:
 
 
 def copy_score(trained: Trained, samples: Samples) -> dict[str, list[float]]:
-    """How much a model of any variant copies, one number a member (`latentops.variants.copying`).
+    """How much a model of any variant copies, one number a member (`latentops.variants.parts.copying`).
 
     `copy_score` is the R² of its reconstruction of `samples` with each column permuted over them, clipped at
     0; `explained` is the R² on `samples` themselves.

@@ -28,9 +28,9 @@ from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, LikelihoodName
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.discriminator import Discriminator
-from latentops.variants.prior_match import mmd, two_sample
-from latentops.variants.priors import PriorName, build_prior
+from latentops.variants.parts.discriminator import Discriminator
+from latentops.variants.parts.prior_match import mmd, two_sample
+from latentops.variants.parts.priors import PriorName, build_prior
 
 MEMORY = 0.98
 """Share of the strain that is kept from step to step: it is an average over about 50."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.config import Fraction
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.jacobian import (
+from latentops.variants.parts.jacobian import (
     Slopes,
     Way,
     cheapest_way,
@@ -45,7 +45,7 @@ class ContractiveSettings(VariantSettings):
 
     `norm` says how it is found: `exact`, in closed form of all rows where there is one, else of the first
     `samples` of a batch; `estimate`, of all rows; `auto`, exact unless that costs several times as much, by a
-    rule on sizes (`latentops.variants.jacobian.cheapest_way`). `code` is the encoder's output (`linear`) or
+    rule on sizes (`parts.jacobian.cheapest_way`). `code` is the encoder's output (`linear`) or
     its sigmoid, as in the paper. `scale: free` penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance
     of the data, instead of the mean of ‖J‖² `as_is`; it is the same when the code is scaled.
     """

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.corruption import CORRUPTIONS, Level, masking, mixed
 from latentops.variants.likelihood import mean_squared_error
+from latentops.variants.parts.corruption import CORRUPTIONS, Level, masking, mixed
 
 MISSING = 0.2
 """Share of a table's values that are taken away to see how well they are imputed."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.copying import copying
+from latentops.variants.parts.copying import copying
 from latentops.variants.sparse import HEAD_START, normalised_l1
 
 Codes = Float[Tensor, "members batch latent"]

@@ -28,7 +28,7 @@ from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, LikelihoodName
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.likelihood import mean_squared_error
-from latentops.variants.revival import raise_bias, readers, resample, silence
+from latentops.variants.parts.revival import raise_bias, readers, resample, silence
 
 HEAD_START = 2.0
 """A rectified unit that starts off gets no gradient and stays off."""

@@ -21,8 +21,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from latentops.architectures.stack import Batch
-from latentops.variants import evidence
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.parts import evidence
 
 ACTIVE = 0.01
 """A unit is active where its posterior mean varies more than this over the data (Burda et al. 2016)."""

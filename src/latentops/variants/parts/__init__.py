@@ -1,0 +1,1 @@
+"""What variants are made of: corruptions, priors, discriminators, and measures of their codes."""

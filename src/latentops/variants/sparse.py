@@ -49,9 +49,11 @@ REVIVING = 0.75
 class SparseSettings(VariantSettings):
     """What makes the code sparse.
 
-    `l1`, `kl`: nats for each unit of that penalty; with the `controller` what its weight starts from.
-    `activity`: share of units that the controller, `kl` or `top_k` wants active (`kl`: their mean).
-    `dead_after`: steps without being active after which a unit is dead, and revived if `revive` says how.
+    `penalty`: what keeps units off; `activation`: of the units, `auto` is what the penalty needs;
+    `l1`: nats for each unit of normalised L1, with the controller where it starts; `kl`: nats for each nat of
+    divergence, likewise; `activity`: share of units wanted active, of sigmoid ones the mean;
+    `controller`: whether the weight is changed while training so that `activity` is kept;
+    `revive`: what brings dead units back; `dead_after`: steps without being active after which one is dead.
     """
 
     penalty: Literal["l1", "kl", "top_k"] = "l1"

@@ -64,7 +64,8 @@ def match() -> Iterator[Finding]:
     mismatched = trained(
         "undercomplete", "digit_columns", architecture="mlp", sizes={"mlp": {"hidden": [90, 44]}}
     )
-    for name, wide in (("recurrent", {"hidden": 48}), ("transformer", {"width": 24})):
+    wider: Sizes = {"recurrent": {"hidden": 48}, "transformer": {"width": 24}}
+    for name, wide in wider.items():
         matched = trained("sequence", "digit_columns", architecture=name, sizes={name: wide})
         sizes = f"{matched.parameters} parameters against {mismatched.parameters}"
         yield Finding(

@@ -18,7 +18,7 @@ from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
 from latentops.variants.contractive import Variant as Contractive
 from latentops.variants.likelihood import BernoulliLikelihood, GaussianLikelihood
-from latentops.variants.sparse import hoyer, normalised_l1
+from latentops.variants.parts.sparsity import hoyer, normalised_l1
 from latentops.variants.variational import Variant as Variational
 from latentops.variants.variational import kl_to_standard_normal
 from tests.toy import SECTIONS, SMALL, batch_of, describe, draw, recipe, train

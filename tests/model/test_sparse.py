@@ -11,14 +11,8 @@ from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
 from latentops.variants.parts.revival import drawn, read
-from latentops.variants.sparse import (
-    Variant,
-    active_means,
-    dictionary,
-    hoyer,
-    keep_largest,
-    kl_to_activity,
-)
+from latentops.variants.parts.sparsity import active_means, dictionary, hoyer, keep_largest, kl_to_activity
+from latentops.variants.sparse import Variant
 from tests.toy import KINDS, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from latentops.data.prepared import Samples
 from latentops.evaluation.paths import interpolations, traversals
 from latentops.training.trained import Trained
-from latentops.variants import sparse
+from latentops.variants.parts import sparsity
 
 Images = NDArray[np.float32]
 PAIRS = 4
@@ -37,7 +37,7 @@ def dictionary(stack: Trained, samples: Samples) -> Images:
     `[units, *shape]`, grey where a unit adds nothing, on one scale for all. A dead unit adds nothing.
     """
     codes = torch.from_numpy(np.array(stack.encode(samples)))
-    sizes = sparse.active_means(codes, codes > 0)
+    sizes = sparsity.active_means(codes, codes > 0)
     with torch.no_grad():
-        added = sparse.dictionary(stack.model, sizes)[0, :MOST_UNITS].numpy()
+        added = sparsity.dictionary(stack.model, sizes)[0, :MOST_UNITS].numpy()
     return (0.5 + added / (2 * max(float(np.abs(added).max()), 1e-12))).astype(np.float32)

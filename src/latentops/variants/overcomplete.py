@@ -25,7 +25,7 @@ from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.parts.copying import copying
-from latentops.variants.sparse import HEAD_START, normalised_l1
+from latentops.variants.parts.sparsity import HEAD_START, normalised_l1
 
 Codes = Float[Tensor, "members batch latent"]
 

@@ -19,8 +19,11 @@ from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
 from latentops.variants.contractive import Variant
 
-STRONG, MUCH = 1000.0, 10.0
-"""Nats a unit of the squared norm, of which params.yaml has 0.1: the code collapses; it only shrinks."""
+WEIGHTS = (30.0, 1000.0)
+"""Nats a unit of the squared norm, of which params.yaml has 0.1: the code shrinks; it collapses."""
+
+SCALED = (10.0, 100.0)
+"""Nats a unit at which the two scales are compared; a unit of the one isn't one of the other."""
 
 TABLE = "breast_cancer"
 
@@ -62,31 +65,28 @@ def probe(of: Trained, dataset: str) -> list[float]:
 def findings() -> Iterator[Finding]:
     """Collapse without and with a warm-up; the cost of each way to the norm and the error of the estimate."""
     warning = "too much contraction collapses variation"
-    strong = diagnosis(model(weight=STRONG))
-    warm = diagnosis(model(weight=STRONG, warmup=0.8))
-    for name, words in (
-        ("code_variance", "code variance"),
-        ("effective_rank", "effective rank of the code"),
-        ("jacobian_rank", "effective rank of the Jacobian"),
-    ):
-        where = f"{words} at weight {STRONG:g} (digits)"
-        yield Finding(warning, where, "warmup: 0.8", strong[name], warm[name], "higher")
-    shrunk, contracted = (diagnosis(model(weight=MUCH, scale=scale)) for scale in ("as_is", "free"))
+    for weight in WEIGHTS:
+        strong, warm = (diagnosis(model(weight=weight, warmup=share)) for share in (0.0, 0.8))
+        for name, words in (
+            ("code_variance", "code variance"),
+            ("effective_rank", "effective rank of the code"),
+            ("jacobian_rank", "effective rank of the Jacobian"),
+        ):
+            number = f"{words} at weight {weight:g} (digits)"
+            yield Finding(warning, number, "warmup: 0.8", strong[name], warm[name], "higher")
     numbers: tuple[tuple[str, str, Better], ...] = (
         ("code_variance", "code variance", "higher"),
         ("error", "squared error of the reconstruction", "lower"),
         ("contraction", "squared norm over the code's variance", "lower"),
+        ("effective_rank", "effective rank of the code", "higher"),
         ("probe_accuracy", "probe accuracy", "higher"),
     )
-    for name, words, better in numbers:
-        yield Finding(
-            "a contractive code shrinks instead of contracting",
-            f"{words} at weight {MUCH:g} (digits)",
-            "scale: free",
-            shrunk[name],
-            contracted[name],
-            better,
-        )
+    for weight in SCALED:
+        as_is, free = (diagnosis(model(weight=weight, scale=scale)) for scale in ("as_is", "free"))
+        for name, words, better in numbers:
+            number = f"{words} at weight {weight:g} (digits)"
+            shrinks = "a contractive code shrinks instead of contracting"
+            yield Finding(shrinks, number, "scale: free", as_is[name], free[name], better)
     warning = "the Jacobian penalty costs compute"
     for architecture in ("mlp", "convolutional", "recurrent"):
         exact, estimate = (cost(architecture, norm) for norm in ("exact", "estimate"))

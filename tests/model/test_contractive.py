@@ -1,11 +1,13 @@
 """The contraction's norm is the Jacobian's, however it is found, and its diagnosis says what it is called."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from latentops.architectures.stack import Batch
-from latentops.config import MLP, Architectures
+from latentops.config import MLP, ActivationName, Architectures
 from latentops.errors import ConfigError
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
@@ -30,6 +32,38 @@ def layered(
     model = Recipe.resolve("contractive", chosen, "mlp", sizes, latent, describe(kind)).build(MEMBERS)
     assert isinstance(model, Variant)
     return model
+
+
+@pytest.mark.parametrize("activation", get_args(ActivationName))
+@pytest.mark.parametrize("hidden", [[9], [9, 8]])
+def test_an_exact_norm_goes_by_the_activation_s_own_slope(
+    activation: ActivationName, hidden: list[int]
+) -> None:
+    sizes = SMALL.model_copy(update={"mlp": MLP(hidden=hidden, activation=activation)})
+    made = Recipe.resolve("contractive", SECTIONS["contractive"], "mlp", sizes, 3, describe("tabular"))
+    model = made.build(MEMBERS).double()
+    assert isinstance(model, Variant)
+    batch = batch_of(draw("tabular", 4), 3, torch.float64)
+    expected = by_autograd(model, batch).square().sum((2, 3))
+    torch.testing.assert_close(model.squared_jacobian_norm(batch), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["image", "sequence"])
+def test_attention_is_differentiated_as_autograd_does(kind: str) -> None:
+    convolutional = SMALL.convolutional.model_copy(update={"attention": True, "normalisation": "layer"})
+    sizes = SMALL.model_copy(update={"convolutional": convolutional})
+    section = SECTIONS["contractive"]
+    made = Recipe.resolve("contractive", section, "convolutional", sizes, 2, describe(kind))
+    model = made.build(MEMBERS).double()
+    assert isinstance(model, Variant)
+    batch = batch_of(draw(kind, 3), 3, torch.float64)
+    valid = batch.mask.expand_as(batch.values).flatten(2).unsqueeze(2)
+    expected = (by_autograd(model, batch) * valid).square().sum((2, 3))
+    norms = model.squared_jacobian_norm(batch)
+    torch.testing.assert_close(norms, expected, rtol=1e-6, atol=0)
+    norms.sum().backward()
+    found = [each.grad for each in model.encoder.parameters()]
+    assert all(each is None or bool(torch.isfinite(each).all()) for each in found)
 
 
 def by_autograd(model: Variant, batch: Batch) -> torch.Tensor:

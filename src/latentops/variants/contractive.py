@@ -1,10 +1,11 @@
 """Contractive autoencoder: small changes of the input should hardly change the code.
 
 What is asked of the code: to be insensitive in every direction but those that reconstruction needs, by a
-penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, eq. 5).
+penalty on the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, eq. 5), found exactly or
+estimated (Hutchinson 1990).
 
-Where the decoder is free, as here, that is met for the most part by shrinking the code, which the decoder
-blows up again; Rifai et al. tie its weights. `scale: free` takes the norm over the code's own variation
+Where the decoder has weights of its own, that is met for the most part by shrinking the code, which it blows
+up again; Rifai et al. tie them to the encoder's. `scale: free` takes the norm over the code's own variation
 instead: it can only be lowered by contracting some directions more than those that the data varies in.
 
 Diagnosis: that norm on held-out data, how many directions it leaves, how much less the code moves near the
@@ -41,13 +42,15 @@ NEAR, FAR = 0.1, 1.0
 
 
 class ContractiveSettings(VariantSettings):
-    """`weight`: nats for each unit of the squared norm, reached linearly in `warmup` of the steps.
+    """`weight`: nats for each unit of the squared norm;
 
-    `norm` says how it is found: `exact`, in closed form of all rows where there is one, else of the first
-    `samples` of a batch; `estimate`, of all rows; `auto`, exact unless that costs several times as much, by a
-    rule on sizes (`parts.jacobian.cheapest_way`). `code` is the encoder's output (`linear`) or
-    its sigmoid, as in the paper. `scale: free` penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance
-    of the data, instead of the mean of ‖J‖² `as_is`; it is the same when the code is scaled.
+    `warmup`: share of the steps in which the weight rises to that, linearly;
+    `norm`: exact (in closed form of all rows where there is one), estimate (of all rows), or auto: exact
+    unless that costs several times as much, by a rule on sizes (`parts.jacobian.cheapest_way`);
+    `samples`: rows of a batch that an exact norm without a closed form is taken on;
+    `code`: the encoder's output (linear), or its sigmoid as in Rifai et al. 2011;
+    `scale`: as_is, or free, which penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance of the data:
+    it stays the same when the code is scaled.
     """
 
     weight: Annotated[float, Field(ge=0)]

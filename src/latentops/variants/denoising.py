@@ -26,10 +26,12 @@ MISSING = 0.2
 
 
 class DenoisingSettings(VariantSettings):
-    """`corruption` and its strength, which goes linearly from `start` times it to it in `ramp` of the steps.
+    """`corruption`: what is done to the input, mixed being one of the three for each sample;
 
-    `level` is the standard deviation of Gaussian noise over that of the data, `share` that of the values that
-    masking or salt and pepper replace; `mixed` takes both.
+    `level`: deviation of Gaussian noise over that of the data, for gaussian and mixed;
+    `share`: part of the values that is replaced, for masking, salt_and_pepper and mixed;
+    `start`: strength of the corruption at the first step over that at the last;
+    `ramp`: share of the steps in which it goes from the one to the other, linearly.
     """
 
     corruption: Literal["gaussian", "masking", "salt_and_pepper", "mixed"] = "gaussian"

@@ -77,7 +77,8 @@ def closed_norm(encoder: nn.Module, batch: Batch, slopes: Slopes) -> Float[Tenso
         squares = first.weight.square().sum(1).unsqueeze(1)
         units = squares.expand(-1, batch.values.shape[1], -1) if slopes is None else squares * slopes.square()
         return units.sum(-1)
-    inner = torch.exp(first(cast(Perceptron, encoder).flatten(batch)).clamp(max=0))  # the slope of ELU
+    perceptron = cast(Perceptron, encoder)
+    inner = perceptron.layers.activation.slope(first(perceptron.flatten(batch)))
     outlet = rest[0].weight
     products = torch.bmm(first.weight.transpose(1, 2), first.weight) * torch.bmm(
         outlet, outlet.transpose(1, 2)

@@ -63,7 +63,7 @@ def match() -> Iterator[Finding]:
     )  # fmt: skip
     small: Sizes = {"mlp": {"hidden": [90, 44]}}
     mismatched = trained("undercomplete", "digit_columns", architecture="mlp", sizes=small)
-    fitting: Sizes = {"recurrent": {"hidden": 48}, "transformer": {"width": 24}}
+    fitting: Sizes = {"recurrent": {"hidden": 48}, "transformer": {"layers": 1}}
     for name, options in fitting.items():
         matched = trained("sequence", "digit_columns", architecture=name, sizes={name: options})
         sizes = f"{matched.parameters} parameters against {mismatched.parameters}"

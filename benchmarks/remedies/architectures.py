@@ -17,7 +17,7 @@ from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
 from latentops.variants.convolutional import checkerboard_energy
 
-LAGS = (4, 16, 48)
+LAGS = (4, 16, 32)
 """Steps between what is to be recalled and the last one."""
 
 BITS = 4
@@ -61,12 +61,11 @@ def match() -> Iterator[Finding]:
         warning, f"{number} on digits", f"convolution instead of a perceptron ({sizes})",
         _probe(perceptron, "digits"), _probe(convolution, "digits"), "higher",
     )  # fmt: skip
-    mismatched = trained(
-        "undercomplete", "digit_columns", architecture="mlp", sizes={"mlp": {"hidden": [90, 44]}}
-    )
-    wider: Sizes = {"recurrent": {"hidden": 48}, "transformer": {"width": 24}}
-    for name, wide in wider.items():
-        matched = trained("sequence", "digit_columns", architecture=name, sizes={name: wide})
+    small: Sizes = {"mlp": {"hidden": [90, 44]}}
+    mismatched = trained("undercomplete", "digit_columns", architecture="mlp", sizes=small)
+    fitting: Sizes = {"recurrent": {"hidden": 48}, "transformer": {"layers": 1}}
+    for name, options in fitting.items():
+        matched = trained("sequence", "digit_columns", architecture=name, sizes={name: options})
         sizes = f"{matched.parameters} parameters against {mismatched.parameters}"
         yield Finding(
             warning, f"{number} on digit_columns", f"{name} instead of a perceptron ({sizes})",

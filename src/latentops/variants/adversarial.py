@@ -40,14 +40,17 @@ ROWS = 500
 
 
 class AdversarialSettings(VariantSettings):
-    """`weight`: nats for each nat of deception; `hidden`: width of the discriminator's two layers.
+    """How hard the game is played, against which prior, and what steadies it.
 
-    `prior`, of so many `components` where it is a mixture or categorical. Of the discriminator:
-    `spectral_norm` (Miyato et al. 2018); `gradient_penalty`, γ of R1 (Mescheder et al. 2018, eq. 9);
-    `label_smoothing`, share by which the prior's label is below 1 (Salimans et al. 2016, §3.4);
-    `instance_noise`, deviation of the noise on all it sees, which falls to zero (Sønderby et al. 2017,
-    appendix C); `discriminator_rate`, its learning rate over that of the rest. `strain_limit`: nats of
-    deception or discrimination, averaged over about 50 steps, above which a member is stopped.
+    `weight`: nats for each nat of deception; `hidden`: width of the discriminator's two layers;
+    `prior`: what codes are held to; `components`: of a mixture, or categories;
+    `spectral_norm`: whether the discriminator's slopes are held to 1 (Miyato et al. 2018);
+    `gradient_penalty`: γ of R1 (Mescheder et al. 2018, eq. 9);
+    `label_smoothing`: share by which the prior's label is below 1 (Salimans et al. 2016, §3.4);
+    `instance_noise`: deviation, at first, of noise on all that the discriminator sees, falling to zero
+    (Sønderby et al. 2017, appendix C);
+    `discriminator_rate`: its learning rate over that of the rest;
+    `strain_limit`: nats of deception or discrimination, averaged over about 50 steps, that stop a member.
     """
 
     weight: Annotated[float, Field(ge=0)]

@@ -29,11 +29,13 @@ ACTIVE = 0.01
 
 
 class VariationalSettings(VariantSettings):
-    """`beta`: weight of the KL term (Higgins et al. 2017); 1 is the bound itself.
+    """How much the KL term counts, and what keeps the code from collapsing.
 
-    `warmup` lets it rise from 0 once (Bowman et al. 2016) or in each of `cycles` (Fu et al. 2019), over the
-    share `ramp` of the steps, or of a cycle. `free_bits`: nats of each unit that cost nothing (Kingma et al.
-    2016). `capacity`: nats that the KL is held to, rising over the same share (Burgess et al. 2018).
+    `beta`: weight of the KL term (Higgins et al. 2017), 1 is the bound itself;
+    `warmup`: whether it rises from 0 once (linear; Bowman et al. 2016) or again and again (cyclic; Fu et al.
+    2019); `ramp`: share of the steps, or of a cycle, in which it or the capacity rises; `cycles`: of a cyclic
+    warm-up; `free_bits`: nats of each unit that cost nothing (Kingma et al. 2016); `capacity`: nats that the
+    KL is held to (Burgess et al. 2018), none if null.
     """
 
     beta: Annotated[float, Field(ge=0)]

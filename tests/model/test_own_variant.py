@@ -196,3 +196,10 @@ def test_citations_are_found_as_they_are_written() -> None:
         "Makhzani et al. 2016",
         "Bengio, Yao & Vincent (2013",
     ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_says_what_it_means(name: str) -> None:
+    entry = catalogue.describe(name)
+    silent = [option.key for option in entry.options if option.key != "architecture" and not option.meaning]
+    assert silent == []

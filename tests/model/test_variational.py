@@ -15,8 +15,9 @@ from latentops.data.prepared import Samples
 from latentops.errors import ConfigError
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
+from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
-from latentops.variants.parts import evidence, variant_settings
+from latentops.variants.parts import evidence
 from latentops.variants.variational import Variant, risen
 from tests.toy import SMALL, batch_of, describe, draw, recipe, train
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from latentops.config import ArchitectureName
 from latentops.data import prepared
 from latentops.reporting import page, results
 from latentops.stages import train
@@ -38,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = {name: draw("tabular", 64, seed) for seed, name in enumerate(prepared.SPLITS)}
     prepared.write(tmp_path / "data/prepared/breast_cancer", description, rows)
     monkeypatch.chdir(tmp_path)
-    budget = dict.fromkeys(("mlp", "convolutional", "recurrent"), SMALL)
+    budget = dict.fromkeys(get_args(ArchitectureName), SMALL)
     edit(ROOT / "params.yaml", seeds=[0, 1], budget=budget, check_every=10, checkpoint_every=2)
     return tmp_path
 

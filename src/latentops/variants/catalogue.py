@@ -1,6 +1,7 @@
 """What there is to know of a variant without opening its file: its line, its options, its sources."""
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -45,7 +46,9 @@ def describe(name: str) -> Entry:
     variant = variant_class(name)
     text = " ".join((sys.modules[variant.__module__].__doc__ or inspect.getdoc(variant) or "").split())
     line = re.split(r"(?<=\.)\s", text, maxsplit=1)[0].removesuffix(".")
-    origin = "built in" if name in NAMES else str(variant_file(name) or f"package {variant.__module__}")
+    origin = "built in" if name in NAMES else f"package {variant.__module__}"
+    if name not in NAMES and (path := variant_file(name)) is not None:
+        origin = os.path.relpath(path)
     shared = {option.key: option for option in options(VariantSettings)}
     own = tuple(option for option in options(variant.Settings) if option != shared.get(option.key))
     sources = tuple(dict.fromkeys(each.replace("(", "") for each in CITATION.findall(text)))

@@ -56,6 +56,12 @@ def length(steps: int) -> Callable[[], object]:
     return training(job, steps=2)
 
 
+def attention(steps: int) -> Callable[[], object]:
+    """One Transformer of a block on such a batch."""
+    job = Job("transformer", (steps, 4), (8,), 4, batch=32, rows=32, threads=1, lengths=(steps, steps))
+    return training(job, steps=2)
+
+
 def training(job: Job, steps: int) -> Callable[[], object]:
     """`fit` for so many steps, with one look at an eighth as many stop rows as there are rows."""
     train, stop = (drawn(job, count) for count in (job.rows, max(1, job.rows // 8)))
@@ -109,6 +115,7 @@ TASKS: Mapping[str, Task] = {
     "samples": samples,
     "features": features,
     "length": length,
+    "attention": attention,
     "scoring": scoring,
     "reference": reference,
     "probe": probe,

@@ -76,14 +76,17 @@ def prepare(job: Job) -> Train:
 def recipe_of(job: Job) -> Recipe:
     """The job in our terms; the variant's own settings are those of params.yaml, the variance is 1."""
     recurrent = {"hidden": job.hidden[0]} | ({"cell": "lstm"} if job.kind == "lstm" else {})
+    transformer = {"width": job.hidden[0], "heads": 2, "layers": 1}
     sizes = {"mlp": {"hidden": job.hidden}, "convolutional": {"channels": job.hidden}, "recurrent": recurrent}
+    if job.kind == "transformer":
+        sizes["transformer"] = transformer
     architectures = parse(Architectures, sizes, "architectures")
     kind: Kind = "sequence" if job.lengths else "image" if len(job.shape) == 3 else "tabular"
     features = tuple(f"x{column}" for column in range(job.shape[0])) if kind == "tabular" else ()
     return Recipe.resolve(
         job.variant,
         load_params().variant(job.variant) | KNOBS.get(job.variant, {}),
-        "recurrent" if job.lengths else "convolutional" if job.kind == "convolutional" else "mlp",
+        "recurrent" if job.kind == "gru" or job.kind == "lstm" else job.kind,
         architectures,
         job.latent,
         Description(kind, job.shape, features, ("all",), Transform.from_range(0, 1), spread=1.0),

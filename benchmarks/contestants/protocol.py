@@ -28,7 +28,7 @@ class Job:
     are standard deviations of the data's structure and of what is added to it.
     """
 
-    kind: Literal["mlp", "convolutional", "gru", "lstm"]
+    kind: Literal["mlp", "convolutional", "gru", "lstm", "transformer"]
     shape: tuple[int, ...]
     hidden: tuple[int, ...]
     latent: int

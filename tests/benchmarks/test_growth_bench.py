@@ -106,3 +106,10 @@ def test_the_rows_are_written_with_the_machine_and_the_commit(
     assert written["machine"].keys() >= {"cpu", "cores", "load_before", "torch"}
     assert written["rows"][0]["points"] == [[size, float(size)] for size in SWEEP.sizes]
     assert "1,000" in capsys.readouterr().out
+
+
+def test_only_a_sweeps_time_may_grow_faster_than_in_proportion() -> None:
+    sweep = growth.Sweep("attention", "a", "length", (1, 10, 100), 2.0)
+    squares = {size: [1e6 * size**2] for size in sweep.sizes}
+    assert growth.judge(sweep, "time", squares).met
+    assert not growth.judge(sweep, "memory", squares).met

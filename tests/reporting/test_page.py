@@ -157,7 +157,7 @@ def test_health_numbers_are_columns_where_all_have_them_and_facts_where_not(tree
     assert "dead units 1.000 0.500–1.500" in lines["sparse"]
     assert "6.500" in lines["undercomplete"]
     assert "dead units" not in lines["undercomplete"]
-    assert "kl –" in lines["variational"]
+    assert "KL –" in lines["variational"]
 
 
 def test_the_chosen_variant_and_the_references_ahead_are_marked(tree: Node) -> None:

@@ -117,13 +117,16 @@ def test_a_step_that_depends_on_what_it_finds_is_taken_as_it_is_written() -> Non
     assert float(result) == 4
 
 
-def test_so_is_one_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "LONGEST", 3)
+@pytest.mark.parametrize(("limit", "value"), [("LONGEST", 3), ("LARGEST", 12)])
+def test_so_is_one_that_is_too_long_or_too_large(
+    limit: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, limit, value)
     result = torch.zeros(())
 
     def body() -> None:
         for _ in range(4):
-            result.add_(1)
+            result.add_(torch.ones(()))
 
     assert steps(body, 2).replay is None
     assert float(result) == 8

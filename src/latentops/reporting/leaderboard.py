@@ -74,9 +74,11 @@ def load(root: Path = Path()) -> list[Row]:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, four below 0.1, three digits from ten on; a dash for nothing."""
+    """Three decimals, four below 0.1, three digits from ten on; a dash for what there is none of."""
     if value is None:
         return "–"
+    if value == 0:
+        return "0"
     text = f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
     return text.replace("-", "−")
 

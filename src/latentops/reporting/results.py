@@ -24,6 +24,20 @@ TITLES = {
     "auroc_latent": "AUROC, code",
     "reconstruction_error": "reconstruction error",
     "false_alarm_rate": "false-alarm rate",
+    "best_unit_auroc": "best unit's AUROC",
+    "elbo": "ELBO",
+    "hoyer": "Hoyer index",
+    "importance_weighted": "importance-weighted bound",
+    "jacobian_norm": "Jacobian norm",
+    "jacobian_rank": "Jacobian rank",
+    "jacobian_top": "Jacobian top share",
+    "kl": "KL",
+    "kl_unit_least": "least unit's KL",
+    "kl_unit_most": "most unit's KL",
+    "prior_mmd": "prior MMD²",
+    "two_sample_accuracy": "two-sample accuracy",
+    "two_sample_low": "its low",
+    "two_sample_high": "its high",
 }
 
 

@@ -23,6 +23,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 LONGEST = 20_000
 """Operations beyond which a step isn't recorded: memory for the record would grow with its length."""
 
+LARGEST = 2**29
+"""Bytes of results beyond which neither: a record holds them all until it knows which can share memory."""
+
 WARM_UP = 3
 """Steps that a GPU takes as they are written, before one is captured, so that its libraries are set up."""
 
@@ -51,7 +54,7 @@ class Recorded:
     """`body`, a step without arguments or result that draws from `generators`, taken again and again.
 
     A step whose course depends on what it computes can't be recorded, nor is one of more than `LONGEST`
-    operations: they are taken as they are written every time.
+    operations or `LARGEST` bytes: they are taken as they are written every time.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] | None = []
         self.seen: dict[int, tuple[Tensor, Tensor]] = {}
+        self.bytes = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -145,12 +149,15 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.calls is not None and (len(self.calls) == LONGEST or _DEPENDENT & set(func.tags)):
-            self.calls = None
-            self.seen.clear()
         if self.calls is not None:
             arguments, named, outputs = tree_map(self._held, (args, kwargs or {}, result))
-            self.calls.append(Call(func, arguments, named, _tensors(outputs)))
+            call = Call(func, arguments, named, _tensors(outputs))
+            self.calls.append(call)
+            if not call.is_view and not call.changes:
+                self.bytes += sum(each.untyped_storage().nbytes() for each in call.outputs)
+            if len(self.calls) > LONGEST or self.bytes > LARGEST or _DEPENDENT & set(func.tags):
+                self.calls = None
+                self.seen.clear()
         return result
 
     def _held(self, value: Any) -> Any:

@@ -12,13 +12,20 @@ import torch
 from benchmarks.contestants.data import Rows, draw
 from benchmarks.contestants.protocol import Job, Train, finish, serve
 from latentops.architectures.stack import Batch
-from latentops.config import Architectures, Budget, Kind, Training, load_params, parse
+from latentops.config import ArchitectureName, Architectures, Budget, Kind, Training, load_params, parse
 from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.training.loop import fit
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe
 
+ARCHITECTURES: dict[str, ArchitectureName] = {
+    "mlp": "mlp",
+    "convolutional": "convolutional",
+    "gru": "recurrent",
+    "lstm": "recurrent",
+    "transformer": "transformer",
+}
 BUCKETS = 8
 KNOBS = {"contractive": {"norm": "estimate"}}
 """What differs from params.yaml in a variant's own settings."""
@@ -86,7 +93,7 @@ def recipe_of(job: Job) -> Recipe:
     return Recipe.resolve(
         job.variant,
         load_params().variant(job.variant) | KNOBS.get(job.variant, {}),
-        "recurrent" if job.kind == "gru" or job.kind == "lstm" else job.kind,
+        ARCHITECTURES[job.kind],
         architectures,
         job.latent,
         Description(kind, job.shape, features, ("all",), Transform.from_range(0, 1), spread=1.0),

@@ -1,5 +1,6 @@
 """The command line: what it prints, and that an error is one line, exit status 1 and no traceback."""
 
+import functools
 import json
 import os
 import socket
@@ -8,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from latentops import doctor
+from latentops.data.prepared import Description
+from latentops.data.transforms import Transform
 from latentops.variants import NAMES
 
 
@@ -111,6 +115,44 @@ def test_check_says_what_a_run_spans(project: Path) -> None:
     code, out, _ = latentops("check", cwd=project)
     assert code == 0
     assert out == "params.yaml: fine; 3 datasets × 9 variants × 5 seeds\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (
+            "variants/adversarial/prior",
+            "swiss_roll",
+            "variants.adversarial: prior: swiss_roll lies",
+        ),
+        (
+            "datasets/digits/architectures/convolutional",
+            {"channels": [2, 2, 2], "attention": True},
+            "variants.convolutional: architectures.convolutional.attention: the smallest map",
+        ),
+        ("datasets/digits/likelihood", "mixed", "variants.undercomplete: likelihood: mixed"),
+    ],
+)
+def test_check_builds_every_model_of_prepared_data(
+    project: Path, path: str, value: object, told: str
+) -> None:
+    described = Description(
+        "image", (1, 8, 8), (), ("0", "1"), Transform.from_range(0, 16), 0.4, likelihood_range=(0, 1)
+    )
+    folder = project / "data" / "prepared" / "digits"
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text(json.dumps(described.to_json()))
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["datasets"]["digits"]["latent_dim"] = 1
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert latentops("check", cwd=project)[0] == 0
+    *sections, key = path.split("/")
+    functools.reduce(dict.__getitem__, sections, params)[key] = value
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    code, _, err = latentops("check", cwd=project)
+    assert code == 1
+    assert err.startswith(f"error: params.yaml: datasets.digits × {told}")
+    assert err.count("\n") == 1
 
 
 def test_variants_are_listed_with_their_options_and_sources(project: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_projects_own_params_are_valid_down_to_each_variant() -> None:
         ("datasets/breast_cancer/normal", [], "primary: auroc needs at least one class"),
         ("datasets/breast_cancer/scaling", "range", r"scaling: range needs source\.value_range"),
         ("datasets/breast_cancer/likelihood", "bernoulli", "only scaling: range gives"),
+        ("datasets/digit_columns/architectures/transformer/patch", 2, "patch is for images, but .* sequence"),
         ("datasets/digits/split/test", 0.9, "must be below 1"),
         ("datasets/digits/split/stop", 0, r"split\.stop: .*greater than 0"),
         ("datasets/digits/split/calibration", 0, r"split\.calibration: .*greater than 0"),

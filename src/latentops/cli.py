@@ -30,8 +30,9 @@ app = typer.Typer(
 
 @app.command()
 def check() -> None:
-    """Check params.yaml: every key known, every value usable."""
+    """Check params.yaml: every key known, every value usable, every model of prepared data can be built."""
     from latentops.config import load_params, params_path
+    from latentops.training.trained import check_models
     from latentops.variants import FOLDER, variant_class, variant_file, variant_settings
 
     params = load_params()
@@ -42,6 +43,7 @@ def check() -> None:
                 f"{params_path()}: variants.{name} is installed, but DVC goes by a file: write "
                 f"{FOLDER / name}.py with the line `from {variant_class(name).__module__} import Variant`"
             )
+    check_models(params)
     run = params.run
     cells = (
         f"{len(run.datasets)} datasets × {len(run.variants)} variants × {len(params.training.seeds)} seeds"

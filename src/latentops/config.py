@@ -239,6 +239,11 @@ class Dataset(Settings):
             raise ValueError("scaling: range needs source.value_range")
         if self.likelihood.name == "bernoulli" and self.scaling != "range":
             raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
+        if self.architectures.transformer.patch is not None and self.source.kind != "image":
+            raise ValueError(
+                f"architectures.transformer.patch is for images, but source.kind is {self.source.kind}; "
+                "set it to null"
+            )
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
         return self

@@ -61,6 +61,13 @@ def test_every_unit_of_a_prior_has_mean_zero_and_variance_one(name: str, latent:
     assert not torch.equal(codes[0], codes[1])
 
 
+def test_two_components_lie_on_a_line_that_is_one_unit() -> None:
+    codes = build_prior("mixture", 2, 2).draw(noise(1), 100_000)[0]
+    assert (codes.var(0) - 1).abs().max().item() < 0.02
+    assert codes[:, 0].abs().min().item() > 0.05
+    assert (codes[:, 0] > 0).float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "kurtosis"),
     [("gaussian", 3.0), ("uniform", 9 / 5), ("mixture", 1.5 * 0.96**2 + 6 * 0.96 * 0.04 + 3 * 0.04**2)],

@@ -21,6 +21,14 @@ def test_energy_at_the_strides_frequency_is_all_of_a_checkerboard_s_and_none_of_
     )
 
 
+def test_one_pixel_along_an_axis_has_no_stride_and_constant_images_no_energy() -> None:
+    stripes = (-1) ** GRID.expand(1, 8)
+    for images in (stripes, stripes.T):
+        torch.testing.assert_close(checkerboard_energy(images[None, None, None] + 3), torch.ones(1))
+    assert checkerboard_energy(torch.full((1, 4, 1, 8, 8), 0.3)).isnan().all()
+    assert checkerboard_energy(torch.ones(1, 4, 1, 1, 1)).isnan().all()
+
+
 def test_noise_has_its_share_of_the_frequencies() -> None:
     noise = torch.randn(1, 4000, 1, 8, 8, generator=generator("noise"))
     assert abs(checkerboard_energy(noise).item() - 15 / 63) < 0.01

@@ -159,11 +159,30 @@ def test_the_mean_for_every_missing_value_has_an_imputation_error_of_one() -> No
     assert isinstance(model, Variant)
     for parameter in model.decoder.parameters():
         parameter.data.zero_()
-    found = model.diagnose(batch_of(draw("tabular", 20), 3))["imputation_error"]
+    rows = draw("tabular", 20)
+    rows.values[:] -= rows.values.mean(axis=0)
+    found = model.diagnose(batch_of(rows, 3))["imputation_error"]
     torch.testing.assert_close(found, torch.ones(3))
     assert set(recipe("denoising", "image").build(MEMBERS).diagnose(batch_of(draw("image", 4), 3))) == {
         "noise_kept"
     }
+
+
+def test_the_means_of_a_table_in_a_range_are_no_better_there_either() -> None:
+    model = recipe("denoising", "tabular").build(MEMBERS)
+    assert isinstance(model, Variant)
+    rows = draw("tabular", 400)
+    rows.values[:] = rows.values * 0.1 + np.linspace(0.3, 0.9, 7)
+    batch = batch_of(rows, 3)
+    for parameter in model.decoder.parameters():
+        parameter.data.zero_()
+    list(model.decoder.parameters())[-1].data[:] = batch.values.mean(1, keepdim=True)
+    torch.testing.assert_close(model.diagnose(batch)["imputation_error"], torch.ones(3))
+
+
+def test_without_noise_none_is_kept() -> None:
+    batch = batch_of(draw("image", 8), 3)
+    assert recipe("denoising", "image", level=0.0).build(MEMBERS).diagnose(batch)["noise_kept"].isnan().all()
 
 
 def test_every_corruption_has_a_name_that_params_can_choose() -> None:

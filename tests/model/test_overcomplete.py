@@ -111,6 +111,11 @@ def test_the_copy_score_of_a_copy_is_one_and_of_the_mean_zero(
         torch.testing.assert_close(found["explained"], torch.full((2,), known), atol=1e-5, rtol=0)
 
 
+def test_of_what_does_not_vary_nothing_is_explained() -> None:
+    batch = Batch(torch.full((2, 30, 7), 0.3))
+    assert explained(batch, batch.values + 0.1).isnan().all()
+
+
 def test_what_is_explained_leaves_padding_out() -> None:
     batch = batch_of(draw("sequence", 64), 2)
     noisy = batch.values + 3.0 * (1 - batch.mask)

@@ -187,6 +187,7 @@ def test_each_of_the_nine_has_a_line_a_source_and_its_options(name: str) -> None
     assert entry.sources
     shared = set(VariantSettings.model_fields)
     assert {option.key for option in entry.options} >= set(variant_class(name).Settings.model_fields) - shared
+    assert all(option.meaning for option in entry.options)
 
 
 def test_citations_are_found_as_they_are_written() -> None:

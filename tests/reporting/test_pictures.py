@@ -15,8 +15,9 @@ from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
 from latentops.reporting.pictures import Gallery, gallery
 from latentops.reporting.results import comparison
-from latentops.training.members import stack_members
+from latentops.training.members import Member, stack_members
 from latentops.training.trained import Recipe, Trained
+from tests.toy import draw, recipe
 
 SHAPES = {"digits": (1, 8, 8), "breast_cancer": (6,), "digit_columns": (8, 8)}
 MODELS = {
@@ -103,6 +104,19 @@ def test_a_dictionary_shows_what_units_add_and_nothing_of_dead_ones(trained: Pat
     with torch.no_grad():
         stack.model.encoder.layers[-1].bias[..., 0] = -1000
     assert latents.dictionary(stack, samples)[0] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_sigmoid_unit_is_as_active_as_where_it_is_above_a_half() -> None:
+    members, samples = [Member(0, "all")], draw("image", 20)
+    made = recipe("sparse", "image", latent=3, penalty="kl")
+    stack = Trained(made.build(members), members, made)
+    with torch.no_grad():
+        last = stack.model.encoder.layers[-1]
+        last.weight[..., 0], last.bias[..., 0] = 0, -1  # a quarter: never above a half, and never at zero
+        last.weight[..., 1], last.bias[..., 1] = 0, 1
+    added = latents.dictionary(stack, samples)
+    assert added[0] == pytest.approx(0.5, abs=1e-6)
+    assert np.abs(added - 0.5).max() == pytest.approx(0.5)
 
 
 def test_standardised_images_are_shown_in_raw_units(trained: Path) -> None:

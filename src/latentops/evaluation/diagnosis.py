@@ -18,6 +18,9 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     - `best_unit_auroc`: how well the best single unit tells a class from the others, over the classes;
     - `copy_score`: R² on rows that keep nothing of the data but its columns; `explained` is that on the data;
     - `sharpness_kept`: high-frequency energy of reconstructions over the data's, where frequencies are.
+
+    A number that these rows leave undefined is left out: a single class has no AUROC, what doesn't vary
+    nothing to explain or to blur.
     """
     rows = np.arange(len(samples))
     if len(rows) > ROWS:
@@ -27,11 +30,17 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
         **trained.diagnose(few),
         **copy_score(trained, few),
         "effective_rank": [effective_rank(each) for each in some],
-        "best_unit_auroc": [float(np.nanmean(best_unit_auroc(each, few.labels)[0])) for each in some],
+        "best_unit_auroc": [_mean(best_unit_auroc(each, few.labels)[0]) for each in some],
     }
     axes = {"image": (-2, -1), "sequence": (1,)}.get(trained.description.kind)
     if axes is not None:
         numbers["sharpness_kept"] = [
             sharpness_kept(made, few.values, axes, few.lengths) for made in trained.reconstruct(few)
         ]
-    return numbers
+    return {name: values for name, values in numbers.items() if np.isfinite(values).all()}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Of those that are numbers; NaN where none is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,5 +1,6 @@
 """Health of a code, whatever made it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -105,7 +106,7 @@ def sharpness_kept(
     """High-frequency energy of what was `made` over that of `real` data: below 1 is blurred.
 
     Reconstructions `[n, …]` of the real rows, or drawn samples, of which there may be another number if they
-    have no `lengths`. (A spectrum ratio, as in Durall et al. 2020, §3.)
+    have no `lengths`. (A spectrum ratio, as in Durall et al. 2020, §3.) NaN where the real data has none.
     """
     energy = high_frequency_energy(real, axes, lengths)
-    return high_frequency_energy(made, axes, lengths) / max(energy, 1e-12)
+    return high_frequency_energy(made, axes, lengths) / energy if energy > 1e-12 else math.nan

@@ -10,6 +10,7 @@ from latentops.data.prepared import Samples
 from latentops.evaluation.paths import interpolations, traversals
 from latentops.training.trained import Trained
 from latentops.variants.parts import sparsity
+from latentops.variants.sparse import Variant as Sparse
 
 Images = NDArray[np.float32]
 PAIRS = 4
@@ -34,10 +35,12 @@ def between(stack: Trained, samples: Samples, points: int) -> Mapping[str, Image
 def dictionary(stack: Trained, samples: Samples) -> Images:
     """What each unit of a sparse code adds to the reconstruction when it is as active as it is on average.
 
-    `[units, *shape]`, grey where a unit adds nothing, on one scale for all. A dead unit adds nothing.
+    `[units, *shape]`, grey where a unit adds nothing, on one scale for all. A dead unit adds nothing. What is
+    active is for the variant to say; of one that isn't sparse it is what lies above zero.
     """
-    codes = torch.from_numpy(np.array(stack.encode(samples)))
-    sizes = sparsity.active_means(codes, codes > 0)
+    codes, model = torch.from_numpy(np.array(stack.encode(samples))), stack.model
+    active = model.active(codes) if isinstance(model, Sparse) else codes > 0
+    sizes = sparsity.active_means(codes, active)
     with torch.no_grad():
         added = sparsity.dictionary(stack.model, sizes)[0, :MOST_UNITS].numpy()
     return (0.5 + added / (2 * max(float(np.abs(added).max()), 1e-12))).astype(np.float32)

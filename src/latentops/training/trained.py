@@ -17,10 +17,19 @@ from torch import Tensor
 from latentops import atomic
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, parse
+from latentops.config import (
+    ArchitectureName,
+    Architectures,
+    LikelihoodName,
+    LikelihoodSettings,
+    Params,
+    params_path,
+    parse,
+)
+from latentops.data import prepared
 from latentops.data.prepared import Description, Samples
-from latentops.errors import DataError, UnknownNameError
-from latentops.training.members import Member, Resident
+from latentops.errors import ConfigError, DataError, LatentOpsError, UnknownNameError
+from latentops.training.members import VIEW_ALL, Member, Resident
 from latentops.variants import resolve_architecture, variant_class, variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.likelihood import check_columns, check_range, squared_residuals
@@ -101,6 +110,33 @@ class Recipe:
             Description.from_json(value["description"]),
             parse(LikelihoodSettings, value["likelihood"], "config.json: likelihood"),
         )
+
+
+def check_models(params: Params, root: Path = Path()) -> None:
+    """Build one member of every cell of the DAG whose dataset is prepared under `root`, and forget it.
+
+    Whether a variant fits an architecture, and both the data, is for them to say. Raises `ConfigError` that
+    names the dataset and the variant.
+    """
+    for name in params.run.datasets:
+        dataset, folder = params.dataset(name), root / "data" / "prepared" / name
+        if not (folder / "dataset.json").exists():
+            continue
+        description = prepared.describe(folder)
+        for variant in params.run.variants:
+            try:
+                Recipe.resolve(
+                    variant,
+                    params.variant(variant),
+                    dataset.architecture,
+                    dataset.architectures,
+                    dataset.latent_dim,
+                    description,
+                    dataset.likelihood,
+                ).build([Member(params.training.seeds[0], VIEW_ALL)])
+            except LatentOpsError as error:
+                where = f"{params_path()}: datasets.{name} × variants.{variant}"
+                raise ConfigError(f"{where}: {error}") from error
 
 
 def _shape(description: Description) -> Shape:

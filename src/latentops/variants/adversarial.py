@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, LikelihoodName
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.parts.discriminator import Discriminator
 from latentops.variants.parts.prior_match import mmd, two_sample
@@ -81,7 +81,7 @@ class Variant(Autoencoder):
         shape: Shape,
         latent_dim: int,
         generators: Sequence[Generator],
-        likelihood: LikelihoodName = "gaussian",
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
     ) -> None:
         self.prior = build_prior(settings.prior, latent_dim, settings.components)
         super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)

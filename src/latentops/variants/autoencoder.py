@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
     """Numbers that the encoder gives for each latent dimension."""
 
     has_prior: ClassVar[bool] = False
-    """Whether codes drawn from N(0, I) can be decoded to samples."""
+    """Whether codes drawn from a prior, N(0, I) unless `sample` says otherwise, can be decoded to samples."""
 
     def __init__(
         self,

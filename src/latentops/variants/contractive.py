@@ -163,7 +163,7 @@ class Variant(Autoencoder):
         return {
             "jacobian_norm": mean.sqrt(),
             "contraction": self.scale_free(mean, codes),
-            "jacobian_rank": torch.special.entr(shares).sum(-1).exp().mean(-1),
+            "jacobian_rank": (torch.special.entr(shares).sum(-1).exp() * (norms > 0)).mean(-1),
             "jacobian_top": (squares[..., 0] / norms.clamp_min(1e-12)).mean(-1),
             "estimate_error": (estimates.detach().mean(-1) / mean.clamp_min(1e-12) - 1).abs(),
             "estimated": torch.full_like(mean, float(self.way == "estimate")),

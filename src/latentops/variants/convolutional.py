@@ -19,7 +19,10 @@ from latentops.variants.autoencoder import Autoencoder, VariantSettings
 
 
 class ConvolutionalSettings(VariantSettings):
-    """The architecture is the variant; what it is made of stands under the dataset's `architectures`."""
+    """The architecture is the variant.
+
+    `architecture`: what it is made of stands under the dataset's `architectures`.
+    """
 
     architecture: Literal["convolutional"] = "convolutional"
 
@@ -30,25 +33,29 @@ class Variant(Autoencoder):
     Settings = ConvolutionalSettings
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """`checkerboard`, of images: energy at the stride's frequency over that of the data; 1 is none."""
+        """`checkerboard`, of images: energy at the stride's frequency over that of the data; 1 is none.
+
+        NaN where the data has none there.
+        """
         if batch.values.ndim != 5:
             return {}
-        return {
-            "checkerboard": checkerboard_energy(self.reconstruct(batch))
-            / checkerboard_energy(batch.values).clamp_min(1e-12)
-        }
+        own = checkerboard_energy(batch.values)
+        share = checkerboard_energy(self.reconstruct(batch)) / own.masked_fill(own < 1e-12, torch.nan)
+        return {"checkerboard": share}
 
 
 def checkerboard_energy(images: Float[Tensor, "members batch c h w"]) -> Float[Tensor, " members"]:
     """Share of the power that lies at the frequency of a stride of two, half a cycle a pixel, along any axis.
 
     Power is that of the images' differences from their means. Uneven overlaps of a strided kernel show there
-    (Odena et al. 2016, "Deconvolution and checkerboard artifacts"). Odd sizes are cut by one.
+    (Odena et al. 2016, "Deconvolution and checkerboard artifacts"). Odd sizes are cut by one; an axis of a
+    single pixel has no such frequency. NaN where images are constant.
     """
-    high, wide = (size - size % 2 for size in images.shape[3:])
+    high, wide = (max(1, size - size % 2) for size in images.shape[3:])
     spectrum = torch.fft.fft2(images[..., :high, :wide]).abs().square()
-    power = spectrum.flatten(1).sum(1) - spectrum[..., 0, 0].flatten(1).sum(1)
-    rows, columns = spectrum[..., high // 2, :], spectrum[..., :, wide // 2]
-    corner = spectrum[..., high // 2, wide // 2]
-    total = rows.flatten(1).sum(1) + columns.flatten(1).sum(1) - corner.flatten(1).sum(1)
-    return total / power.clamp_min(1e-12)
+    down = torch.arange(high, device=images.device) == (high // 2 or high)
+    across = torch.arange(wide, device=images.device) == (wide // 2 or wide)
+    there = spectrum * (down.unsqueeze(-1) | across)
+    means = spectrum[..., 0, 0].flatten(1).sum(1)
+    power = spectrum.flatten(1).sum(1) - means
+    return there.flatten(1).sum(1) / power.masked_fill(power <= 1e-12 * means, torch.nan)

@@ -82,23 +82,30 @@ class Variant(Autoencoder):
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`noise_kept`: squared error after denoising over that before it; below 1 is denoising.
 
-        Of a table `imputation_error`, over that of the columns' means: missing values as reconstructed.
+        Without any noise it is NaN. Of a table `imputation_error`, over that of
+        the columns' means: missing values as reconstructed.
         """
         corrupted = self.corrupt(batch, self._same_noise(batch))
         before = mean_squared_error(batch, corrupted.values).mean(-1)
         after = mean_squared_error(batch, self.reconstruct(corrupted)).mean(-1)
-        found = {"noise_kept": after / before.clamp_min(1e-12)}
+        found = {"noise_kept": after / before.masked_fill(before == 0, torch.nan)}
         if len(self.shape.sizes) == 1:
             found["imputation_error"] = self.imputation_error(batch, MISSING, self._same_noise(batch))
         return found
 
     def imputation_error(self, batch: Batch, share: float, noise: Noise) -> Float[Tensor, " members"]:
-        """Squared error of missing values as they are reconstructed, over that of the columns' means (0)."""
+        """Squared error of missing values as they are reconstructed, over that of the columns' means.
+
+        The means are those of the batch. The encoder is shown 0 in their place, as in training (`masking`):
+        in a standardised table that is about the mean, in one that is scaled to a range its least value. NaN
+        where the columns don't vary.
+        """
         gone = masking(batch.with_values(torch.ones_like(batch.values)), share, noise, self.shape).values == 0
-        with_means = batch.with_values(batch.values.masked_fill(gone, 0.0))
-        truth = batch.values * gone
-        residual = (self.reconstruct(with_means) - batch.values) * gone
-        return residual.square().flatten(1).sum(-1) / truth.square().flatten(1).sum(-1).clamp_min(1e-12)
+        shown = batch.with_values(batch.values.masked_fill(gone, 0.0))
+        by_means = (batch.values - batch.values.mean(1, keepdim=True)) * gone
+        residual = (self.reconstruct(shown) - batch.values) * gone
+        total = by_means.square().flatten(1).sum(-1)
+        return residual.square().flatten(1).sum(-1) / total.masked_fill(total < 1e-12, torch.nan)
 
     def _same_noise(self, batch: Batch) -> Noise:
         return Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(len(batch.values))])

@@ -20,7 +20,10 @@ from latentops.variants.autoencoder import Autoencoder, VariantSettings
 
 
 class SequenceSettings(VariantSettings):
-    """The architecture is the variant: it reads steps in their order."""
+    """The architecture is the variant: it reads steps in their order.
+
+    `architecture`: what reads the steps and writes them back.
+    """
 
     architecture: Literal["recurrent", "transformer"] = "recurrent"
 

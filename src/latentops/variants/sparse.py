@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, LikelihoodName
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.likelihood import mean_squared_error
 from latentops.variants.parts.revival import raise_bias, readers, resample, silence
@@ -99,7 +99,7 @@ class Variant(Autoencoder):
         shape: Shape,
         latent_dim: int,
         generators: Sequence[Generator],
-        likelihood: LikelihoodName = "gaussian",
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
     ) -> None:
         super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)
         self.start = 0.0 if settings.penalty == "kl" else HEAD_START

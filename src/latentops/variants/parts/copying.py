@@ -27,12 +27,16 @@ def permuted(batch: Batch, generator: Generator) -> Batch:
 
 
 def explained(batch: Batch, reconstruction: Float[Tensor, "members batch ..."]) -> Float[Tensor, " members"]:
-    """R² of the reconstruction over all valid values: 1 is exact, 0 no better than each column's mean."""
+    """R² of the reconstruction over all valid values: 1 is exact, 0 no better than each column's mean.
+
+    NaN where no column varies: there is nothing to explain.
+    """
     mask = batch.mask.expand_as(batch.values)
     mean = (batch.values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
     residual = ((batch.values - reconstruction) ** 2 * mask).flatten(1).sum(1)
     total = ((batch.values - mean) ** 2 * mask).flatten(1).sum(1)
-    return 1 - residual / total.clamp_min(1e-12)
+    squares = (batch.values**2 * mask).flatten(1).sum(1)
+    return 1 - residual / total.masked_fill(total <= 1e-12 * squares, torch.nan)
 
 
 def copying(model: Autoencoder, batch: Batch) -> dict[str, Float[Tensor, " members"]]:

@@ -16,7 +16,6 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from latentops.architectures.affine import Linear
 from latentops.architectures.mlp import Encoder as Perceptron
@@ -149,11 +148,8 @@ def _layers(encoder: nn.Module) -> list[Linear]:
 
 
 def _followed(encode: Encode, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The values as a leaf of the graph, and the codes they give.
-
-    Attention goes through its plain kernel: the others can't be differentiated twice.
-    """
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    """The values as a leaf of the graph, and the codes they give."""
+    with torch.enable_grad():
         values = batch.values.detach().requires_grad_()
         return values, encode(batch.with_values(values))
 

@@ -60,7 +60,10 @@ class Uniform(Prior):
 
 
 class Mixture(Prior):
-    """Equally likely Gaussians around a circle in the plane of the first two units; the rest N(0, I)."""
+    """Equally likely Gaussians around a circle in the plane of the first two units; the rest N(0, I).
+
+    Two of them lie on a line, which is the first unit.
+    """
 
     def __init__(self, latent_dim: int, components: int) -> None:
         super().__init__(latent_dim)
@@ -69,8 +72,9 @@ class Mixture(Prior):
     def draw(self, noise: Noise, count: int) -> Float[Tensor, "members count latent"]:
         """A component each, and a place in it."""
         angle = category(self._normal(noise, count, 1), self.components) * (2 * math.pi / self.components)
-        centre = math.sqrt(2 * (1 - WIDTH**2)) * torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)
-        return _on_plane(centre, self._normal(noise, count))
+        axes = [torch.cos(angle)] if self.components == 2 else [torch.cos(angle), torch.sin(angle)]
+        centre = math.sqrt(len(axes) * (1 - WIDTH**2)) * torch.cat(axes, dim=-1)
+        return _around(centre, self._normal(noise, count))
 
 
 class SwissRoll(Prior):
@@ -87,7 +91,7 @@ class SwissRoll(Prior):
         sheet = self._sheet(uniform(self._normal(noise, count, 1)))
         units = zip(sheet.unbind(-1), self.centre, self.scale, strict=True)
         point = torch.stack([(unit - centre) * scale for unit, centre, scale in units], dim=-1)
-        return _on_plane(point, self._normal(noise, count))
+        return _around(point, self._normal(noise, count))
 
     @staticmethod
     def _sheet(share: Float[Tensor, "*of 1"]) -> Float[Tensor, "*of 2"]:
@@ -144,8 +148,9 @@ def category(normal: Tensor, categories: int) -> Int[Tensor, "..."]:
     return (uniform(normal) * categories).clamp(max=categories - 1).long()
 
 
-def _on_plane(
-    centre: Float[Tensor, "members count 2"], normal: Float[Tensor, "members count latent"]
+def _around(
+    centre: Float[Tensor, "members count units"], normal: Float[Tensor, "members count latent"]
 ) -> Float[Tensor, "members count latent"]:
-    """Codes near `centre` in the first two units, standard normal in the others."""
-    return torch.cat([centre + WIDTH * normal[..., :2], normal[..., 2:]], dim=-1)
+    """Codes near `centre` in as many units as it has, the first ones; standard normal in the others."""
+    units = centre.shape[-1]
+    return torch.cat([centre + WIDTH * normal[..., :units], normal[..., units:]], dim=-1)

@@ -8,6 +8,8 @@ direction.
 
 The decoder forgets what the unit stood for: its weights become zero, so that a revival changes no
 reconstruction. With a learned variance an error that jumps is a blow from which the other units die in turn.
+A decoder that is tied to the encoder has no weights to forget by: there a revived unit writes what it reads
+from the first step on.
 """
 
 from collections.abc import Iterable

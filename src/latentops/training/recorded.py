@@ -222,15 +222,18 @@ def overwriting(calls: Sequence[Call]) -> Iterator[Call]:
         (place,) = call.arguments
         later = (other for other in touching[_memory(place)] if other > at)
         after = next((other for other in later if any(_overlap(place, t) for t in calls[other].inputs)), None)
-        if after is None or calls[after].named or not _alike(place, calls[after].inputs[0]):
+        if after is None or calls[after].named or not _same(place, calls[after].inputs[0]):
             continue
         adding, rest = calls[after].operation, calls[after].arguments[1:]
+        if any(_overlap(place, each) for each in _tensors(rest)):
+            continue
         if adding is _aten.baddbmm_.default and len(rest) == 2:
             instead[at], instead[after] = None, Call(_aten.bmm.out, rest, {"out": place}, [place])
         elif adding is _aten.add_.Tensor and isinstance(rest[0], Tensor) and rest[0].shape == place.shape:
             made, *others = touching[_memory(rest[0])]
             maker = calls[made]
-            into = None if maker.changes or maker.is_view else _into(maker.operation)
+            single = len(maker.outputs) == 1 and not maker.changes and not maker.is_view
+            into = _into(maker.operation) if single else None
             instead[at] = None
             if into is not None and made > at and others == [after] and _alike(place, *rest, *maker.outputs):
                 named = maker.named | {into[1][0]: place}
@@ -345,6 +348,11 @@ def _alike(*tensors: Tensor) -> bool:
     )
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether they are the same numbers, which lie in their memory without gaps."""
+    return _memory(one) == _memory(other) and _layout(one) == _layout(other) and one.is_contiguous()
+
+
 def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether they may share a number; exact where both are contiguous."""
     (begin, end), (others_begin, others_end) = _span(one), _span(other)
@@ -352,6 +360,7 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
+    """The bytes from its first to behind its last."""
     begin = int(tensor.storage_offset())
     last = sum((size - 1) * int(stride) for size, stride in zip(tensor.size(), tensor.stride(), strict=True))
-    return begin, begin + last + 1
+    return begin * tensor.itemsize, (begin + last + 1) * tensor.itemsize

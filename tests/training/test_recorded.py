@@ -225,6 +225,43 @@ def test_what_is_no_longer_needed_leaves_its_memory_to_what_comes(operation: str
     assert torch.equal(result, given)
 
 
+def constant_written_to(given: Tensor) -> Tensor:
+    return torch.tensor([1.0, 2.0, 3.0]).add_(given)
+
+
+def shape_changed_in_place(given: Tensor) -> Tensor:
+    return (given * 2).unsqueeze_(0).exp()[0]
+
+
+def memory_exchanged(given: Tensor) -> Tensor:
+    twice = given * 2
+    other = twice.detach()
+    other.data = given + 5
+    return other * twice
+
+
+def conjugate(given: Tensor) -> Tensor:
+    return (torch.fft.fft(given).conj() * 1j).real
+
+
+def half(given: Tensor) -> Tensor:
+    return ((given.bfloat16() * 0.1 + 0.3) / 7.7).float()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "function", [constant_written_to, shape_changed_in_place, memory_exchanged, conjugate, half]
+)
+def test_any_function_is_replayed_as_it_is_written(function: Callable[[Tensor], Tensor]) -> None:
+    given, result = torch.zeros(3), torch.zeros(3)
+    made = Recorded(lambda: result.copy_(function(given)), (), CPU)  # type: ignore[arg-type,return-value]
+    for seed in range(3):
+        given.copy_(torch.randn(3, generator=generator("given", seed)))
+        with torch.no_grad():
+            made()
+            assert torch.equal(result, function(given))
+
+
 def test_layouts_are_those_of_the_first_step() -> None:
     given, result = torch.arange(6.0).view(2, 3), torch.zeros(3, 2)
 

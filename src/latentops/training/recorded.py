@@ -31,7 +31,10 @@ _UNSET = {_aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty, _
 _ZEROS = {_aten.zeros, _aten.zeros_like, _aten.new_zeros}
 _ONES = {_aten.ones, _aten.ones_like, _aten.new_ones}
 _COPIES = {_aten.clone, _aten._to_copy}
-_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_UNREPEATABLE = {
+    torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape,
+    torch.Tag.inplace_view,  # the tensor would keep its new shape
+}  # fmt: skip
 
 _DIRECT = frozenset(
     """add addcmul baddbmm bmm cat clamp div exp gather index_select lerp log maximum mean minimum mul neg
@@ -44,14 +47,17 @@ _ARITHMETIC = {
     getattr(_aten, name + suffix).Tensor for name in ("add", "sub", "mul", "div") for suffix in ("", "_")
 }
 
+_EXACT = {torch.float32, torch.float64}
+"""What a number of Python's is rounded to before it is used; with lesser types it isn't."""
+
 Arguments = tuple[Any, ...]
 
 
 class Recorded:
     """`body`, a step without arguments or result that draws from `generators`, taken again and again.
 
-    A step whose course depends on what it computes can't be recorded, nor is one of more than `LONGEST`
-    operations: they are taken as they are written every time.
+    A step whose course depends on what it computes, or that changes the shape of a tensor in place, can't be
+    recorded, nor is one of more than `LONGEST` operations: they are taken as they are written every time.
     """
 
     def __init__(
@@ -144,8 +150,14 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is _aten.lift_fresh.default:
+            func = _aten.clone.default  # of a constant of Python's, which the step may write to
         result = func(*args, **(kwargs or {}))
-        if self.calls is not None and (len(self.calls) == LONGEST or _DEPENDENT & set(func.tags)):
+        if self.calls is not None and (
+            len(self.calls) == LONGEST
+            or _UNREPEATABLE & set(func.tags)
+            or any(each.is_conj() or each.is_neg() for each in _tensors(result))
+        ):
             self.calls = None
             self.seen.clear()
         if self.calls is not None:
@@ -157,9 +169,10 @@ class _Recorder(TorchDispatchMode):
         """Another tensor over the same memory, always the same one; the first would keep the graph alive."""
         if not isinstance(value, Tensor):
             return value
-        if id(value) not in self.seen:
-            self.seen[id(value)] = value, _over(value.untyped_storage(), value)
-        return self.seen[id(value)][1]
+        held = self.seen.get(id(value))
+        if held is None or _memory(held[1]) != _memory(value):  # `data` may have been set
+            held = self.seen[id(value)] = value, _over(value.untyped_storage(), value)
+        return held[1]
 
 
 class Program:
@@ -269,7 +282,7 @@ def share(spans: dict[int, tuple[int, float]], tensors: dict[int, list[Tensor]])
 def _kernel(call: Call) -> tuple[Callable[..., object], Arguments, dict[str, Any]] | None:
     """What to call so that the outputs are written where they are; None where there is no such kernel."""
     packet, arguments = call.operation._overloadpacket, call.arguments
-    if call.operation in _ARITHMETIC and call.outputs[0].is_floating_point():
+    if call.operation in _ARITHMETIC and call.outputs[0].dtype in _EXACT:
         one, other = arguments
         if isinstance(other, float | int):  # a tensor would be made of it each time
             arguments = one, torch.tensor(other, dtype=call.outputs[0].dtype)

@@ -1,9 +1,12 @@
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from latentops.config import Budget
 from latentops.data import prepared
 from latentops.errors import ConfigError, LatentOpsError
 from latentops.training.loop import Look, Outcome, fit
@@ -17,13 +20,20 @@ MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
 
 
 def shared(
-    made: Recipe, members: list[Member], folder: Path, processes: int, looks: list[Look], batch: int = 32
+    made: Recipe,
+    members: list[Member],
+    folder: Path,
+    processes: int,
+    looks: list[Look],
+    batch: int = 32,
+    steps: int = 30,
+    **overrides: object,
 ) -> tuple[dict[str, Tensor], Outcome]:
     """Training in so many processes, or, if none, in this one."""
     samples = draw("tabular", 24)
     prepared.write(folder, describe("tabular"), {"train": samples, "stop": samples})
-    training = TRAINING.model_copy(update={"processes": processes, "batch_size": batch})
-    model, budget = made.build(members), training.budget["mlp"]
+    training = TRAINING.model_copy(update={"processes": processes, "batch_size": batch, **overrides})
+    model, budget = made.build(members), Budget(steps=steps, learning_rate=0.01)
     if processes:
         outcome = fit_shared(model, made, members, folder, training, budget, looks.append)
     else:
@@ -80,8 +90,32 @@ def test_what_a_process_died_of_is_said(tmp_path: Path) -> None:
     made = recipe("undercomplete", "tabular")
     training = TRAINING.model_copy(update={"processes": 2})
     model, budget = made.build(MEMBERS), training.budget["mlp"]
-    with pytest.raises(LatentOpsError, match=r"training process 0 ended with 1: .*dataset.json: not found"):
+    with pytest.raises(
+        LatentOpsError, match=r"training process [01] ended with 1: .*dataset.json: not found"
+    ):
         fit_shared(model, made, MEMBERS, tmp_path / "none", training, budget, [].append)
+
+
+@pytest.mark.slow
+def test_who_has_much_to_say_is_heard_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    looks: list[Look] = []
+    made, settings = recipe("undercomplete", "tabular"), {"check_every": 1, "patience": 1000}
+    shared(made, MEMBERS[:1], tmp_path / "toy", 2, looks, batch=64, steps=600, **settings)
+    assert [look.step for look in looks] == list(range(1, 601))
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_who_has_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$4" = 1 ] && echo no room >&2 && exit 3\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(LatentOpsError, match="training process 1 ended with 3: no room"):
+        shared(recipe("undercomplete", "tabular"), MEMBERS[:1], tmp_path / "toy", 2, [], batch=64)
 
 
 def test_alone_there_is_nothing_to_agree_on() -> None:

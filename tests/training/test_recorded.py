@@ -85,6 +85,84 @@ def test_gradients_are_written_over_those_of_the_step_before(twice: bool) -> Non
         assert torch.equal(weight.grad, torch.full((1, 3, 2), 4 * value + twice))
 
 
+def product(place: Tensor, other: Tensor, given: Tensor) -> None:
+    other.baddbmm_(place, given)
+    place.baddbmm_(given, given)
+
+
+def product_of_itself(place: Tensor, other: Tensor, given: Tensor) -> None:
+    place.baddbmm_(place, given)
+    other.copy_(place)
+
+
+def sum_with_itself(place: Tensor, other: Tensor, given: Tensor) -> None:
+    place.add_(place)
+    other.copy_(given)
+
+
+def sum_elsewhere(place: Tensor, other: Tensor, given: Tensor) -> None:
+    other.add_(place)
+    place.add_(given)
+
+
+def sum_beside(place: Tensor, other: Tensor, given: Tensor) -> None:
+    BESIDE.add_(given)
+    other.copy_(place)
+
+
+def one_of_two_results(place: Tensor, other: Tensor, given: Tensor) -> None:
+    least, most = torch.aminmax(torch.stack([given, given.square()]), dim=0)
+    place.add_(most)
+    other.copy_(least)
+
+
+def in_another_type(place: Tensor, other: Tensor, given: Tensor) -> None:
+    WIDE.fill_(1)
+    place.add_(given)
+    other.copy_(given)
+
+
+MEMORY = torch.zeros(4, 4, 4)
+PLACE, BESIDE = MEMORY[2:4], MEMORY[1:3]
+WIDE = MEMORY.view(torch.float64)[2:4]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        product,
+        product_of_itself,
+        sum_with_itself,
+        sum_elsewhere,
+        sum_beside,
+        one_of_two_results,
+        in_another_type,
+    ],
+)
+def test_what_else_is_done_with_a_place_that_was_zeroed_is_done(
+    after: Callable[[Tensor, Tensor, Tensor], None],
+) -> None:
+    other, given = torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)
+
+    def body() -> None:
+        PLACE.copy_(given)
+        PLACE.zero_()
+        after(PLACE, other, given)
+
+    def found(step: Callable[[], None]) -> list[Tensor]:
+        MEMORY.fill_(1)
+        other.fill_(1)
+        seen = []
+        for seed in range(3):
+            given.copy_(torch.rand(given.shape, generator=generator("given", seed)))
+            with torch.no_grad():
+                step()
+            seen += [MEMORY.clone(), other.clone()]
+        return seen
+
+    assert all(map(torch.equal, found(Recorded(body, (), CPU)), found(body)))
+
+
 @pytest.mark.parametrize("also_read", [False, True])
 def test_a_sum_that_is_added_to_nothing_is_written_in_place(also_read: bool) -> None:
     rows, total, copy = torch.ones(1, 4, 3), torch.ones(1, 1, 3), torch.zeros(1, 1, 3)
@@ -148,6 +226,43 @@ def test_what_is_no_longer_needed_leaves_its_memory_to_what_comes(operation: str
     written = {each.data_ptr() for _, _, named in made.replay.steps for each in named.values()}
     assert len(written) == places
     assert torch.equal(result, given)
+
+
+def constant_written_to(given: Tensor) -> Tensor:
+    return torch.tensor([1.0, 2.0, 3.0]).add_(given)
+
+
+def shape_changed_in_place(given: Tensor) -> Tensor:
+    return (given * 2).unsqueeze_(0).exp()[0]
+
+
+def memory_exchanged(given: Tensor) -> Tensor:
+    twice = given * 2
+    other = twice.detach()
+    other.data = given + 5
+    return other * twice
+
+
+def conjugate(given: Tensor) -> Tensor:
+    return (torch.fft.fft(given).conj() * 1j).real
+
+
+def half(given: Tensor) -> Tensor:
+    return ((given.bfloat16() * 0.1 + 0.3) / 7.7).float()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "function", [constant_written_to, shape_changed_in_place, memory_exchanged, conjugate, half]
+)
+def test_any_function_is_replayed_as_it_is_written(function: Callable[[Tensor], Tensor]) -> None:
+    given, result = torch.zeros(3), torch.zeros(3)
+    made = Recorded(lambda: result.copy_(function(given)), (), CPU)  # type: ignore[arg-type,return-value]
+    for seed in range(3):
+        given.copy_(torch.randn(3, generator=generator("given", seed)))
+        with torch.no_grad():
+            made()
+            assert torch.equal(result, function(given))
 
 
 def test_layouts_are_those_of_the_first_step() -> None:

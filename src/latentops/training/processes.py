@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 import torch
@@ -61,7 +62,8 @@ def fit_shared(
 ) -> Outcome:
     """`fit` in `training.processes` processes on the prepared data in `source`, leaving the best in `model`.
 
-    Raises `ConfigError` where a batch can't be shared, `LatentOpsError` with what a process said that failed.
+    Raises `ConfigError` where a batch can't be shared, `LatentOpsError` with what the first process to fail
+    said; the others are ended then.
     """
     every = shares(len(members), training.processes)
     most = max(share.ranks.count for share in every)
@@ -81,20 +83,28 @@ def fit_shared(
         }
         (scratch / _JOB).write_text(json.dumps(job), encoding="utf-8")
         workers = []
-        for index in range(len(every)):
-            log = stack.enter_context((scratch / f"{index}.log").open("w+", encoding="utf-8"))
+        for index, share in enumerate(every):
+            log = stack.enter_context((scratch / f"{index}.log").open("w", encoding="utf-8"))
             command = [sys.executable, "-m", __spec__.name, str(scratch), str(index)]
-            worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            out = subprocess.DEVNULL if share.ranks.rank else subprocess.PIPE  # what nobody reads fills up
+            worker = stack.enter_context(subprocess.Popen(command, stdout=out, stderr=log, text=True))
             stack.callback(worker.kill)
-            workers.append((worker, log))
+            workers.append(worker)
+        failed: list[int] = []
+        watches = [Thread(target=_watch, args=(workers, at, failed)) for at in range(len(workers))]
+        for watch in watches:
+            watch.start()
         first = [index for index, share in enumerate(every) if share.ranks.rank == 0]
-        streams = [(every[at].members, workers[at][0].stdout) for at in first]
+        streams = [(every[at].members, workers[at].stdout) for at in first]
         _relay([(positions, stream) for positions, stream in streams if stream is not None], on_look)
-        for index, (worker, log) in enumerate(workers):
-            if worker.wait() != 0:
-                log.seek(0)
-                said = log.read().strip().splitlines() or ["nothing"]
-                raise LatentOpsError(f"training process {index} ended with {worker.returncode}: {said[-1]}")
+        for watch in watches:
+            watch.join()
+        if failed:
+            index = failed[0]
+            said = (scratch / f"{index}.log").read_text(encoding="utf-8").strip().splitlines() or ["nothing"]
+            raise LatentOpsError(
+                f"training process {index} ended with {workers[index].returncode}: {said[-1]}"
+            )
         outcomes = []
         for index in first:
             outcome = json.loads((scratch / f"{index}.json").read_text(encoding="utf-8"))
@@ -105,10 +115,19 @@ def fit_shared(
     return _joined(outcomes)
 
 
+def _watch(workers: Sequence[subprocess.Popen[str]], index: int, failed: list[int]) -> None:
+    """Wait for a worker to end; if it fails, write that down and end the others: they may wait for it."""
+    if workers[index].wait() != 0:
+        failed.append(index)
+        for worker in workers:
+            worker.kill()
+
+
 def _relay(streams: Sequence[tuple[tuple[int, ...], IO[str]]], on_look: Callable[[Look], None]) -> None:
     """Hand on the looks of all processes, those of one step as one; who has stopped says nothing more."""
     while True:
-        said = [(positions, line) for positions, stream in streams if (line := stream.readline())]
+        lines = [(positions, stream.readline()) for positions, stream in streams]
+        said = [(positions, line) for positions, line in lines if line.endswith("\n")]  # the last may be torn
         if not said:
             return
         found = [(positions, json.loads(line)) for positions, line in said]

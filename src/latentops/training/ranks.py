@@ -26,7 +26,7 @@ class Ranks:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: its host name needn't resolve
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            init_method=meeting.absolute().as_uri(),
+            store=distributed.FileStore(str(meeting), self.count),  # type: ignore[attr-defined]
             rank=self.rank,
             world_size=self.count,
         )

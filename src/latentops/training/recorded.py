@@ -34,7 +34,10 @@ _UNSET = {_aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty, _
 _ZEROS = {_aten.zeros, _aten.zeros_like, _aten.new_zeros}
 _ONES = {_aten.ones, _aten.ones_like, _aten.new_ones}
 _COPIES = {_aten.clone, _aten._to_copy}
-_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_UNREPEATABLE = {
+    torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape,
+    torch.Tag.inplace_view,  # the tensor would keep its new shape
+}  # fmt: skip
 
 _DIRECT = frozenset(
     """add addcmul baddbmm bmm cat clamp div exp gather index_select lerp log maximum mean minimum mul neg
@@ -47,14 +50,18 @@ _ARITHMETIC = {
     getattr(_aten, name + suffix).Tensor for name in ("add", "sub", "mul", "div") for suffix in ("", "_")
 }
 
+_EXACT = {torch.float32, torch.float64}
+"""What a number of Python's is rounded to before it is used; with lesser types it isn't."""
+
 Arguments = tuple[Any, ...]
 
 
 class Recorded:
     """`body`, a step without arguments or result that draws from `generators`, taken again and again.
 
-    A step whose course depends on what it computes can't be recorded, nor is one of more than `LONGEST`
-    operations or `LARGEST` bytes: they are taken as they are written every time.
+    A step whose course depends on what it computes, or that changes the shape of a tensor in place, can't be
+    recorded, nor is one of more than `LONGEST` operations or `LARGEST` bytes: they are taken as they are
+    written every time.
     """
 
     def __init__(
@@ -148,6 +155,8 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is _aten.lift_fresh.default:
+            func = _aten.clone.default  # of a constant of Python's, which the step may write to
         result = func(*args, **(kwargs or {}))
         if self.calls is not None:
             arguments, named, outputs = tree_map(self._held, (args, kwargs or {}, result))
@@ -155,7 +164,9 @@ class _Recorder(TorchDispatchMode):
             self.calls.append(call)
             if not call.is_view and not call.changes:
                 self.bytes += sum(each.untyped_storage().nbytes() for each in call.outputs)
-            if len(self.calls) > LONGEST or self.bytes > LARGEST or _DEPENDENT & set(func.tags):
+            large = len(self.calls) > LONGEST or self.bytes > LARGEST
+            odd = any(each.is_conj() or each.is_neg() for each in _tensors(result))
+            if large or odd or _UNREPEATABLE & set(func.tags):
                 self.calls = None
                 self.seen.clear()
         return result
@@ -164,9 +175,10 @@ class _Recorder(TorchDispatchMode):
         """Another tensor over the same memory, always the same one; the first would keep the graph alive."""
         if not isinstance(value, Tensor):
             return value
-        if id(value) not in self.seen:
-            self.seen[id(value)] = value, _over(value.untyped_storage(), value)
-        return self.seen[id(value)][1]
+        held = self.seen.get(id(value))
+        if held is None or _memory(held[1]) != _memory(value):  # `data` may have been set
+            held = self.seen[id(value)] = value, _over(value.untyped_storage(), value)
+        return held[1]
 
 
 class Program:
@@ -229,15 +241,18 @@ def overwriting(calls: Sequence[Call]) -> Iterator[Call]:
         (place,) = call.arguments
         later = (other for other in touching[_memory(place)] if other > at)
         after = next((other for other in later if any(_overlap(place, t) for t in calls[other].inputs)), None)
-        if after is None or calls[after].named or not _alike(place, calls[after].inputs[0]):
+        if after is None or calls[after].named or not _same(place, calls[after].inputs[0]):
             continue
         adding, rest = calls[after].operation, calls[after].arguments[1:]
+        if any(_overlap(place, each) for each in _tensors(rest)):
+            continue
         if adding is _aten.baddbmm_.default and len(rest) == 2:
             instead[at], instead[after] = None, Call(_aten.bmm.out, rest, {"out": place}, [place])
         elif adding is _aten.add_.Tensor and isinstance(rest[0], Tensor) and rest[0].shape == place.shape:
             made, *others = touching[_memory(rest[0])]
             maker = calls[made]
-            into = None if maker.changes or maker.is_view else _into(maker.operation)
+            single = len(maker.outputs) == 1 and not maker.changes and not maker.is_view
+            into = _into(maker.operation) if single else None
             instead[at] = None
             if into is not None and made > at and others == [after] and _alike(place, *rest, *maker.outputs):
                 named = maker.named | {into[1][0]: place}
@@ -273,7 +288,7 @@ def share(spans: dict[int, tuple[int, float]], tensors: dict[int, list[Tensor]])
 def _kernel(call: Call) -> tuple[Callable[..., object], Arguments, dict[str, Any]] | None:
     """What to call so that the outputs are written where they are; None where there is no such kernel."""
     packet, arguments = call.operation._overloadpacket, call.arguments
-    if call.operation in _ARITHMETIC and call.outputs[0].is_floating_point():
+    if call.operation in _ARITHMETIC and call.outputs[0].dtype in _EXACT:
         one, other = arguments
         if isinstance(other, float | int):  # a tensor would be made of it each time
             arguments = one, torch.tensor(other, dtype=call.outputs[0].dtype)
@@ -352,6 +367,11 @@ def _alike(*tensors: Tensor) -> bool:
     )
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether they are the same numbers, which lie in their memory without gaps."""
+    return _memory(one) == _memory(other) and _layout(one) == _layout(other) and one.is_contiguous()
+
+
 def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether they may share a number; exact where both are contiguous."""
     (begin, end), (others_begin, others_end) = _span(one), _span(other)
@@ -359,6 +379,7 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
+    """The bytes from its first to behind its last."""
     begin = int(tensor.storage_offset())
     last = sum((size - 1) * int(stride) for size, stride in zip(tensor.size(), tensor.stride(), strict=True))
-    return begin, begin + last + 1
+    return begin * tensor.itemsize, (begin + last + 1) * tensor.itemsize

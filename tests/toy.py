@@ -72,7 +72,9 @@ def draw(kind: str, rows: int, seed: int = 0) -> Samples:
 def recipe(
     variant: str, kind: str, architecture: ArchitectureName = "mlp", latent: int = 2, **section: object
 ) -> Recipe:
-    return Recipe.resolve(variant, SECTIONS[variant] | section, architecture, SMALL, latent, describe(kind))
+    own = {"architecture": architecture} if variant == "sequence" and architecture == "transformer" else {}
+    section = SECTIONS[variant] | own | section
+    return Recipe.resolve(variant, section, architecture, SMALL, latent, describe(kind))
 
 
 def batch_of(samples: Samples, members: int = 1, dtype: torch.dtype = torch.float32) -> Batch:

@@ -17,12 +17,17 @@ from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
 from tests.toy import KINDS, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
-FIXED: dict[str, ArchitectureName] = {"convolutional": "convolutional", "sequence": "recurrent"}
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
+FIXED: dict[str, tuple[ArchitectureName, ...]] = {
+    "convolutional": ("convolutional",),
+    "sequence": ("recurrent", "transformer"),
+}
+"""The variants that are an architecture themselves, and those they may have."""
+
 COMBINATIONS = [
     pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
     for variant in VARIANTS
-    for architecture in ([FIXED[variant]] if variant in FIXED else ARCHITECTURES)
+    for architecture in FIXED.get(variant, ARCHITECTURES)
     for kind in KINDS
 ]
 every_combination = pytest.mark.parametrize(("variant", "architecture", "kind"), COMBINATIONS)
@@ -131,6 +136,23 @@ def test_codes_do_not_depend_on_what_else_is_in_the_batch(
     order = np.random.default_rng(0).permutation(9)
     assert np.allclose(trained.encode(samples.select(order)), whole[:, order], atol=1e-5)
     assert np.allclose(trained.encode(samples.select(slice(3, 4))), whole[:, 3:4], atol=1e-5)
+    residuals = trained.residuals(samples)
+    assert np.allclose(
+        trained.residuals(samples.select(order)), residuals[:, order], atol=1e-5, equal_nan=True
+    )
+
+
+@every_combination
+def test_products_in_bfloat16_train_as_well(variant: str, architecture: ArchitectureName, kind: str) -> None:
+    samples, made = draw(kind, 24), recipe(variant, kind, architecture)
+    coarse, outcome = train(made, MEMBERS, samples, steps=10, precision="bf16")
+    assert outcome.failures == [None] * len(MEMBERS)
+    assert all(torch.isfinite(value).all() for value in coarse.state_dict().values())
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        fine, _ = train(made, MEMBERS, samples, steps=10)
+        assert any(
+            not torch.equal(value, fine.state_dict()[name]) for name, value in coarse.state_dict().items()
+        )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +181,7 @@ def test_a_sequence_padded_further_has_the_same_code_and_reconstruction(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_only_variants_with_a_prior_sample(variant: str) -> None:
-    made = recipe(variant, "tabular", FIXED.get(variant, "mlp"))
+    made = recipe(variant, "tabular", FIXED.get(variant, ("mlp",))[0])
     trained = Trained(made.build(MEMBERS), MEMBERS, made)
     if not trained.model.has_prior:
         with pytest.raises(Exception, match="no prior"):

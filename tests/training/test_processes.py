@@ -80,9 +80,18 @@ def test_sharing_by_rows_takes_the_same_steps_but_for_rounding(tmp_path: Path) -
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"batch_size: 32 rows.*multiple of 64"):
-        shared(recipe("undercomplete", "tabular"), MEMBERS[:1], tmp_path / "toy", 2, [])
+@pytest.mark.parametrize(
+    ("members", "processes", "batch", "said"),
+    [
+        (1, 2, 32, "32 rows can't be shared among 2 processes.*multiple of 64"),
+        (2, 7, 128, "128 rows can't be shared among 3 and 4 processes.*multiple of 384"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(
+    members: int, processes: int, batch: int, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"batch_size: {said}"):
+        shared(recipe("undercomplete", "tabular"), MEMBERS[:members], tmp_path / "toy", processes, [], batch)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ more processes than members do several of them train the same ones.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -66,11 +67,13 @@ def fit_shared(
     said; the others are ended then.
     """
     every = shares(len(members), training.processes)
-    most = max(share.ranks.count for share in every)
-    if training.batch_size % (WHOLE_VECTORS * most):
+    counts = sorted({share.ranks.count for share in every})
+    multiple = WHOLE_VECTORS * math.lcm(*counts)
+    if training.batch_size % multiple:
         raise ConfigError(
-            f"params.yaml: training.batch_size: {training.batch_size} rows can't be shared among {most} "
-            f"processes that train the same member; make it a multiple of {WHOLE_VECTORS * most}"
+            f"params.yaml: training.batch_size: {training.batch_size} rows can't be shared among "
+            f"{' and '.join(map(str, counts))} processes that train the same member; make it a multiple of "
+            f"{multiple}"
         )
     with tempfile.TemporaryDirectory(prefix="latentops-train-") as name, ExitStack() as stack:
         scratch = Path(name)

@@ -127,6 +127,25 @@ def test_nobody_waits_for_who_has_died(tmp_path: Path, monkeypatch: pytest.Monke
         shared(recipe("undercomplete", "tabular"), MEMBERS[:1], tmp_path / "toy", 2, [], batch=64)
 
 
+@pytest.mark.slow
+def test_what_a_variant_prints_is_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import runpy, sys\n"
+        "from latentops.variants.undercomplete import Variant\n"
+        "Variant.mend = lambda *arguments: print('mended')\n"
+        "del sys.argv[:2]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=False)\n"
+    )
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    looks: list[Look] = []
+    shared(recipe("undercomplete", "tabular"), MEMBERS[:2], tmp_path / "toy", 2, looks)
+    assert [look.step for look in looks] == [10, 20, 30]
+
+
 def test_alone_there_is_nothing_to_agree_on() -> None:
     value = torch.arange(4.0)
     Ranks().average(value)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -190,7 +190,7 @@ def work(scratch: Path, index: int) -> None:
             "stop": look.stop.tolist(),
             "terms": {name: value.tolist() for name, value in look.terms.items()},
         }
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line), file=sys.__stdout__, flush=True)
 
     model = recipe.build(members)
     with share.ranks.joined(scratch / f"meeting-{share.members[0]}", device):
@@ -213,4 +213,5 @@ def work(scratch: Path, index: int) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), int(sys.argv[2]))
+    with redirect_stdout(sys.stderr):  # whatever a variant prints is no look
+        work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -80,9 +80,18 @@ def test_sharing_by_rows_takes_the_same_steps_but_for_rounding(tmp_path: Path) -
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"batch_size: 32 rows.*multiple of 64"):
-        shared(recipe("undercomplete", "tabular"), MEMBERS[:1], tmp_path / "toy", 2, [])
+@pytest.mark.parametrize(
+    ("members", "processes", "batch", "said"),
+    [
+        (1, 2, 32, "32 rows can't be shared among 2 processes.*multiple of 64"),
+        (2, 7, 128, "128 rows can't be shared among 3 and 4 processes.*multiple of 384"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(
+    members: int, processes: int, batch: int, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"batch_size: {said}"):
+        shared(recipe("undercomplete", "tabular"), MEMBERS[:members], tmp_path / "toy", processes, [], batch)
 
 
 @pytest.mark.slow
@@ -116,6 +125,25 @@ def test_nobody_waits_for_who_has_died(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(LatentOpsError, match="training process 1 ended with 3: no room"):
         shared(recipe("undercomplete", "tabular"), MEMBERS[:1], tmp_path / "toy", 2, [], batch=64)
+
+
+@pytest.mark.slow
+def test_what_a_variant_prints_is_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import runpy, sys\n"
+        "from latentops.variants.undercomplete import Variant\n"
+        "Variant.mend = lambda *arguments: print('mended')\n"
+        "del sys.argv[:2]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=False)\n"
+    )
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    looks: list[Look] = []
+    shared(recipe("undercomplete", "tabular"), MEMBERS[:2], tmp_path / "toy", 2, looks)
+    assert [look.step for look in looks] == [10, 20, 30]
 
 
 def test_alone_there_is_nothing_to_agree_on() -> None:

@@ -116,11 +116,11 @@ def run(dataset_name: str, variant: str) -> None:
     )
     if checkpoint is not None:
         checkpoint.remove()
-    for member, failure in zip(members, failures, strict=True):
+    for member, failure, best in zip(members, failures, outcome.best_step, strict=True):
         if failure is not None:
             print(
                 f"warning: {dataset_name} {variant}: seed {member.seed}, view {member.view}: {failure.term} "
-                f"ceased to be a number at {failure.where}; its weights are those of the last good look"
+                f"ceased to be a number at {failure.where}; its weights are those of step {best}"
             )
 
 

@@ -5,12 +5,13 @@ more processes than members do several of them train the same ones.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -66,11 +67,13 @@ def fit_shared(
     said; the others are ended then.
     """
     every = shares(len(members), training.processes)
-    most = max(share.ranks.count for share in every)
-    if training.batch_size % (WHOLE_VECTORS * most):
+    counts = sorted({share.ranks.count for share in every})
+    multiple = WHOLE_VECTORS * math.lcm(*counts)
+    if training.batch_size % multiple:
         raise ConfigError(
-            f"params.yaml: training.batch_size: {training.batch_size} rows can't be shared among {most} "
-            f"processes that train the same member; make it a multiple of {WHOLE_VECTORS * most}"
+            f"params.yaml: training.batch_size: {training.batch_size} rows can't be shared among "
+            f"{' and '.join(map(str, counts))} processes that train the same member; make it a multiple of "
+            f"{multiple}"
         )
     with tempfile.TemporaryDirectory(prefix="latentops-train-") as name, ExitStack() as stack:
         scratch = Path(name)
@@ -187,7 +190,7 @@ def work(scratch: Path, index: int) -> None:
             "stop": look.stop.tolist(),
             "terms": {name: value.tolist() for name, value in look.terms.items()},
         }
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line), file=sys.__stdout__, flush=True)
 
     model = recipe.build(members)
     with share.ranks.joined(scratch / f"meeting-{share.members[0]}", device):
@@ -210,4 +213,5 @@ def work(scratch: Path, index: int) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), int(sys.argv[2]))
+    with redirect_stdout(sys.stderr):  # whatever a variant prints is no look
+        work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def steps(body: Callable[[], None], count: int, draws: Sequence[Generator] = ()) -> Recorded:
-    made = Recorded(body, draws, CPU)
+    made = Recorded(body, 1, draws, CPU)
     with torch.no_grad():
         for _ in range(count):
             made()
@@ -36,6 +36,20 @@ def test_the_body_runs_once() -> None:
     assert len(calls) == 1
 
 
+def test_what_is_taken_a_few_times_is_taken_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "WORTH", 2)
+    given = torch.zeros(3)
+
+    def body() -> None:
+        for _ in range(6):
+            given.add_(1)
+
+    for times, replayed in ((2, False), (3, True)):
+        made = Recorded(body, times, (), CPU)
+        made()
+        assert (made.replay is not None) is replayed
+
+
 def test_results_that_move_take_their_views_along() -> None:
     image, kernel, result = torch.zeros(2, 1, 5, 5), torch.ones(3, 1, 3, 3), torch.zeros(2, 27)
 
@@ -56,7 +70,7 @@ def test_draws_go_on_where_the_last_step_left_the_generator() -> None:
     def body() -> None:
         result.copy_(torch.empty(4).normal_(generator=draws))
 
-    made = Recorded(body, [draws], CPU)
+    made = Recorded(body, 1, [draws], CPU)
     for _ in range(3):
         with torch.no_grad():
             made()
@@ -160,7 +174,7 @@ def test_what_else_is_done_with_a_place_that_was_zeroed_is_done(
             seen += [MEMORY.clone(), other.clone()]
         return seen
 
-    assert all(map(torch.equal, found(Recorded(body, (), CPU)), found(body)))
+    assert all(map(torch.equal, found(Recorded(body, 1, (), CPU)), found(body)))
 
 
 @pytest.mark.parametrize("also_read", [False, True])
@@ -257,7 +271,7 @@ def half(given: Tensor) -> Tensor:
 )
 def test_any_function_is_replayed_as_it_is_written(function: Callable[[Tensor], Tensor]) -> None:
     given, result = torch.zeros(3), torch.zeros(3)
-    made = Recorded(lambda: result.copy_(function(given)), (), CPU)  # type: ignore[arg-type,return-value]
+    made = Recorded(lambda: result.copy_(function(given)), 1, (), CPU)  # type: ignore[arg-type,return-value]
     for seed in range(3):
         given.copy_(torch.randn(3, generator=generator("given", seed)))
         with torch.no_grad():

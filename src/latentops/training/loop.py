@@ -235,6 +235,7 @@ class _Stack:
         self.training = training
         self.budget = budget
         self.ranks = ranks
+        self.left = budget.steps
         self.device = rows.values.device
         self.orders = [
             [Order(part, member.generator(f"order {bucket}")) for bucket, part in enumerate(view)]
@@ -260,6 +261,7 @@ class _Stack:
         What is seen: the rows of each batch, the unweighted terms, and the objective `[members]` averaged
         over the block.
         """
+        self.left = self.budget.steps - block.start
         size = self.training.batch_size
         chosen = [self.buckets.at(step) for step in block]
         index = torch.empty(len(block), len(self.members), size, dtype=torch.long)
@@ -325,12 +327,17 @@ class _Stack:
         self.batch = torch.zeros(count, size, dtype=torch.long, device=self.device)
         self.losses = torch.zeros(len(self.weights), count, device=self.device)
         self.passes: dict[int, Recorded] = {}
-        self.update = Recorded(self._update, (), self.device)
+        self.update = Recorded(self._update, self.left, (), self.device)
 
     def _gradients(self, bucket: int) -> Recorded:
         """The pass forth and back over a batch of `bucket`."""
         if bucket not in self.passes:
-            self.passes[bucket] = Recorded(partial(self._pass, bucket), self.noise.generators, self.device)
+            self.passes[bucket] = Recorded(
+                partial(self._pass, bucket),
+                self.left // self.buckets.count,
+                self.noise.generators,
+                self.device,
+            )
         return self.passes[bucket]
 
     def _controls(self, step: int) -> list[float]:

@@ -111,9 +111,14 @@ class Buckets:
 
     def at(self, step: int) -> int:
         """The bucket of a step: all of them in turn, in a new order each time."""
-        count = 1 if self.steps is None else len(self.steps)
+        count = self.count
         turn = generator("buckets", step // count)
         return int(torch.randperm(count, generator=turn)[step % count])
+
+    @property
+    def count(self) -> int:
+        """How many there are; 1 for data without lengths."""
+        return 1 if self.steps is None else len(self.steps)
 
     def padded(self, bucket: int) -> int | None:
         """How many steps sequences of `bucket` are padded to; None for data without lengths."""

@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 LONGEST = 20_000
 """Operations beyond which a step isn't recorded: memory for the record would grow with its length."""
 
 LARGEST = 2**29
 """Bytes of results beyond which neither: a record holds them all until it knows which can share memory."""
+
+WORTH = 10
+"""Operations that are worth recording for each step to come that is alike: more take longer to record."""
 
 WARM_UP = 3
 """Steps that a GPU takes as they are written, before one is captured, so that its libraries are set up."""
@@ -61,16 +63,17 @@ class Recorded:
 
     A step whose course depends on what it computes, or that changes the shape of a tensor in place, can't be
     recorded, nor is one of more than `LONGEST` operations or `LARGEST` bytes: they are taken as they are
-    written every time.
+    written every time. So is one of more than `WORTH` operations for each of the `times` it will be taken.
     """
 
     def __init__(
-        self, body: Callable[[], None], generators: Sequence[Generator], device: torch.device
+        self, body: Callable[[], None], times: int, generators: Sequence[Generator], device: torch.device
     ) -> None:
         self.body = body
         self.generators = generators
         self.device = device
         self.taken = 0
+        self.longest = min(LONGEST, WORTH * times)
         self.replay: Callable[[], object] | None = None
 
     def __call__(self) -> None:
@@ -82,7 +85,7 @@ class Recorded:
         if self.device.type == "cuda":
             self._capture()
         elif self.taken == 1:
-            with _Recorder() as recorder:
+            with _Recorder(self.longest) as recorder:
                 self.body()
             if recorder.calls is not None:
                 self.replay = Program(recorder.calls)
@@ -142,8 +145,9 @@ class Call:
 class _Recorder(TorchDispatchMode):
     """Takes down every operation that reaches a kernel; `calls` is None once that has become pointless."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.longest = longest
         self.calls: list[Call] | None = []
         self.seen: dict[int, tuple[Tensor, Tensor]] = {}
         self.bytes = 0
@@ -159,12 +163,11 @@ class _Recorder(TorchDispatchMode):
             func = _aten.clone.default  # of a constant of Python's, which the step may write to
         result = func(*args, **(kwargs or {}))
         if self.calls is not None:
-            arguments, named, outputs = tree_map(self._held, (args, kwargs or {}, result))
-            call = Call(func, arguments, named, _tensors(outputs))
+            call = Call(func, self._held(args), self._held(kwargs or {}), _tensors(self._held(result)))
             self.calls.append(call)
             if not call.is_view and not call.changes:
                 self.bytes += sum(each.untyped_storage().nbytes() for each in call.outputs)
-            large = len(self.calls) > LONGEST or self.bytes > LARGEST
+            large = len(self.calls) > self.longest or self.bytes > LARGEST
             odd = any(each.is_conj() or each.is_neg() for each in _tensors(result))
             if large or odd or _UNREPEATABLE & set(func.tags):
                 self.calls = None
@@ -173,6 +176,10 @@ class _Recorder(TorchDispatchMode):
 
     def _held(self, value: Any) -> Any:
         """Another tensor over the same memory, always the same one; the first would keep the graph alive."""
+        if isinstance(value, tuple | list):
+            return type(value)(map(self._held, value))
+        if isinstance(value, dict):
+            return {name: self._held(each) for name, each in value.items()}
         if not isinstance(value, Tensor):
             return value
         held = self.seen.get(id(value))
@@ -201,7 +208,7 @@ class Program:
                 tensors[_memory(each)][id(each)] = each
             known.update(map(_memory, call.inputs))
             first |= {_memory(each): at for each in call.outputs if _memory(each) not in known}
-            known |= first.keys()
+            known.update(map(_memory, call.outputs))
         moving: set[int] = set()
         for at, call in enumerate(calls):
             if call.operation._overloadpacket in _UNSET:
@@ -349,7 +356,13 @@ def _over(storage: UntypedStorage, like: Tensor) -> Tensor:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, tuple | list):
+        return []
+    return [tensor for each in tree for tensor in _tensors(each)]
 
 
 def _memory(tensor: Tensor) -> int:

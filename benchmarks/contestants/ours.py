@@ -83,7 +83,7 @@ def prepare(job: Job) -> Train:
 def recipe_of(job: Job) -> Recipe:
     """The job in our terms; the variant's own settings are those of params.yaml, the variance is 1."""
     recurrent = {"hidden": job.hidden[0]} | ({"cell": "lstm"} if job.kind == "lstm" else {})
-    transformer = {"width": job.hidden[0], "heads": 2, "layers": 1}
+    transformer = {"width": job.hidden[0], "heads": 2, "layers": 1, "queries": 64}
     sizes = {"mlp": {"hidden": job.hidden}, "convolutional": {"channels": job.hidden}, "recurrent": recurrent}
     if job.kind == "transformer":
         sizes["transformer"] = transformer

@@ -10,7 +10,6 @@ it is capable of. Where torch sees no GPU there is nothing to measure.
 import re
 import shutil
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
@@ -105,13 +104,7 @@ def main(
     if only and only not in known:
         raise LatentOpsError(f"unknown case {only!r}{nearest(only, known)}; there are {', '.join(known)}")
     found = device()
-    peers = workers.peers_python(torch_index)
-
-    def start(contestant: Contestant, job: Job) -> workers.Worker:
-        python = sys.executable if contestant.module in {"ours", "gemm"} else str(peers)
-        command = [python, "-m", f"benchmarks.contestants.{contestant.module}"]
-        log = workers.LOGS / f"gpu-{contestant.name.replace(' ', '-')}.log"
-        return workers.Worker(contestant.name, command, job.threads, log)
+    start = speed.starting(workers.peers_python(torch_index), "gpu")
 
     copy = Contestant("copy", "gemm", {"variant": "copy"})
     with closing(start(copy, known["large"].job)) as worker:

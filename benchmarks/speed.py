@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -368,6 +369,18 @@ def measure(
     return rows, excuses
 
 
+def starting(peers: Path, name: str) -> Callable[[Contestant, Job], workers.Worker]:
+    """Starts contestants, the peers with the Python of theirs; what they say goes to logs of that `name`."""
+
+    def start(contestant: Contestant, job: Job) -> workers.Worker:
+        python = sys.executable if contestant.module in {"ours", "gemm"} else str(peers)
+        command = [python, "-m", f"benchmarks.contestants.{contestant.module}"]
+        log = workers.LOGS / f"{name}-{contestant.name.replace(' ', '-')}.log"
+        return workers.Worker(contestant.name, command, job.threads, log)
+
+    return start
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -388,13 +401,7 @@ def main(
     releases = workers.pinned()
     taken_on = machine("torch") | {name: releases[name] for name in ("pythae", "pyod", "lightning")}
     warn_if_busy(taken_on)
-    peers = workers.peers_python(torch_index)
-
-    def start(contestant: Contestant, job: Job) -> workers.Worker:
-        python = sys.executable if contestant.module in {"ours", "gemm"} else str(peers)
-        command = [python, "-m", f"benchmarks.contestants.{contestant.module}"]
-        log = workers.LOGS / f"speed-{contestant.name.replace(' ', '-')}.log"
-        return workers.Worker(contestant.name, command, job.threads, log)
+    start = starting(workers.peers_python(torch_index), "speed")
 
     rows: list[SpeedRow] = []
     excuses: list[str] = []

@@ -1,6 +1,6 @@
 """How fast a GPU trains our stacks, against a plain loop, pythae and Lightning on it, and its own ceilings.
 
-    python -m benchmarks.gpu [--rounds 5] [--only CASE]
+    python -m benchmarks.gpu [--rounds 5] [--only CASE] [--peers PYTHON]
 
 The contestants, their turns and what counts are those of `benchmarks.speed`; here every one has the GPU.
 Writes `benchmarks/gpu-<name>.json`, named after the device, with its driver, and the products and copies that
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ from benchmarks import speed, workers
 from benchmarks.contestants import gemm
 from benchmarks.contestants.protocol import Job
 from benchmarks.figures import ROOT, Row, git, machine, row, table
-from benchmarks.speed import FRAMEWORKS, OURS, PLAIN, Case, Contestant, SpeedRow, Wanted
+from benchmarks.speed import BF16, FRAMEWORKS, OURS, PLAIN, Case, Contestant, SpeedRow, Wanted
 from latentops import atomic
 from latentops.cli import guard
 from latentops.config import nearest
@@ -43,20 +44,22 @@ def cases(device: str = "cuda") -> dict[str, Case]:
     others = tuple(one.name for one in TRAINERS)
     made = {}
     for short, name, job, steps in (
-        ("large", "784-512-256-32, batch 128", large, 640),
-        ("small", "64-32-16-8, batch 64", small, 1280),
+        ("large", "784-512-256-32, batch 128", large, 2048),
+        ("small", "64-32-16-8, batch 64", small, 2048),
     ):
         rows = (
             Wanted(f"{name}, 1 member", OURS.name, 10.0, (PLAIN.name,)),
+            Wanted(f"{name}, 1 member, TF32", BF16.name, None, (PLAIN.name,)),
             Wanted(f"{name}, {MEMBERS} members", stack.name, 100.0, others),
+            Wanted(f"{name}, {MEMBERS} members, TF32", stack_bf16.name, None, others),
         )
-        made[short] = Case(name, job, steps, (OURS, stack, PLAIN, *TRAINERS), rows)
+        made[short] = Case(name, job, steps, (OURS, BF16, stack, stack_bf16, PLAIN, *TRAINERS), rows)
     name = "convolutional 32-64-128, batch 256"
-    rows = (
+    stacks = (
         Wanted(f"{name}, {MEMBERS} members", stack.name, None, others),
         Wanted(f"{name}, {MEMBERS} members, bf16", stack_bf16.name, None, others),
     )
-    made["convolutional"] = Case(name, images, 64, (stack, stack_bf16, PLAIN, *TRAINERS), rows)
+    made["convolutional"] = Case(name, images, 256, (stack, stack_bf16, PLAIN, *TRAINERS), stacks)
     return made
 
 
@@ -98,13 +101,15 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each contestant trains, in turns.")] = 5,
     only: Annotated[str, typer.Option(help="Measure this case alone, and write nothing.")] = "",
     torch_index: Annotated[str, typer.Option(help="A further index to take the peers' torch from.")] = "",
+    peers: Annotated[Path | None, typer.Option(help="A Python that has the peers already.")] = None,
 ) -> None:
     """Train the same networks on a GPU with us and with others in alternating rounds."""
     known = cases()
     if only and only not in known:
         raise LatentOpsError(f"unknown case {only!r}{nearest(only, known)}; there are {', '.join(known)}")
     found = device()
-    start = speed.starting(workers.peers_python(torch_index), "gpu")
+    python = workers.peers_python(torch_index, peers)
+    start = speed.starting(python, "gpu")
 
     copy = Contestant("copy", "gemm", {"variant": "copy"})
     with closing(start(copy, known["large"].job)) as worker:
@@ -128,6 +133,7 @@ def main(
         written = {
             "device": found,
             "machine": machine("torch"),
+            "peers": workers.versions(python, "pythae", "lightning", "torch"),
             "commit": git("rev-parse", "HEAD"),
             "rows": [asdict(each) for each in rows],
             "figures": [asdict(each) for each in figures],

@@ -76,12 +76,22 @@ def pinned() -> dict[str, str]:
     return {name: release for name, mark, release in (line.partition("==") for line in lines) if mark}
 
 
-def peers_python(torch_index: str = "") -> Path:
+def versions(python: Path, *packages: str) -> dict[str, str]:
+    """The versions of `packages` that `python` has."""
+    code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    command = [str(python), "-c", code, *packages]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return dict(zip(packages, said.split(), strict=True))
+
+
+def peers_python(torch_index: str = "", ready: Path | None = None) -> Path:
     """The Python of the peers' environment, which is made where it isn't what `peers.txt` says.
 
-    `torch_index` is one more package index to take torch from. Raises `LatentOpsError` that names the log
-    where something can't be installed.
+    Where a Python that has them is `ready`, nothing is made. `torch_index` is one more package index to take
+    torch from. Raises `LatentOpsError` that names the log where something can't be installed.
     """
+    if ready is not None:
+        return ready
     python = PEERS / "bin/python"
     stamp = PEERS / "installed.txt"
     wanted = PINS.read_text(encoding="utf-8")

@@ -110,6 +110,7 @@ def train(
     steps: int = 30,
     rate: float = 0.01,
     on_look: Callable[[Look], None] = lambda look: None,
+    device: str = "cpu",
     **overrides: object,
 ) -> "tuple[torch.nn.Module, Outcome]":
     model = made.build(members)
@@ -117,5 +118,5 @@ def train(
     stop = samples.select(slice(0, max(4, len(samples) // 4)))
     budget = Budget(steps=steps, learning_rate=rate)
     classes = made.description.classes
-    outcome = fit(model, members, samples, stop, classes, training, budget, torch.device("cpu"), on_look)
-    return model, outcome
+    outcome = fit(model, members, samples, stop, classes, training, budget, torch.device(device), on_look)
+    return model.cpu(), outcome

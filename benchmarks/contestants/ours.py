@@ -49,8 +49,10 @@ def prepare(job: Job) -> Train:
     }
     stop = samples(held_out)
     evaluation = Batch(
-        torch.from_numpy(stop.values).expand(job.members, *stop.values.shape),
-        None if stop.lengths is None else torch.from_numpy(stop.lengths).expand(job.members, -1),
+        torch.from_numpy(stop.values).to(job.device).expand(job.members, *stop.values.shape),
+        None
+        if stop.lengths is None
+        else torch.from_numpy(stop.lengths).to(job.device).expand(job.members, -1),
     )
 
     def train(steps: int, seed: int) -> tuple[float, float]:
@@ -74,7 +76,7 @@ def prepare(job: Job) -> Train:
         finish(job)
         seconds = time.perf_counter() - began
         with torch.no_grad():
-            reconstructions = model.cpu().reconstruct(evaluation).numpy()
+            reconstructions = model.reconstruct(evaluation).cpu().numpy()
         return seconds, float(np.mean([held_out.mean_squared_error(one) for one in reconstructions]))
 
     return train

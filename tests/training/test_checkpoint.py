@@ -33,6 +33,7 @@ def go(
     members: Sequence[Member] = MEMBERS,
     steps: int = 60,
     rate: float = 0.01,
+    device: str = "cpu",
     **overrides: object,
 ) -> tuple[dict[str, torch.Tensor], Outcome, list[Look]]:
     """The weights, the outcome and the looks; `Interrupted` at the look of that number."""
@@ -48,10 +49,18 @@ def go(
     stop = samples.select(slice(0, max(4, len(samples) // 4)))
     budget = Budget(steps=steps, learning_rate=rate)
     outcome = fit(
-        model, members, samples, stop, made.description.classes, training, budget, torch.device("cpu"),
+        model, members, samples, stop, made.description.classes, training, budget, torch.device(device),
         on_look, checkpoint,
     )  # fmt: skip
-    return model.state_dict(), outcome, looks
+    looks = [
+        Look(look.step, look.members, look.objective.cpu(), look.stop.cpu(), _cpu(look.terms))
+        for look in looks
+    ]
+    return _cpu(model.state_dict()), outcome, looks
+
+
+def _cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.cpu() for name, value in tensors.items()}
 
 
 def assert_same(one: tuple[dict, Outcome, list[Look]], other: tuple[dict, Outcome, list[Look]]) -> None:
@@ -215,3 +224,14 @@ def test_a_fingerprint_tells_rows_and_code_apart(tmp_path: Path) -> None:
     file.write_text("a = 2")
     assert code_digest(file) != before
     assert fingerprint(a=1, b="x") == fingerprint(b="x", a=1) != fingerprint(a=2, b="x")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("variant", ["variational", "sparse", "adversarial"])
+def test_so_it_is_on_a_gpu(variant: str, tmp_path: Path) -> None:
+    made, samples = recipe(variant, "tabular"), draw("tabular", 40)
+    whole = go(made, samples, device="cuda")
+    checkpoint = Checkpoint(tmp_path / "made.safetensors", "x")
+    with pytest.raises(Interrupted):
+        go(made, samples, checkpoint, 3, device="cuda")
+    assert_same(go(made, samples, checkpoint, device="cuda"), whole)

@@ -209,7 +209,7 @@ def test_a_step_that_depends_on_what_it_finds_is_taken_as_it_is_written() -> Non
     assert float(result) == 4
 
 
-@pytest.mark.parametrize(("limit", "value"), [("LONGEST", 3), ("LARGEST", 12)])
+@pytest.mark.parametrize(("limit", "value"), [("LONGEST", 3), ("LARGEST", {"cpu": 12})])
 def test_so_is_one_that_is_too_long_or_too_large(
     limit: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,9 @@ class ELU(Activation):
 
     @staticmethod
     def onto(values: Tensor) -> tuple[Tensor, Tensor]:
-        """In place; the result says enough."""
+        """In place; the result says enough. On a GPU expm1 costs nothing, four kernels do."""
+        if values.is_cuda:
+            return torch.nn.functional.elu_(values), values
         below = values.clamp(max=0).exp_().sub_(1)
         torch.maximum(values, below, out=values)
         return values, values

@@ -6,9 +6,11 @@ look at the number of members: a member's bytes must not depend on its neighbour
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,6 +21,10 @@ from latentops.architectures.stack import uniform
 
 LAST = torch.channels_last
 """The layout in which a looped convolution is fastest; a grouped one takes no notice of it."""
+
+BATCHED = True
+TILE, PARTS = 64, 32
+"""Of a GPU's product: numbers a side that are made together, and into how many parts a single tile's goes."""
 
 RULES = Path(__file__).with_name("rules.json")
 
@@ -51,10 +57,24 @@ class Convolution(nn.Module):
     def forward(self, inputs: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch d i j"]:
         """Every member's own convolution of its own rows."""
 
+        if inputs.is_cuda and BATCHED:
+            return self._batched(inputs)
+
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
             return functional.conv2d(rows, weight, bias, self.stride, self.padding, self.dilation, groups)
 
         return _stacked(convolve, inputs, self.weight, self.bias, self.products, self.looped)
+
+    def _batched(self, inputs: Tensor) -> Tensor:
+        members, batch, _, height, width = inputs.shape
+        inputs, weight, bias = _formatted(self.products, inputs, self.weight, self.bias)
+        windows = Windows(self.kernel, self.stride, self.dilation, self.padding, (height, width))
+        patches = windows.gather(inputs)
+        kernels = weight.permute(0, 3, 4, 2, 1).flatten(1, 3)
+        mapped: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+            patches.flatten(1, 3).flatten(2), kernels, bias.unsqueeze(1)
+        )
+        return mapped.view(members, batch, *windows.places, -1).permute(0, 1, 4, 2, 3)
 
 
 class TransposedConvolution(nn.Module):
@@ -80,10 +100,23 @@ class TransposedConvolution(nn.Module):
             for axis, size in enumerate(self.size)
         ]
 
+        if inputs.is_cuda and BATCHED:
+            return self._batched(inputs)
+
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
             return functional.conv_transpose2d(rows, weight, bias, self.stride, self.padding, extra, groups)
 
         return _stacked(convolve, inputs, self.weight, self.bias, self.products, self.looped)
+
+    def _batched(self, inputs: Tensor) -> Tensor:
+        members, batch = inputs.shape[:2]
+        inputs, weight, bias = _formatted(self.products, inputs, self.weight, self.bias)
+        windows = Windows(self.kernel, self.stride, (1, 1), self.padding, self.size)
+        kernels = weight.permute(0, 1, 3, 4, 2).flatten(2)
+        rows = inputs.permute(0, 1, 3, 4, 2).reshape(members, -1, inputs.shape[2])
+        columns: Tensor = _Product.apply(rows, kernels, None)  # type: ignore[no-untyped-call]
+        patches = columns.view(members, batch, *windows.places, *self.kernel, -1)
+        return windows.add(patches) + bias[:, None, :, None, None]
 
 
 class ResizeConvolution(nn.Module):
@@ -143,6 +176,123 @@ def pool(maps: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members b
     return pooled.view(*maps.shape[:2], *pooled.shape[1:])
 
 
+Pair = tuple[int, int]
+Patches = Float[Tensor, "members batch i j kh kw channels"]
+
+
+class Windows:
+    """What a kernel sees of maps `[members, batch, channels, *size]` at each of its `places`.
+
+    A convolution is a product of these patches with the kernels, a transposed one adds up products where
+    patches overlap (Chellapilla et al. 2006, "High performance convolutional neural networks for document
+    processing", §3); so one batched product serves all members.
+    """
+
+    def __init__(self, kernel: Pair, stride: Pair, dilation: Pair, padding: Pair, size: Pair) -> None:
+        self.kernel, self.stride, self.dilation, self.padding, self.size = (
+            kernel,
+            stride,
+            dilation,
+            padding,
+            size,
+        )
+        reach = [step * (taps - 1) for step, taps in zip(dilation, kernel, strict=True)]
+        room = [have + 2 * more for have, more in zip(size, padding, strict=True)]
+        self.places = tuple((a - b - 1) // s + 1 for a, b, s in zip(room, reach, stride, strict=True))
+
+    def gather(self, maps: Float[Tensor, "members batch channels h w"]) -> Patches:
+        """Every patch, zero where it reaches over the edge."""
+        patches: Tensor = _Gather.apply(maps, self)  # type: ignore[no-untyped-call]
+        return patches
+
+    def add(self, patches: Patches) -> Float[Tensor, "members batch channels h w"]:
+        """The maps whose every position is the sum of what patches have there: the transpose of `gather`."""
+        maps: Tensor = _Add.apply(patches, self)  # type: ignore[no-untyped-call]
+        return maps
+
+    def taps(self, rows: Float[Tensor, "members batch h w channels"]) -> Iterator[tuple[Pair, Tensor]]:
+        """Of padded rows, where each tap of the kernel falls `[members, batch, *places, channels]`."""
+        for down, across in product(*map(range, self.kernel)):
+            high, wide = (
+                slice(at * step, at * step + stride * (count - 1) + 1, stride)
+                for at, step, stride, count in zip(
+                    (down, across), self.dilation, self.stride, self.places, strict=True
+                )
+            )
+            yield (down, across), rows[:, :, high, wide]
+
+
+class _Gather(torch.autograd.Function):
+    """`forward(maps, windows)`."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, windows: Windows) -> Tensor:
+        ctx.windows = windows
+        (high, wide), rows = windows.padding, maps.permute(0, 1, 3, 4, 2)
+        rows = functional.pad(rows, (0, 0, wide, wide, high, high)).contiguous()
+        member, sample, row, column, channel = rows.stride()
+        taps = (row * windows.dilation[0], column * windows.dilation[1])
+        places = (row * windows.stride[0], column * windows.stride[1])
+        seen = rows.as_strided(
+            (*rows.shape[:2], *windows.places, *windows.kernel, rows.shape[-1]),
+            (member, sample, *places, *taps, channel),
+        )
+        return seen.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.windows.add(gradients[0]), None
+
+
+class _Add(torch.autograd.Function):
+    """`forward(patches, windows)`."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, windows: Windows) -> Tensor:
+        ctx.windows = windows
+        (high, wide), (height, width) = windows.padding, windows.size
+        rows = patches.new_zeros(*patches.shape[:2], height + 2 * high, width + 2 * wide, patches.shape[-1])
+        for (down, across), place in windows.taps(rows):
+            place.add_(patches[:, :, :, :, down, across])
+        return rows[:, :, high : high + height, wide : wide + width].permute(0, 1, 4, 2, 3)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.windows.gather(gradients[0]), None
+
+
+class _Product(torch.autograd.Function):
+    """`forward(rows, kernels, bias)`: ``rows kernels + bias``, `[members, rows, outputs]`.
+
+    The kernels' gradient is a sum over all positions of all samples, and as small as the kernels are: a GPU
+    would leave most of itself idle over it. So the sum is taken in parts, more of them the smaller it is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, kernels)
+        return torch.bmm(rows, kernels) if bias is None else torch.baddbmm(bias, rows, kernels)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (rows, kernels) = gradients, ctx.saved_tensors
+        wants_rows, wants_kernels, wants_bias = ctx.needs_input_grad
+        of_rows = torch.bmm(gradient, kernels.transpose(1, 2)) if wants_rows else None
+        of_kernels = None
+        if wants_kernels:
+            members, count, inputs = rows.shape
+            tiles = -(-inputs // TILE) * -(-gradient.shape[2] // TILE)
+            parts = math.gcd(count, 2 ** int(math.log2(max(1, PARTS // tiles))))
+            left = rows.reshape(members * parts, -1, inputs).transpose(1, 2)
+            products = torch.bmm(left, gradient.reshape(members * parts, count // parts, -1))
+            of_kernels = products.view(members, parts, inputs, -1).sum(1)
+        return of_rows, of_kernels, gradient.sum(1, keepdim=True) if wants_bias else None
+
+
+def _formatted(products: torch.dtype | None, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return tensors if products is None else tuple(each.to(products) for each in tensors)
+
+
 Convolve = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
 
 
@@ -178,9 +328,6 @@ def _stacked(
     mapped = convolve(joined, weight.flatten(0, 1), None, len(inputs))
     apart = mapped.view(mapped.shape[0], len(inputs), -1, *mapped.shape[2:]).transpose(0, 1)[:members]
     return apart + bias[:, None, :, None, None]
-
-
-Pair = tuple[int, int]
 
 
 def _geometry(size: Pair, stride: int, dilation: int) -> tuple[Pair, Pair, Pair, Pair]:

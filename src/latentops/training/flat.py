@@ -11,6 +11,12 @@ from latentops.training.members import whole_vectors
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
+CUT = 2**16
+"""Numbers that a GPU's optimiser gives to a multiprocessor at a time, whatever it has of them."""
+
+LEAST = 2**10
+"""Numbers that are worth a multiprocessor."""
+
 
 class Flat:
     """A buffer `[numbers]` of which the given stacked parameters `[members, …]` become views.
@@ -53,8 +59,10 @@ class Flat:
         if kept is not None:
             self.buffer[: sum(map(whole_vectors, self.sizes[: self.decayed]))].mul_(kept)
         self.steps.add_(1)
+        every = self.buffer, self.gradient, self.mean, self.square
+        numbers, gradients, means, squares = (torch.split(each, self.piece) for each in every)
         torch._fused_adam_(
-            [self.buffer], [self.gradient], [self.mean], [self.square], [], [self.steps],
+            numbers, gradients, means, squares, [], [self.steps] * len(numbers),
             amsgrad=False, maximize=False,
             beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, lr=rate, weight_decay=0.0,
         )  # fmt: skip
@@ -106,6 +114,7 @@ class Flat:
         self.sizes = [value.numel() for value in values]
         numbers = sum(map(whole_vectors, self.sizes))
         self.buffer, self.gradient, self.mean, self.square = values[0].new_zeros(4, numbers).unbind()
+        self.piece = _piece(self.buffer)
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.data = value  # of the shape that the views below are to have
         self._fill(self.buffer, values)
@@ -126,3 +135,12 @@ class Flat:
         """Where each parameter lies in such a buffer, in the parameter's shape."""
         parts = torch.split(buffer, [whole_vectors(size) for size in self.sizes])
         return [p[:n].view(q.shape) for p, n, q in zip(parts, self.sizes, self.parameters, strict=True)]
+
+
+def _piece(buffer: Tensor) -> int:
+    """How many numbers the optimiser takes as one tensor: all of them, but on a GPU, which would leave most of
+    itself idle over a small buffer, a share for each multiprocessor."""
+    if not buffer.is_cuda:
+        return len(buffer)
+    share = len(buffer) // torch.cuda.get_device_properties(buffer.device).multi_processor_count
+    return len(buffer) if share > CUT else max(whole_vectors(share), LEAST)

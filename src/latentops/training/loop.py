@@ -22,10 +22,22 @@ from latentops.data.prepared import Samples
 from latentops.training.checkpoint import Checkpoint, State
 from latentops.training.device import products
 from latentops.training.flat import Flat
-from latentops.training.members import Buckets, Member, Order, Resident, looked_at, view_rows, whole_vectors
+from latentops.training.members import (
+    Buckets,
+    Member,
+    Order,
+    Resident,
+    looked_at,
+    sendable,
+    view_rows,
+    whole_vectors,
+)
 from latentops.training.ranks import ALONE, Ranks
 from latentops.training.recorded import Recorded
 from latentops.variants.autoencoder import Autoencoder, Noise
+
+DRAWN = 32
+"""Steps whose rows are drawn at a time: a GPU takes them while those of the next are drawn."""
 
 LOWEST = 0.1
 """Where one cycle of the learning rate begins and ends, over its peak."""
@@ -189,7 +201,8 @@ def _resume(state: State, stack: "_Stack", watch: "_Watch") -> tuple[int, list[L
     stack.resume(_part(tensors, "stack"))
     watch.resume(_part(tensors, "watch"), [each and Failure(**each) for each in facts["failed"]])
     counts = [len(members) for _, members in facts["looks"]]
-    shown = {name: torch.split(value, counts) for name, value in _part(tensors, "looks").items()}
+    seen = {name: value.to(stack.device) for name, value in _part(tensors, "looks").items()}
+    shown = {name: torch.split(value, counts) for name, value in seen.items()}
     looks = [
         Look(
             step,
@@ -213,8 +226,9 @@ def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 class _Stack:
     """The members in training: their flat parameters, their orders, their noise, and the step they take.
 
-    A step reads `batch` and, from `controls`, the learning rate, the share of decaying weights that is kept,
-    the weights of the terms and what the variant schedules; it writes `losses`.
+    A step reads its rows from `index` and, from `controls`, the learning rate, the share of decaying weights
+    that is kept, the weights of the terms and what the variant schedules; it writes `history`. Each has a
+    place for every step of a block, and `at` is the one to be taken: on a GPU nothing is sent between steps.
     """
 
     def __init__(
@@ -247,8 +261,10 @@ class _Stack:
         known = {id(parameter) for parameter in own}
         self.flat = Flat([p for p in model.parameters() if id(p) not in known], own, list(model.buffers()))
         weights, schedules = len(model.coefficients()), list(model.schedules())
-        self.controls = torch.zeros(2 + weights + len(schedules), device=self.device)
-        parts = torch.split(self.controls, [1, 1, weights, len(schedules)])
+        self.at = torch.zeros(1, dtype=torch.long, device=self.device)
+        self.controls = torch.zeros(training.check_every, 2 + weights + len(schedules), device=self.device)
+        self.control = torch.zeros(1, self.controls.shape[1], device=self.device)
+        parts = torch.split(self.control[0], [1, 1, weights, len(schedules)])
         self.rate, self.kept, self.weights, now = parts
         self.scheduled = dict(zip(schedules, now.unbind(), strict=True))
         self._settle()
@@ -262,33 +278,40 @@ class _Stack:
         over the block.
         """
         self.left = self.budget.steps - block.start
-        size = self.training.batch_size
-        chosen = [self.buckets.at(step) for step in block]
-        index = torch.empty(len(block), len(self.members), size, dtype=torch.long)
-        for bucket in set(chosen):
-            places = [place for place, each in enumerate(chosen) if each == bucket]
-            taken = [orders[bucket].take(len(places) * size) for orders in self.orders]
-            index[places] = torch.stack(taken).view(len(taken), len(places), -1).transpose(0, 1)
-        index = index.to(self.device)
-        controls = torch.tensor([self._controls(step) for step in block], device=self.device)
-        history = torch.empty(len(block), *self.losses.shape, device=self.device)
-        each = zip(chosen, self.ranks.share(index).unbind(), controls.unbind(), history.unbind(), strict=True)
+        controls = self.controls[: len(block)]
+        controls.copy_(torch.tensor([self._controls(step) for step in block]))
+        self.at.zero_()
+        drawn = []
         with torch.no_grad(), self._training():
-            for bucket, batch, control, losses in each:
-                self.batch.copy_(batch)
-                self.controls.copy_(control)
-                self._gradients(bucket)()
-                self.ranks.average(self.flat.gradient)
-                self.update()
-                losses.copy_(self.losses)
+            for start in range(0, len(block), DRAWN):
+                buckets = [self.buckets.at(step) for step in block[start : start + DRAWN]]
+                drawn.append(self._draw(buckets))
+                place = self.index[start : start + len(buckets)]
+                place.copy_(sendable(self.ranks.share(drawn[-1]), self.device), non_blocking=True)
+                for bucket in buckets:
+                    self._recorded(bucket)()
+                    if self.ranks.count > 1:
+                        self.ranks.average(self.flat.gradient)
+                        self.update()
+        history = self.history[: len(block)]
         self.ranks.average(history)
         weights = controls[:, 2 : 2 + history.shape[1]]
-        return index, history, (weights.unsqueeze(-1) * history).sum(1).mean(0)
+        return torch.cat(drawn), history, (weights.unsqueeze(-1) * history).sum(1).mean(0)
+
+    def _draw(self, buckets: Sequence[int]) -> Int[Tensor, "steps members batch"]:
+        """The rows of the next steps, which take them from these buckets."""
+        size = self.training.batch_size
+        index = torch.empty(len(buckets), len(self.members), size, dtype=torch.long)
+        for bucket in set(buckets):
+            places = [place for place, each in enumerate(buckets) if each == bucket]
+            taken = [orders[bucket].take(len(places) * size) for orders in self.orders]
+            index[places] = torch.stack(taken).view(len(taken), len(places), -1).transpose(0, 1)
+        return index
 
     @torch.no_grad()
     def mend(self) -> None:
         """Let the variant put right what training can't, going by the last batch."""
-        self.model.mend(self.rows.gather(self.batch), self.noise)
+        self.model.mend(self.rows.gather(self.batch[0]), self.noise)
         self.ranks.spread([self.flat.buffer, *self.flat.buffers])
 
     def state(self) -> dict[str, Tensor]:
@@ -324,13 +347,15 @@ class _Stack:
     def _settle(self) -> None:
         """Make room for what a step of these members reads and writes; forget the steps of others."""
         count, size = len(self.members), self.training.batch_size // self.ranks.count
-        self.batch = torch.zeros(count, size, dtype=torch.long, device=self.device)
-        self.losses = torch.zeros(len(self.weights), count, device=self.device)
+        places = len(self.controls)
+        self.index = torch.zeros(places, count, size, dtype=torch.long, device=self.device)
+        self.batch = torch.zeros(1, count, size, dtype=torch.long, device=self.device)
+        self.history = torch.zeros(places, len(self.weights), count, device=self.device)
         self.passes: dict[int, Recorded] = {}
         self.update = Recorded(self._update, self.left, (), self.device)
 
-    def _gradients(self, bucket: int) -> Recorded:
-        """The pass forth and back over a batch of `bucket`."""
+    def _recorded(self, bucket: int) -> Recorded:
+        """A step on a batch of `bucket`; where ranks share it, without the update."""
         if bucket not in self.passes:
             self.passes[bucket] = Recorded(
                 partial(self._pass, bucket),
@@ -359,12 +384,18 @@ class _Stack:
 
     @torch.enable_grad()
     def _pass(self, bucket: int) -> None:
+        torch.index_select(self.index, 0, self.at, out=self.batch)
+        torch.index_select(self.controls, 0, self.at, out=self.control)
         self.flat.clear()
-        batch = self.rows.gather(self.batch, self.buckets.padded(bucket))
+        batch = self.rows.gather(self.batch[0], self.buckets.padded(bucket))
         terms = self.model.loss_terms(batch, self.noise)
         losses = torch.stack([terms[name] for name in self.model.coefficients()])
         (losses * self.weights.unsqueeze(-1)).sum((0, 1)).backward()  # type: ignore[no-untyped-call]
-        self.losses.copy_(losses.detach())
+        self.history.index_copy_(0, self.at, losses.detach().unsqueeze(0))
+        self.at.add_(1)
+        if self.ranks.count == 1:
+            with torch.no_grad():
+                self._update()
 
     def _update(self) -> None:
         if self.training.clip:

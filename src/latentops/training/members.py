@@ -154,6 +154,11 @@ class Order:
         return stream[:count]
 
 
+def sendable(rows: Tensor, device: torch.device) -> Tensor:
+    """`rows` where a GPU can fetch them by itself, while this process goes on."""
+    return rows.pin_memory() if device.type == "cuda" else rows
+
+
 def looked_at(rows: NDArray[np.int64], count: int) -> Int[Tensor, " count"]:
     """`count` of `rows`, evenly spaced; over and over where there are fewer, so that views stack."""
     if len(rows) > count:

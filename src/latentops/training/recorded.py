@@ -1,9 +1,9 @@
 """A training step that is written down while it is first taken, and from then on replayed.
 
 A step is the same operations every time, on tensors of the same sizes; deciding which they are costs more
-than doing them where a model is small. On a GPU the remedy is a CUDA graph. This is the same for the CPU: the
-record holds the kernels that autograd called, each with the memory that it reads and writes, and a replay
-calls them again. The numbers are the same to the last bit.
+than doing them where a model is small. The record holds the kernels that autograd called, each with the
+memory that it reads and writes, and a replay calls them again; on a GPU they become one CUDA graph. The
+numbers are the same to the last bit.
 
 What differs from step to step (rows, weights of the terms, learning rate) has to lie in tensors that are
 written in place before each, and so do the results. What a step decides in Python it decides once.
@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 LONGEST = 20_000
 """Operations beyond which a step isn't recorded: memory for the record would grow with its length."""
 
-LARGEST = 2**29
+LARGEST = {"cpu": 2**29, "cuda": 2**33}
 """Bytes of results beyond which neither: a record holds them all until it knows which can share memory."""
 
 WORTH = 10
@@ -82,17 +82,20 @@ class Recorded:
             self.replay()
             return
         self.taken += 1
-        if self.device.type == "cuda":
-            self._capture()
-        elif self.taken == 1:
-            with _Recorder(self.longest) as recorder:
+        if self.taken == 1:
+            with _Recorder(self.longest, LARGEST[self.device.type]) as recorder:
                 self.body()
             if recorder.calls is not None:
-                self.replay = Program(recorder.calls)
+                self.body = Program(recorder.calls)
+                if self.device.type == "cpu":
+                    self.replay = self.body
+        elif self.device.type == "cuda":
+            self._capture()
         else:
             self.body()
 
     def _capture(self) -> None:
+        """Take a step on a GPU, and capture it once it is warm."""
         if self.taken > WARM_UP:
             graph = torch.cuda.CUDAGraph()
             for each in self.generators:
@@ -145,9 +148,10 @@ class Call:
 class _Recorder(TorchDispatchMode):
     """Takes down every operation that reaches a kernel; `calls` is None once that has become pointless."""
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, largest: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.longest = longest
+        self.largest = largest
         self.calls: list[Call] | None = []
         self.seen: dict[int, tuple[Tensor, Tensor]] = {}
         self.bytes = 0
@@ -167,7 +171,7 @@ class _Recorder(TorchDispatchMode):
             self.calls.append(call)
             if not call.is_view and not call.changes:
                 self.bytes += sum(each.untyped_storage().nbytes() for each in call.outputs)
-            large = len(self.calls) > self.longest or self.bytes > LARGEST
+            large = len(self.calls) > self.longest or self.bytes > self.largest
             odd = any(each.is_conj() or each.is_neg() for each in _tensors(result))
             if large or odd or _UNREPEATABLE & set(func.tags):
                 self.calls = None
@@ -259,7 +263,7 @@ def overwriting(calls: Sequence[Call]) -> Iterator[Call]:
             made, *others = touching[_memory(rest[0])]
             maker = calls[made]
             single = len(maker.outputs) == 1 and not maker.changes and not maker.is_view
-            into = _into(maker.operation) if single else None
+            into = _into(maker.operation, place.device.type) if single else None
             instead[at] = None
             if into is not None and made > at and others == [after] and _alike(place, *rest, *maker.outputs):
                 named = maker.named | {into[1][0]: place}
@@ -283,8 +287,9 @@ def share(spans: dict[int, tuple[int, float]], tensors: dict[int, list[Tensor]])
     taken: dict[int, UntypedStorage] = {}
     for at in sorted({*begins, *ends}):
         for memory in begins[at]:
-            size = tensors[memory][0].untyped_storage().nbytes()
-            taken[memory] = free[size].pop() if free[size] else UntypedStorage(size)  # type: ignore[no-untyped-call]
+            before = tensors[memory][0].untyped_storage()
+            spare = free[before.nbytes()]
+            taken[memory] = spare.pop() if spare else UntypedStorage(before.nbytes(), device=before.device)  # type: ignore[no-untyped-call]
         for memory in ends[at]:
             free[taken[memory].nbytes()].append(taken[memory])
     for memory, storage in taken.items():
@@ -307,21 +312,21 @@ def _kernel(call: Call) -> tuple[Callable[..., object], Arguments, dict[str, Any
         return Tensor.fill_, (call.outputs[0], 1), {}
     if packet in _COPIES:
         return Tensor.copy_, (call.outputs[0], call.arguments[0]), {}
-    into = _into(call.operation)
+    into = _into(call.operation, call.outputs[0].device.type)
     if into is None:
         return None
     return _bound(into[0]), arguments, call.named | dict(zip(into[1], call.outputs, strict=True))
 
 
 @cache
-def _into(operation: Any) -> tuple[Any, list[str]] | None:
-    """The same operation with tensors to write into, and their names; None where the CPU has no kernel."""
+def _into(operation: Any, device: str) -> tuple[Any, list[str]] | None:
+    """The same operation with tensors to write into, and their names; None where `device` has no kernel."""
     packet, wanted = operation._overloadpacket, _signature(operation)
     for name in packet.overloads():
         other = getattr(packet, name)
         places = [each.name for each in other._schema.arguments if each.is_out]
         if len(places) == len(operation._schema.returns) and _signature(other) == wanted:
-            own = torch._C._dispatch_has_kernel_for_dispatch_key(other.name(), "CPU")
+            own = torch._C._dispatch_has_kernel_for_dispatch_key(other.name(), device.upper())
             return (other, places) if own or packet is _aten.stack else None
     return None
 

@@ -28,7 +28,8 @@ class Worker:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = os.environ | dict.fromkeys(THREADS, str(threads))
-        environment |= {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "TQDM_DISABLE": "1"}
+        path = [str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment |= {"PYTHONPATH": os.pathsep.join(path), "TQDM_DISABLE": "1"}
         with log.open("w") as stream:
             self.process = subprocess.Popen(
                 command,

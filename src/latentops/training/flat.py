@@ -138,8 +138,11 @@ class Flat:
 
 
 def _piece(buffer: Tensor) -> int:
-    """How many numbers the optimiser takes as one tensor: all of them, but on a GPU, which would leave most of
-    itself idle over a small buffer, a share for each multiprocessor."""
+    """How many numbers the optimiser takes as one tensor.
+
+    All of them, but of a small buffer on a GPU, which would leave most of itself idle over it: there a share
+    for each multiprocessor.
+    """
     if not buffer.is_cuda:
         return len(buffer)
     share = len(buffer) // torch.cuda.get_device_properties(buffer.device).multi_processor_count

@@ -23,7 +23,7 @@ LAST = torch.channels_last
 """The layout in which a looped convolution is fastest; a grouped one takes no notice of it."""
 
 BATCHED = True
-TILE, PARTS = 64, 32
+TILE, PARTS = 64, 128
 """Of a GPU's product: numbers a side that are made together, and into how many parts a single tile's goes."""
 
 RULES = Path(__file__).with_name("rules.json")

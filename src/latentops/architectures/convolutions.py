@@ -1,7 +1,8 @@
-"""Convolutions of a stack, grouped over the member axis or looped over it.
+"""Convolutions of a stack: grouped over the member axis or looped over it, on a GPU one batched product.
 
-Which is faster depends on the layer, as measured by `benchmarks/rules.py` into `rules.json`. The rule doesn't
-look at the number of members: a member's bytes must not depend on its neighbours.
+Whether groups or the loop is faster on the CPU depends on the layer, as measured by `benchmarks/rules.py`
+into `rules.json`. The rule doesn't look at the number of members: a member's bytes must not depend on its
+neighbours.
 """
 
 import json
@@ -22,7 +23,6 @@ from latentops.architectures.stack import uniform
 LAST = torch.channels_last
 """The layout in which a looped convolution is fastest; a grouped one takes no notice of it."""
 
-BATCHED = True
 TILE, PARTS = 64, 128
 """Of a GPU's product: numbers a side that are made together, and into how many parts a single tile's goes."""
 
@@ -57,7 +57,7 @@ class Convolution(nn.Module):
     def forward(self, inputs: Float[Tensor, "members batch c h w"]) -> Float[Tensor, "members batch d i j"]:
         """Every member's own convolution of its own rows."""
 
-        if inputs.is_cuda and BATCHED:
+        if inputs.is_cuda:
             return self._batched(inputs)
 
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
@@ -100,7 +100,7 @@ class TransposedConvolution(nn.Module):
             for axis, size in enumerate(self.size)
         ]
 
-        if inputs.is_cuda and BATCHED:
+        if inputs.is_cuda:
             return self._batched(inputs)
 
         def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:

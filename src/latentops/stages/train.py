@@ -1,6 +1,7 @@
 """Train every member of one variant on one dataset, as one stack."""
 
 import inspect
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from latentops.config import load_params
 from latentops.data import prepared
 from latentops.progress import bar
 from latentops.training.checkpoint import Checkpoint, code_digest, data_digest, fingerprint
-from latentops.training.device import select_device, ways
+from latentops.training.device import convolved, select_device
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, stack_members
-from latentops.training.processes import fit_shared
+from latentops.training.processes import fit_in_turns, fit_shared
 from latentops.training.trained import Recipe, Trained
+from latentops.training.ways import Way, way
 
 CHECKPOINTS = Path("var/checkpoints")
 
@@ -55,6 +57,16 @@ def run(dataset_name: str, variant: str) -> None:
         )
         path = CHECKPOINTS / dataset_name / f"{variant}.safetensors"
         checkpoint = Checkpoint(path, identity, training.checkpoint_every)
+    chosen: Way = "processes" if training.processes > 1 else "stack"
+    if device.type == "cpu" and checkpoint is None:
+        chosen = way(
+            recipe.architecture,
+            sum(each.numel() for each in model.parameters()) // len(members),
+            math.prod(recipe.description.shape),
+            len(members),
+            budget.steps,
+            training.processes,
+        )
     results = Path("results/train", dataset_name, variant)
     terms = tuple(model.coefficients())
     with (
@@ -72,21 +84,14 @@ def run(dataset_name: str, variant: str) -> None:
                     )
             progress(look.step)
 
-        if training.processes > 1:
+        if chosen == "processes":
             outcome = fit_shared(model, recipe, members, source, training, budget, on_look)
         else:
-            outcome = fit(
-                model,
-                members,
-                train,
-                stop,
-                recipe.description.classes,
-                training,
-                budget,
-                device,
-                on_look,
-                checkpoint,
-            )
+            data = train, stop, recipe.description.classes
+            if chosen == "in turns":
+                outcome = fit_in_turns(model, recipe, members, *data, training, budget, device, on_look)
+            else:
+                outcome = fit(model, members, *data, training, budget, device, on_look, checkpoint)
     trained = Trained(model, members, recipe)
     trained.save(Path("models", dataset_name, variant))
     failures = outcome.failures
@@ -98,7 +103,8 @@ def run(dataset_name: str, variant: str) -> None:
             "architecture": recipe.architecture,
             "latent_dim": recipe.latent_dim,
             "parameters": trained.parameters,
-            "convolutions": ways(model),
+            "trained": chosen,
+            "convolutions": convolved(model, device),
             "steps": outcome.steps,
             "members": [
                 {

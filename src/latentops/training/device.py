@@ -25,10 +25,10 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def ways(model: nn.Module) -> dict[str, str]:
-    """How each convolution goes over the members, by its name: `grouped` or `looped`."""
+def convolved(model: nn.Module, device: torch.device) -> dict[str, str]:
+    """How each convolution goes over the members, by name: `grouped`, `looped` or, on a GPU, `batched`."""
     return {
-        name: "looped" if layer.looped else "grouped"
+        name: "batched" if device.type == "cuda" else "looped" if layer.looped else "grouped"
         for name, layer in model.named_modules()
         if isinstance(layer, Convolution | TransposedConvolution)
     }

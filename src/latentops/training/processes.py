@@ -1,4 +1,6 @@
-"""A stack shared among processes, each on a device of its own: by members first, then by rows of the batch.
+"""A stack trained in parts: a member after another, or shared among processes, each on a device of its own.
+
+Processes share it by members first, then by rows of the batch.
 
 Sharing by members changes no byte, because a member doesn't depend on its neighbours. Only where there are
 more processes than members do several of them train the same ones.
@@ -12,7 +14,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import IO, Any
@@ -22,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from latentops.config import Budget, Training, parse
 from latentops.data import prepared
+from latentops.data.prepared import Samples
 from latentops.errors import ConfigError, LatentOpsError
 from latentops.training.device import select_device
 from latentops.training.loop import Failure, Look, Outcome, fit
@@ -115,6 +118,32 @@ def fit_shared(
             outcomes.append(Outcome(**outcome | {"failures": failures}))
         weights = [load_file(scratch / f"{index}.safetensors") for index in first]
         model.load_state_dict({name: torch.cat([each[name] for each in weights]) for name in weights[0]})
+    return _joined(outcomes)
+
+
+def fit_in_turns(
+    model: Autoencoder,
+    recipe: Recipe,
+    members: Sequence[Member],
+    train: Samples,
+    stop: Samples,
+    classes: Sequence[str],
+    training: Training,
+    budget: Budget,
+    device: torch.device,
+    on_look: Callable[[Look], None],
+) -> Outcome:
+    """`fit`, one member after another in this process, leaving the best in `model`."""
+    outcomes, weights = [], []
+    for index, member in enumerate(members):
+        alone = recipe.build([member])
+
+        def tell(look: Look, index: int = index) -> None:
+            on_look(replace(look, members=[index]))
+
+        outcomes.append(fit(alone, [member], train, stop, classes, training, budget, device, tell))
+        weights.append(alone.state_dict())
+    model.load_state_dict({name: torch.cat([each[name] for each in weights]) for name in weights[0]})
     return _joined(outcomes)
 
 

@@ -74,6 +74,19 @@ def with_irrelevant(samples: Samples, columns: int, seed: int) -> Samples:
     return replace(samples, values=np.concatenate([samples.values, noise], axis=1))
 
 
+def hidden_error(trained: Trained, images: Samples) -> NDArray[np.float64]:
+    """Squared error `[members, columns]` of the right half of images, which the encoder doesn't see.
+
+    The first column lies next to what it does see, the last one furthest from it: only a code that holds the
+    whole image can guess that.
+    """
+    half = images.values.shape[-1] // 2
+    seen = np.array(images.values)
+    seen[..., half:] = 0
+    errors = trained.reconstruct(replace(images, values=seen))[..., half:] - images.values[..., half:]
+    return np.asarray((errors.astype(np.float64) ** 2).mean(axis=(1, 2, 3)))
+
+
 def high_frequency_energy(
     values: NDArray[np.floating], axes: tuple[int, ...], lengths: NDArray[np.integer] | None = None
 ) -> float:

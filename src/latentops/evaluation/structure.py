@@ -47,6 +47,14 @@ def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list
     return [error / other for error, other in zip(errors, plain, strict=True)]
 
 
+def unit_auroc(codes: NDArray[np.floating], labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """AUROC `[classes, units]` of each unit of codes `[n, units]` for each class; NaN for one without rows.
+
+    Below 0.5 a unit turns off for the class.
+    """
+    return np.array([[auroc(unit, labels == label) for unit in codes.T] for label in range(classes)])
+
+
 def best_unit_auroc(
     codes: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -55,8 +63,7 @@ def best_unit_auroc(
     For codes `[n, units]` and class indices `[n]`: of each class the highest AUROC of a unit, or of its
     negative, 0.5 to 1, and which unit that is. NaN for a class without rows; its unit is 0.
     """
-    classes = range(int(labels.max()) + 1)
-    table = np.array([[auroc(unit, labels == label) for unit in codes.T] for label in classes])
+    table = unit_auroc(codes, labels, int(labels.max()) + 1)
     either = np.maximum(table, 1 - table)
     units = np.nan_to_num(either).argmax(axis=1)
     return np.take_along_axis(either, units[:, None], axis=1)[:, 0], units

@@ -188,7 +188,7 @@ class Variant(Autoencoder):
             "contraction_ratio": Profile(
                 DISTANCES,
                 torch.stack(ratios, dim=-1),
-                "distance from the data over a sample's from the mean",
+                "distance (1: a sample's from the mean)",
                 "move of the code over that of the input",
             ),
             "singular_values": Profile(

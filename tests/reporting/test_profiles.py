@@ -54,9 +54,9 @@ def test_the_best_of_a_column_has_the_darkest_shade(finished: Path) -> None:
 def test_the_text_says_how_the_trained_corruption_compares_with_the_others(finished: Path) -> None:
     (told,) = profiles.transfer(rows(finished))
     assert told.startswith(
-        "denoising was trained with gaussian 0.8: where it meets that its error is 0.50 times"
+        "denoising was trained with gaussian 0.8: where it meets that, its error is 0.50 times"
     )
-    assert "0.880 against 0.800; under other corruptions its error is 0.75 times" in told
+    assert "0.880 against 0.800; under other corruptions, its error is 0.75 times" in told
     assert told.endswith("0.750 against 0.700.")
 
 
@@ -78,8 +78,8 @@ def test_another_level_of_the_trained_kind_is_not_another_corruption(edit: Edit,
 
     edit("digits", weaken)
     (told,) = profiles.transfer(rows(project))
-    assert "where it meets that its error is 0.56 times" in told
-    assert "other corruptions its error is 0.75 times" in told
+    assert "where it meets that, its error is 0.56 times" in told
+    assert "other corruptions, its error is 0.75 times" in told
 
 
 def test_without_the_plain_variant_there_is_nothing_to_hold_it_against(finished: Path) -> None:

@@ -100,14 +100,16 @@ def withstood(
 
 def _error(made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
     """Mean over rows of each one's mean squared error over its valid values, `[members]`."""
-    squares = (made.astype(np.float64) - clean.values) ** 2
-    if clean.lengths is None:
-        error: NDArray[np.float64] = squares.reshape(*squares.shape[:2], -1).mean(-1).mean(-1)
-        return error
-    valid = np.arange(squares.shape[2]) < np.asarray(clean.lengths)[:, None]
-    counted = valid.sum(-1) * squares.shape[3]
-    per_row: NDArray[np.float64] = (squares * valid[None, :, :, None]).sum((2, 3)) / counted
-    return np.asarray(per_row.mean(-1))
+    truth = clean.values.reshape(len(clean), clean.values.shape[1], -1)
+    valid = np.ones(truth.shape[:2])
+    if clean.lengths is not None:
+        valid = (np.arange(truth.shape[1]) < np.asarray(clean.lengths)[:, None]).astype(np.float64)
+    counted = valid.sum(-1) * truth.shape[2]
+    errors = []
+    for member in made:  # one at a time: all of them in float64 take room
+        squares = (member.reshape(truth.shape).astype(np.float64) - truth) ** 2
+        errors.append(float(((squares.sum(-1) * valid).sum(-1) / counted).mean()))
+    return np.array(errors)
 
 
 def _psnr(error: float, peak: float) -> float:

@@ -87,7 +87,7 @@ def _transferred(row: Row, plain: Row) -> list[str]:
     same = [row.corruption] if row.corruption in same else same
     other = [place for place in places if place.split()[0] not in (kind, CLEAN)]
     told = []
-    for where, chosen in (("where it meets that", same), ("under other corruptions", other)):
+    for where, chosen in (("where it meets that,", same), ("under other corruptions,", other)):
         if not chosen:
             continue
         mine, theirs = ([_mean(each, name, chosen) for name in names] for each in (row, plain))

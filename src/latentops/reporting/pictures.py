@@ -310,7 +310,7 @@ def _units(stack: "Trained", test: Samples, description: Description) -> list[Pi
     )
     caption = (
         f"AUROC of each unit of {stack.variant} for each class, of one seed. 1: it turns on for that class "
-        "alone; 0: it turns off; 0.5: it takes no notice. The darker, the further from that."
+        "alone; 0: it turns off; 0.5: it takes no notice. The fuller the shade, the further from that."
     )
     table = Table("unit", tuple(description.classes), rows)
     pictures = [Picture(f"Which unit of {stack.variant} tells which class", caption, table=table)]

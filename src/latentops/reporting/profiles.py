@@ -129,7 +129,7 @@ def _table(name: str, rows: Sequence[Row]) -> Picture:
         for k, row in enumerate(alike)
     )
     better = "lower" if lower else "higher"
-    caption = f"{caption} Shades compare the variants within a column: the darker the better ({better})."
+    caption = f"{caption} Shades compare the variants within a column; {better} is better."
     columns_ = tuple(_words(str(x)) for x in one.x)
     return Picture(heading, caption, table=Table("variant", columns_, lines))
 

@@ -39,7 +39,7 @@ def test_what_a_variant_was_trained_with_is_framed(finished: Path) -> None:
     assert framed == [("denoising", "gaussian 0.8")]
 
 
-def test_the_best_of_a_column_has_the_darkest_shade(finished: Path) -> None:
+def test_the_best_of_a_column_has_the_fullest_shade(finished: Path) -> None:
     assert profiles.shades([0.1, 0.3, None, 0.2], lower=True) == [100, 0, 0, 50]
     assert profiles.shades([0.1, 0.3, None, 0.2], lower=False) == [0, 100, 0, 50]
     assert profiles.shades([0.1, 0.1], lower=True) == [0, 0]

@@ -86,6 +86,20 @@ def test_without_the_plain_variant_there_is_nothing_to_hold_it_against(finished:
     assert profiles.transfer([row for row in rows(finished) if row.name != "undercomplete"]) == []
 
 
+def test_what_is_undefined_everywhere_is_an_empty_drawing_and_no_text(edit: Edit, project: Path) -> None:
+    def undefine(value: dict[str, Any]) -> None:
+        for row in value["rows"]:
+            for one in row["profiles"].values():
+                one |= {side: [None] * len(one["x"]) for side in ("mean", "low", "high")}
+                one["values"] = [[None] * len(one["x"])]
+
+    edit("digits", undefine)
+    assert profiles.transfer(rows(project)) == []
+    text = page.write(project).read_text(encoding="utf-8")
+    assert text.count("Error by the corruption met</h3>") == 3
+    assert text.count("denoising was trained with gaussian 0.8") == 2
+
+
 def test_the_page_shows_them(finished: Path) -> None:
     text = page.write(finished).read_text(encoding="utf-8")
     assert text.count("Error by the corruption met</h3>") == 3

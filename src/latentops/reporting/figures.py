@@ -248,7 +248,7 @@ def profile(one: Profile, label: str) -> Drawing:
     width, height = 320.0, 220.0
     bars = any(isinstance(x, str) for x in one.x)
     seeds = [y for seed in one.values for y in seed if y is not None]
-    ends = [y for y in (*one.mean, *one.low, *one.high) if y is not None]
+    ends = [y for y in (*one.mean, *one.low, *one.high) if y is not None] or seeds or [1.0]
     up = scale([0.0, *(ends if bars else seeds or ends)], height - 40, 24, 0.04)
     up = Scale(max(up.low, 0.0) if min(ends) >= 0 else up.low, up.high, up.start, up.end)
     drawing = Drawing(width, height, label, "plot profile")

@@ -81,7 +81,12 @@ def _transferred(row: Row, plain: Row) -> list[str]:
     names = ("withstood_error", "withstood_probe_accuracy")
     if row.corruption is None or any(name not in each.profiles for name in names for each in (row, plain)):
         return []
-    places = [str(x) for x in row.profiles[names[0]].x]
+    known = [each.profiles[name] for name in names for each in (row, plain)]
+    places = [
+        str(x)
+        for at, x in enumerate(known[0].x)
+        if all(one.x == known[0].x and one.mean[at] is not None for one in known)
+    ]
     kind = row.corruption.split()[0]
     same = [place for place in places if place.split()[0] == kind]
     same = [row.corruption] if row.corruption in same else same

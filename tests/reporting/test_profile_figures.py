@@ -126,6 +126,18 @@ def test_names_are_bars_with_whiskers_and_numbers_a_line_with_one_a_seed() -> No
     )
 
 
+def test_long_names_are_all_there_and_counts_are_thinned() -> None:
+    def told(x: list[str]) -> list[str]:
+        one = Profile(x=tuple(x), x_title="x", y_title="y", mean=(1.0,) * len(x), low=(None,) * len(x),
+                      high=(None,) * len(x))  # fmt: skip
+        found = re.findall(r'class="tick"[^>]*>([^<]+)</text>', str(figures.profile(one, "l").markup()))
+        return [name for name in found if name in {each.replace("_", " ") for each in x}]
+
+    corruptions = [f"salt_and_pepper 0.{at}" for at in range(1, 10)]
+    assert told(corruptions) == [name.replace("_", " ") for name in corruptions]
+    assert told([str(at) for at in range(100, 180)]) == [str(at) for at in range(100, 180, 6)]
+
+
 def test_numbers_that_span_orders_are_evenly_apart() -> None:
     one = Profile(x=(0.1, 1.0, 10.0), x_title="x", y_title="y", mean=(1.0, 1.0, 1.0), low=(None,) * 3,
                   high=(None,) * 3)  # fmt: skip

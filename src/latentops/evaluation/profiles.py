@@ -46,9 +46,9 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     kind = trained.description.kind
     found = {
         **trained.profiles(few),
-        "withstood_error": _profile(names, [each.error for each in stood], "met", "squared error"),
+        "withstood_error": _profile(names, [each.error for each in stood], "corruption met", "squared error"),
         "withstood_probe_accuracy": _profile(
-            names, [each.probe_accuracy for each in stood], "met", "probe accuracy"
+            names, [each.probe_accuracy for each in stood], "corruption met", "probe accuracy"
         ),
         "unit_auroc": _unit_auroc(codes[:, rows], few.labels, field.classes),
     }
@@ -56,7 +56,7 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
         shares = field.settings.denoising.masking
         errors = imputed(trained, few, shares)
         missing = [f"{share:.0%}" for share in shares]
-        found["imputation_error"] = _profile(missing, errors, "missing", "error over the means'")
+        found["imputation_error"] = _profile(missing, errors, "values missing", "error over the means'")
     if kind == "image" and few.values.shape[-1] > 1:
         found["hidden_error"] = _hidden_error(trained, few)
     if isinstance(trained.model.encoder, Convolutional):

@@ -245,26 +245,34 @@ def profile(one: Profile, label: str) -> Drawing:
     The interval is a whisker on a bar; of a line each seed is a pale one. Numbers that span more than a
     factor of ten are on a logarithmic axis.
     """
-    width, height = 320.0, 220.0
+    width, floor = 320.0, 180.0
     bars = any(isinstance(x, str) for x in one.x)
+    step = (width - 50) / len(one.x)
+    names = [str(x).replace("_", " ") for x in one.x]
+    every = math.ceil(max(map(len, names)) * LETTER / step)
+    slanted = bars and every > 1 and not all(name.isdigit() for name in names)
+    below = 40.0 + (0.64 * LETTER * max(map(len, names)) if slanted else 0.0)
     seeds = [y for seed in one.values for y in seed if y is not None]
     ends = [y for y in (*one.mean, *one.low, *one.high) if y is not None] or seeds or [1.0]
-    up = scale([0.0, *(ends if bars else seeds or ends)], height - 40, 24, 0.04)
+    up = scale([0.0, *(ends if bars else seeds or ends)], floor, 24, 0.04)
     up = Scale(max(up.low, 0.0) if min(ends) >= 0 else up.low, up.high, up.start, up.end)
-    drawing = Drawing(width, height, label, "plot profile")
+    drawing = Drawing(width, floor + below, label, "plot profile")
     if bars:
         across = Scale(0, len(one.x), 42, width - 8)
-        _frame(drawing, across, up, one)
-        step = (across.end - across.start) / len(one.x)
-        every = math.ceil(max(len(str(x)) for x in one.x) * LETTER / step)
-        for at, (x, mean, low, high) in enumerate(zip(one.x, one.mean, one.low, one.high, strict=True)):
+        _frame(drawing, across, up, one, floor + below - 7)
+        for at, (name, mean, low, high) in enumerate(zip(names, one.mean, one.low, one.high, strict=True)):
             middle = across(at + 0.5)
-            if at % every == 0:
-                drawing.add("text", "tick", str(x), x=middle, y=up.start + 15, text_anchor="middle")
+            if slanted:
+                turn = f"rotate(-40 {middle + 4:.1f} {floor + 12:g})"
+                drawing.add(
+                    "text", "tick", name, x=middle + 4, y=floor + 12, text_anchor="end", transform=turn
+                )
+            elif at % every == 0:
+                drawing.add("text", "tick", name, x=middle, y=floor + 15, text_anchor="middle")
             if mean is None:
                 continue
             top, base = sorted((up(mean), up(max(0.0, up.low))))
-            hover = f"{x}: {number(mean)}"
+            hover = f"{name}: {number(mean)}"
             left, wide = middle - 0.36 * step, 0.72 * step
             drawing.add("rect", "bar", x=left, y=top, width=wide, height=max(base - top, 0.5), hover=hover)
             if low is not None and high is not None:
@@ -273,7 +281,7 @@ def profile(one: Profile, label: str) -> Drawing:
     xs = [float(x) for x in one.x]
     spread = min(xs) > 0 and max(xs) / min(xs) > 10
     across = scale(xs, 42, width - 12, 0.02, log=spread)
-    _frame(drawing, across, up, one)
+    _frame(drawing, across, up, one, floor + below - 7)
     for value in across.ticks(5) if not spread else xs:
         drawing.add("text", "tick", _tick(value), x=across(value), y=up.start + 15, text_anchor="middle")
     for css, line in (*(("train", seed) for seed in one.values), ("stop", one.mean)):
@@ -288,13 +296,13 @@ def profile(one: Profile, label: str) -> Drawing:
     return drawing
 
 
-def _frame(drawing: Drawing, across: Scale, up: Scale, one: Profile) -> None:
+def _frame(drawing: Drawing, across: Scale, up: Scale, one: Profile, title_at: float) -> None:
     for value in up.ticks(4):
         drawing.add("line", "grid", x1=across.start, x2=across.end, y1=up(value), y2=up(value))
         drawing.add("text", "tick", _tick(value), x=across.start - 6, y=up(value) + 3.5, text_anchor="end")
     drawing.add("line", "axis", x1=across.start, x2=across.end, y1=up.start, y2=up.start)
     middle = (across.start + across.end) / 2
-    drawing.add("text", "axis-title", one.x_title, x=middle, y=up.start + 33, text_anchor="middle")
+    drawing.add("text", "axis-title", one.x_title, x=middle, y=title_at, text_anchor="middle")
     drawing.add("text", "axis-title", one.y_title, x=4, y=12, text_anchor="start")
 
 

@@ -37,12 +37,14 @@ REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
 CURVES = Path("docs/growth.svg")
+IRRELEVANT = Path("docs/irrelevant.svg")
 CURVES_STYLE = f"""{figures.RATIOS_STYLE}
 .curves {{ --time: #2f5f9e; --memory: #a8590f; }}
 @media (prefers-color-scheme: dark) {{ .curves {{ --time: #8ab4ea; --memory: #e6ab6b; }} }}
 .line {{ fill: none; stroke-width: 1.6; }}
 .time {{ stroke: var(--time); }}
 .memory {{ stroke: var(--memory); }}
+.plain {{ stroke: var(--ink); }}
 .linear {{ stroke: var(--floor); stroke-dasharray: 4 3; }}
 text.time {{ fill: var(--time); stroke: none; }}
 text.memory {{ fill: var(--memory); stroke: none; }}
@@ -682,6 +684,71 @@ def remedies(root: Path) -> str:
     return "\n\n".join(parts)
 
 
+def losses(root: Path) -> str:
+    """What each loss of `benchmarks/remedies.json` leaves of each kind of error, side by side."""
+    if not (root / REMEDIES).exists():
+        return f"Not measured yet: `make bench-remedies TOPIC=losses` writes `{REMEDIES}`."
+    found = [
+        row for row in read(Remedies, root / REMEDIES, "make bench-remedies").rows if row.topic == "losses"
+    ]
+    names = dict.fromkeys(row.remedy for row in found)
+    lines = []
+    for number in dict.fromkeys(row.number for row in found):
+        cells = {row.remedy: row for row in found if row.number == number}
+        plain = next(iter(cells.values())).without.mean
+        told = [
+            amount(cells[name].remedied.mean) + ("" if cells[name].verdict == "no effect shown" else "\\*")
+            for name in names
+        ]
+        lines.append([escaped(number), amount(plain), *told])
+    header = ["left by", "gaussian, learned variance", *map(escaped, names)]
+    return table(header, lines, right=range(1, len(header)))
+
+
+def irrelevant_drawing(root: Path) -> str | None:
+    """Probe accuracy lost by columns of noise, a line a code; None where that isn't measured yet."""
+    if not (root / REMEDIES).exists():
+        return None
+    pattern = re.compile(r"probe accuracy lost with (\d+) columns of noise")
+    rows = read(Remedies, root / REMEDIES, "make bench-remedies").rows
+    found = [(int(match[1]), row) for row in rows if (match := pattern.fullmatch(row.number))]
+    if not found:
+        return None
+    lines: dict[str, dict[int, float]] = {"undercomplete": {0: 0.0}}
+    for columns, row in found:
+        lines["undercomplete"][columns] = row.without.mean
+        lines.setdefault(row.remedy, {0: 0.0})[columns] = row.remedied.mean
+    told = "; ".join(
+        f"{name}: {', '.join(f'{value:.3f} with {at}' for at, value in sorted(line.items()) if at)}"
+        for name, line in lines.items()
+    )
+    label = f"Probe accuracy lost on breast_cancer by columns of noise added to its 30. {told}."
+    width, height = 420.0, 270.0
+    drawing = svg.Drawing(width, height, label, "ratios curves")
+    drawing.add("rect", "paper", width=width, height=height)
+    values = [value for line in lines.values() for value in line.values()]
+    across = svg.scale([at for at, _ in found] + [0], 52, width - 16, 0.02)
+    up = svg.scale(values, height - 42, 50, 0.06)
+    drawing.add("text", "", "probe accuracy lost", x=14, y=42)
+    for tick in up.ticks(5):
+        drawing.add("line", "one" if tick == 0 else "grid", x1=52, x2=width - 16, y1=up(tick), y2=up(tick))
+        drawing.add("text", "", f"{tick:g}".replace("-", "−"), x=46, y=up(tick) + 4, text_anchor="end")
+    for tick in sorted(lines["undercomplete"]):
+        drawing.add("text", "", f"{tick}", x=across(tick), y=height - 24, text_anchor="middle")
+    drawing.add("text", "", "columns of noise", x=(52 + width) / 2, y=height - 8, text_anchor="middle")
+    for at, (name, line) in enumerate(lines.items()):
+        css = ("plain", "time", "memory")[at % 3]
+        left = 14 + 134 * at
+        drawing.add("line", f"line {css}", x1=left, x2=left + 20, y1=17, y2=17)
+        drawing.add("text", "", name, x=left + 26, y=21)
+        places = [(across(columns), up(value)) for columns, value in sorted(line.items())]
+        drawing.add("path", f"line {css}", d=svg.path(places))
+        for (x, y), (columns, value) in zip(places, sorted(line.items()), strict=True):
+            hover = f"{name}, {columns} columns: {value:.3f}"
+            drawing.add("circle", f"mark {css}", cx=x, cy=y, r=2.6, hover=hover)
+    return drawing.file(CURVES_STYLE)
+
+
 def signed(value: float, plus: Literal["", "+"] = "") -> str:
     """A number in three digits, with a minus sign that is one."""
     text = amount(value + 0.0)  # no zero below zero
@@ -717,6 +784,7 @@ def _judged(dataset: str, root: Path) -> Iterable[judged.Row]:
 DRAWINGS: tuple[tuple[Path, Callable[[Path], str | None]], ...] = (
     (DRAWING, speed_drawing),
     (CURVES, growth_drawing),
+    (IRRELEVANT, irrelevant_drawing),
 )
 SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("README.md"), "leaderboard", board),
@@ -731,6 +799,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),
+    (Path("docs/variants.md"), "losses", losses),
     (Path("docs/variants.md"), "remedies", remedies),
 )
 

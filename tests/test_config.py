@@ -57,6 +57,8 @@ def test_the_projects_own_params_are_valid_down_to_each_variant() -> None:
         ("run/datasets", ["digits", "digits"], r"run: datasets names digits more than once"),
         ("run/variants", ["sparse", "sparse"], r"run: variants names sparse more than once"),
         ("datasets", {"../digits": {}}, r"datasets\.\.\./digits.*pattern"),
+        ("evaluation/denoising/masking", [0.3, 0.3], r"evaluation\.denoising: .*masking: levels must rise"),
+        ("evaluation/denoising/masking", [1.2], r"denoising\.masking\.0: .*less than 1"),
         ("retrain/cron", "3 am", r"retrain\.cron: .*pattern"),
         ("datasets/digits/source/value_range", [3, 3], "lowest < highest"),
     ],

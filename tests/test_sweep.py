@@ -23,7 +23,11 @@ LINEAR = Architectures.model_validate(
     {"mlp": {"hidden": []}, "convolutional": {"channels": [2]}, "recurrent": {"hidden": 4}}
 )
 JUDGED = Evaluation.model_validate(
-    {"probe": {"strengths": [0.1]}, "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1}}
+    {
+        "probe": {"strengths": [0.1]},
+        "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
+        "denoising": {"gaussian": [0.5], "masking": [0.5], "salt_and_pepper": [0.5]},
+    }
 )
 RANK = 2
 

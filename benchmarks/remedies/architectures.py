@@ -12,6 +12,7 @@ from latentops.config import Architectures, Budget, load_params
 from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.evaluation.probe import linear_probe
+from latentops.evaluation.structure import hidden_error
 from latentops.training.loop import Look, fit
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
@@ -123,13 +124,7 @@ def _probe(model: Trained, dataset: str) -> list[float]:
 def _hidden_error(options: dict[str, object]) -> np.ndarray:
     """Mean squared error `[seeds, columns]` of a digit's right half, which the encoder doesn't see."""
     model = trained("convolutional", sizes={"convolutional": options})
-    rows = samples("digits", "stop")
-    half = rows.values.shape[-1] // 2
-    seen = rows.values.copy()
-    seen[..., half:] = 0
-    rebuilt = model.reconstruct(Samples(seen, None, rows.labels, rows.ids))
-    errors = (rebuilt - rows.values) ** 2
-    return np.asarray(errors[..., half:].mean(axis=(1, 2, 3)))
+    return hidden_error(model, samples("digits", "stop"))
 
 
 def _signs(rows: int, lag: int, seed: int) -> Samples:

@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from statistics import fmean
 
+import numpy as np
+import torch
+
 from benchmarks.remedies.study import Finding, samples, trained
 from latentops.config import load_params
 from latentops.evaluation.denoising import Met, Withstood, withstood
+from latentops.evaluation.probe import fit_probe
 from latentops.training.trained import Trained
 
 MATCHED = (Met("gaussian", 0.8), Met("masking", 0.3), Met("salt_and_pepper", 0.3))
@@ -28,8 +32,12 @@ def row(corruption: str, dataset: str = "digits") -> list[Withstood]:
     The probe's strength is chosen on the same rows, clean.
     """
     train, stop = samples(dataset, "train"), samples(dataset, "stop")
+    trained_on = model(corruption, dataset)
+    codes = [torch.from_numpy(trained_on.encode(rows)) for rows in (train, stop)]
+    labels = [torch.from_numpy(np.array(rows.labels)) for rows in (train, stop)]
     strengths = load_params().evaluation.probe.strengths
-    return withstood(model(corruption, dataset), train, stop, stop, MATCHED, strengths)
+    probe = fit_probe(codes[0], labels[0], codes[1], labels[1], strengths)
+    return withstood(trained_on, probe, stop, MATCHED)
 
 
 def findings() -> Iterator[Finding]:

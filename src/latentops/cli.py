@@ -124,11 +124,12 @@ def record(datasets: Datasets = None) -> None:
     """Rebuild or complete the MLflow store from the results; what is there already stays as it is."""
     from latentops.config import load_params
     from latentops.registry import tracking
+    from latentops.reporting.profiles import drawings
     from latentops.targets import datasets as known
 
     params = load_params()
     for name in known(params, datasets or []):
-        print(f"{name}: {len(tracking.record(name, params))} variants are in MLflow")
+        print(f"{name}: {len(tracking.record(name, params, drawings))} variants are in MLflow")
 
 
 @app.command()

@@ -320,11 +320,30 @@ class Anomaly(Settings):
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Corruptions(Settings):
+    """Levels at which every variant meets each corruption, from weak to strong.
+
+    Of `gaussian` the noise's deviation over the data's, of the others the share of values that are replaced.
+    """
+
+    gaussian: Annotated[list[Positive], Field(min_length=1)]
+    masking: Annotated[list[Share], Field(min_length=1)]
+    salt_and_pepper: Annotated[list[Share], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> Self:
+        for name, levels in self:
+            if list(levels) != sorted(set(levels)):
+                raise ValueError(f"{name}: levels must rise, each above the last")
+        return self
+
+
 class Evaluation(Settings):
     """The judge's settings, the same for every variant and floor."""
 
     probe: Probe
     anomaly: Anomaly
+    denoising: Corruptions
 
 
 class Floors(Settings):

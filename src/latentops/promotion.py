@@ -5,6 +5,7 @@ from latentops.registry import champion, tracking
 from latentops.registry.champion import Decision
 from latentops.reporting import results
 from latentops.reporting.card import card_for
+from latentops.reporting.profiles import drawings
 
 
 def promote(dataset: str, reason: str = "") -> Decision:
@@ -14,7 +15,7 @@ def promote(dataset: str, reason: str = "") -> Decision:
     out, as in a fresh clone.
     """
     params = load_params()
-    tracking.record(dataset, params)
+    tracking.record(dataset, params, drawings)
     chosen = results.comparison(dataset).chosen
     card = card_for(dataset, params) if chosen else ""
     return champion.promote(dataset, reason=reason, card=card)

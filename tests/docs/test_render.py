@@ -384,6 +384,38 @@ def test_the_remedies_stand_in_a_table_a_warning(project: Path) -> None:
     assert "Taken at an earlier commit: sparse." in render.remedies(project)
 
 
+def test_losses_stand_side_by_side_with_a_star_where_they_differ(project: Path) -> None:
+    assert "make bench-remedies TOPIC=losses" in render.losses(project)
+    rows = [
+        remedy("huber", -4.0, -2.0, "helps", topic="losses"),
+        remedy("bernoulli", -1.0, 1.5, "no effect shown", topic="losses"),
+        remedy("revival", -4.0, -2.0, "helps"),
+    ]
+    write_json(project / render.REMEDIES, {"machine": "here", "commit": "abc123", "rows": rows})
+    header, _, *lines = render.losses(project).splitlines()
+    assert header == "| left by | gaussian, learned variance | huber | bernoulli |"
+    assert lines == ["| dead units | 4.2 | 1.2\\* | 4.45 |"]
+
+
+def test_what_is_lost_to_columns_of_noise_is_a_line_a_code_from_nothing(project: Path) -> None:
+    assert render.irrelevant_drawing(project) is None
+    rows = [
+        remedy("sparse", 0.0, 0.2, "hurts", number=f"probe accuracy lost with {columns} columns of noise",
+               without={"mean": columns / 100, "values": []}, remedied={"mean": columns / 50, "values": []})
+        for columns in (30, 10)
+    ]  # fmt: skip
+    write_json(project / render.REMEDIES, {"machine": "here", "commit": "abc123", "rows": rows})
+    assert render.IRRELEVANT in render.render(project)
+    shown = ElementTree.fromstring((project / render.IRRELEVANT).read_text())
+    assert "undercomplete: 0.100 with 10, 0.300 with 30; sparse: 0.200 with 10, 0.600 with 30" in str(
+        shown.get("aria-label")
+    )
+    paths = [node for node in shown.iter() if node.tag.endswith("path")]
+    plain, sparse = ([float(y) for y in re.findall(r" ([\d.]+)", node.get("d", ""))] for node in paths)
+    assert plain[0] == sparse[0]
+    assert sparse[0] - sparse[2] == pytest.approx(2 * (plain[0] - plain[2]), abs=0.05)
+
+
 @given(st.floats(-1e6, 1e6))
 def test_a_signed_number_is_the_number(value: float) -> None:
     for plus in ("", "+"):

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from latentops.evaluation.denoising import LEVELS, MET, Met, withstood
+from latentops.config import Corruptions
+from latentops.data.prepared import Samples
+from latentops.evaluation.denoising import Met, Withstood, imputed, met, withstood
+from latentops.evaluation.probe import fit_probe
 from latentops.training.members import Member
 from latentops.training.trained import Trained
 from tests.toy import draw, recipe
@@ -22,17 +25,42 @@ def untrained(kind: str, bounds: tuple[float, float] | None = None) -> Trained:
     return Trained(made.build(MEMBERS), MEMBERS, made)
 
 
-def test_every_corruption_is_met_at_rising_levels() -> None:
-    assert len(MET) == 9
-    assert all(tuple(sorted(levels)) == levels for levels in LEVELS.values())
+def stood(trained: Trained, samples: Samples, corruptions: list[Met]) -> list[Withstood]:
+    codes, labels = torch.from_numpy(trained.encode(samples)), torch.from_numpy(samples.labels)
+    return withstood(trained, fit_probe(codes, labels, codes, labels, [0.1]), samples, corruptions)
+
+
+def test_clean_rows_are_met_and_then_each_corruption_at_its_levels() -> None:
+    levels = Corruptions(gaussian=[0.4], masking=[0.1, 0.25], salt_and_pepper=[0.2])
+    names = [each.name for each in met(levels)]
+    assert names == ["clean", "gaussian 0.4", "masking 0.1", "masking 0.25", "salt_and_pepper 0.2"]
+
+
+def test_a_model_that_copies_keeps_all_noise() -> None:
+    trained, samples = untrained("image"), draw("image", 30)
+    trained.model.reconstruct = lambda batch: batch.values  # type: ignore[method-assign]
+    clean, *corrupted = stood(trained, samples, [CLEAN, Met("gaussian", 0.8), Met("salt_and_pepper", 0.3)])
+    assert clean.error == [0.0, 0.0]
+    for each in corrupted:
+        assert each.noise_kept == pytest.approx([1.0, 1.0])
+
+
+def test_the_columns_means_impute_with_an_error_of_one_and_who_knows_the_rows_with_none() -> None:
+    trained, samples = untrained("tabular"), draw("tabular", 40)
+    samples.values[:] -= samples.values.mean(axis=0)
+    trained.model.reconstruct = lambda batch: torch.zeros_like(batch.values)  # type: ignore[method-assign]
+    assert imputed(trained, samples, [0.1, 0.5]) == pytest.approx(np.ones((2, 2)))
+    known = torch.from_numpy(samples.values).expand(2, -1, -1)
+    trained.model.reconstruct = lambda batch: known  # type: ignore[method-assign]
+    assert imputed(trained, samples, [0.1, 0.5]) == pytest.approx(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])
 def test_errors_are_those_of_the_reconstruction_against_clean_rows(kind: str) -> None:
     trained, samples = untrained(kind, (0.0, 2.0)), draw(kind, 12)
-    met = Met("gaussian", 0.8)
-    (found,) = withstood(trained, samples, samples, samples, [met], [1.0])
-    corrupted = met.corrupt(samples, trained.model.shape, 0)
+    noisy = Met("gaussian", 0.8)
+    (found,) = stood(trained, samples, [noisy])
+    corrupted = noisy.corrupt(samples, trained.model.shape, 0)
     made = trained.reconstruct(corrupted)
     for member in range(2):
         rows = []
@@ -57,7 +85,7 @@ def test_a_probe_of_clean_codes_reads_clean_rows_and_not_what_is_all_masked() ->
     samples = draw("tabular", 60)
     samples.values[:, :3] += 4 * samples.labels[:, None].astype(np.float32)
     trained = untrained("tabular")
-    clean, hidden = withstood(trained, samples, samples, samples, [CLEAN, Met("masking", 1.0)], [0.1])
+    clean, hidden = stood(trained, samples, [CLEAN, Met("masking", 1.0)])
     assert clean.psnr is None
     assert min(clean.probe_accuracy) > 0.8
     assert hidden.probe_accuracy == pytest.approx([0.5, 0.5])

@@ -11,7 +11,11 @@ from latentops.data.prepared import SPLITS, Samples, SplitName
 from latentops.evaluation.judge import Coder, Field, Made, judge
 
 SETTINGS = Evaluation.model_validate(
-    {"probe": {"strengths": [0.1, 1.0]}, "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1}}
+    {
+        "probe": {"strengths": [0.1, 1.0]},
+        "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
+        "denoising": {"gaussian": [0.5], "masking": [0.5], "salt_and_pepper": [0.5]},
+    }
 )
 SEEDS = [0, 1]
 

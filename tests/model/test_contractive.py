@@ -316,3 +316,15 @@ def test_contraction_lowers_the_ratio_and_the_codes_variance() -> None:
     weak, strong = diagnosed(0.0), diagnosed(5.0)
     for name in ("jacobian_norm", "contraction_near", "contraction_far", "code_variance"):
         assert np.mean(strong[name]) < np.mean(weak[name]), name
+
+
+def test_a_linear_map_contracts_alike_at_every_distance_by_its_norm() -> None:
+    """An isometry of a plane, scaled by a third: ratio 1/3 along it, and singular values of a third."""
+    model = layered("tabular", [], latent=7)
+    with torch.no_grad():
+        model.encoder.layers[0].weight.copy_(torch.eye(7).expand(3, 7, 7) / 3)
+    found = model.profiles(batch_of(draw("tabular", 20), 3))
+    ratio, values = found["contraction_ratio"], found["singular_values"]
+    assert list(ratio.x) == sorted(ratio.x)
+    torch.testing.assert_close(ratio.values, torch.full_like(ratio.values, 1 / 3), rtol=1e-3, atol=0)
+    torch.testing.assert_close(values.values, torch.full((3, 7), 1 / 3))

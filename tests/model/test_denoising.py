@@ -190,3 +190,20 @@ def test_every_corruption_has_a_name_that_params_can_choose() -> None:
         variant_settings("denoising", {"level": 0.5, "corruption": name})
     known: list[CorruptionName] = list(CORRUPTIONS)
     assert known == ["gaussian", "masking", "salt_and_pepper"]
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"level": 0.8}, "gaussian 0.8"),
+        ({"level": 0.8, "corruption": "masking", "share": 0.3}, "masking 0.3"),
+        ({"level": 0.8, "corruption": "mixed", "share": 0.25}, "mixed 0.8, 0.25"),
+    ],
+)
+def test_a_model_names_what_it_was_trained_with(section: dict[str, object], named: str) -> None:
+    assert recipe("denoising", "image", **section).build(MEMBERS).corruption == named
+    assert recipe("undercomplete", "image").build(MEMBERS).corruption is None
+    assert (
+        recipe("overcomplete", "image", regulariser="noise", noise=1.0).build(MEMBERS).corruption
+        == "gaussian 1"
+    )

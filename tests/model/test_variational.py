@@ -237,3 +237,11 @@ def test_both_gradients_are_right_and_the_reparameterised_one_varies_less() -> N
     pathwise, score = map(evidence.gradient_variance, estimates)
     assert pathwise.shape == score.shape == (2,)
     assert bool((score > 10 * pathwise).all())
+
+
+def test_kl_by_unit_falls_and_sums_to_the_kl() -> None:
+    model = recipe("variational", "tabular").build(MEMBERS)
+    batch = batch_of(draw("tabular", 30), 3)
+    by_unit = model.profiles(batch)["kl_by_unit"].values
+    assert bool((by_unit.diff(dim=-1) <= 0).all())
+    torch.testing.assert_close(by_unit.sum(-1), model.diagnose(batch)["kl"])

@@ -72,6 +72,14 @@ def test_an_evaluation_setting_retrains_nothing(tiny: Project, monkeypatch: pyte
     assert not any(stage.startswith(("train@", "prepare@", "validate@", "ingest@")) for stage in stale)
 
 
+def test_a_corruption_to_meet_concerns_no_floor(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    was = (tiny.path / "params.yaml").read_text()
+    tiny.edit("evaluation.denoising.masking", [0.5])
+    stale = planned(tiny, monkeypatch)
+    (tiny.path / "params.yaml").write_text(was)
+    assert stale == {*(f"evaluate@{DATASET}-{variant}" for variant in VARIANTS), *FOLLOWS}
+
+
 @pytest.mark.parametrize(
     ("shared", "verb"),
     [

@@ -1,5 +1,6 @@
 """A project in miniature, trained for real: an image, a table and a sequence set, two variants, two seeds."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -17,7 +18,9 @@ from latentops.config import ArchitectureName, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
+from latentops.evaluation.comparison import along
 from latentops.registry import champion, store, tracking
+from latentops.reporting.profiles import drawings
 from latentops.stages import evaluate, train
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,12 @@ def write_rows(name: str) -> None:
     prepared.write(Path("data/prepared") / name, described, splits)
 
 
+def evaluated(name: str, variant: str) -> dict[str, Any]:
+    """What `evaluate` found."""
+    found: dict[str, Any] = json.loads(Path("results/evaluate", name, variant, "metrics.json").read_text())
+    return found
+
+
 def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **changes: Any) -> None:
     """A comparison in the stage's form, whose figures and gates a test may change."""
     kind, _, _, _, primary = DATASETS[name]
@@ -123,6 +132,7 @@ def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **ch
             "latent_dim": 3,
             "members": 2,
             "metrics": {primary: estimate},
+            "profiles": along(evaluated(name, variant)["profiles"], 0.95),
         }
         for variant in VARIANTS
     ]
@@ -184,7 +194,7 @@ def live(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with inside(folder):
         params = load_params()
         for name in DATASETS:
-            tracking.record(name, params)
+            tracking.record(name, params, drawings)
             assert champion.promote(name).promoted
     return folder
 

@@ -15,6 +15,7 @@ from latentops.errors import RegistryError
 from latentops.registry import candidate, ledger, store, tracking, versions
 from latentops.registry.champion import Decision, history, promote, rollback
 from latentops.registry.versions import resolve
+from latentops.reporting.profiles import drawings
 
 from .conftest import write_comparison
 
@@ -23,14 +24,14 @@ MODEL = "table-autoencoder"
 
 @pytest.fixture
 def recorded(project: Path) -> Path:
-    tracking.record("table", load_params())
+    tracking.record("table", load_params(), drawings)
     return project
 
 
 def challenge(variant: str = "undercomplete", **changes: object) -> Decision:
     """Let the comparison choose `variant`, record that and try to promote it."""
     write_comparison("table", variant, **changes)
-    tracking.record("table", load_params())
+    tracking.record("table", load_params(), drawings)
     return promote("table", reason="a test")
 
 

@@ -5,16 +5,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from mlflow import MlflowClient
 
 from latentops.config import load_params
 from latentops.errors import RegistryError
+from latentops.evaluation.comparison import along
 from latentops.registry import store, tracking
+from latentops.reporting.profiles import drawings
 from latentops.stages import record as record_stage
 
-from .conftest import VARIANTS, write_comparison
+from .conftest import VARIANTS, evaluated, write_comparison
 
 
 def runs(dataset: str = "pictures") -> dict[str, list]:
@@ -26,7 +29,7 @@ def runs(dataset: str = "pictures") -> dict[str, list]:
 
 
 def record() -> dict[str, str]:
-    return tracking.record("pictures", load_params())
+    return tracking.record("pictures", load_params(), drawings)
 
 
 def test_one_parent_a_variant_and_one_child_a_seed(project: Path) -> None:
@@ -72,6 +75,22 @@ def test_curves_are_metrics_by_step(project: Path) -> None:
     child = runs()["member"][0]
     history = client.get_metric_history(child.info.run_id, "curve/objective")
     assert [point.step for point in history] == [20, 40, 60]
+
+
+def test_profiles_are_metrics_by_place_and_figures(project: Path) -> None:
+    record()
+    run = next(run for run in runs()["variant"] if run.info.run_name == "variational")
+    client = store.connect()
+    places = client.get_metric_history(run.info.run_id, "profile/kl_by_unit")
+    expected = along(evaluated("pictures", "variational")["profiles"], 0.95)["kl_by_unit"]["mean"]
+    assert [(each.step, each.value) for each in places] == list(enumerate(expected))
+    names = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
+    assert {"figures/kl_by_unit.svg", "figures/withstood_error.svg"} <= names
+    drawing = Path(client.download_artifacts(run.info.run_id, "figures/kl_by_unit.svg")).read_text()
+    assert (
+        ElementTree.fromstring(drawing).get("aria-label")
+        == "KL by unit of variational: nats by unit, by its KL"
+    )
 
 
 def test_recording_twice_adds_nothing(project: Path) -> None:

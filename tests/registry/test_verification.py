@@ -10,6 +10,7 @@ from latentops.config import load_params
 from latentops.registry import ledger, store, tracking, versions
 from latentops.registry.champion import promote, rollback
 from latentops.registry.verification import Verification, verify
+from latentops.reporting.profiles import drawings
 
 from .conftest import write_comparison
 
@@ -21,7 +22,7 @@ def twice(project: Path) -> Path:
     """A dataset that has had two champions."""
     for variant in ("variational", "undercomplete"):
         write_comparison("table", variant)
-        tracking.record("table", load_params())
+        tracking.record("table", load_params(), drawings)
         promote("table")
     return project
 

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,42 @@ def health(name: str, seeds: int) -> dict[str, Any]:
     return shown
 
 
+MET = ("clean", "gaussian 0.4", "gaussian 0.8", "masking 0.3", "salt_and_pepper 0.2")
+
+
+def profile(
+    x: Sequence[float | str], mean: Sequence[float | None], seeds: int, **titles: str
+) -> dict[str, Any]:
+    return {
+        "x": list(x),
+        "x_title": "where",
+        "y_title": "what",
+        "mean": list(mean),
+        "low": [None if each is None else each - 0.01 for each in mean],
+        "high": [None if each is None else each + 0.01 for each in mean],
+        "values": [list(mean)] * seeds,
+    } | titles
+
+
+def profiles(name: str, seeds: int) -> dict[str, Any]:
+    """What all variants have of corruptions met, with the denoising one best, and two that are one's own.
+
+    Under the corruption that it is trained with the denoising one's error is half of the others', under other
+    ones three quarters of it.
+    """
+    errors = (0.01, 0.02, 0.03, 0.015, 0.021) if name == "denoising" else (0.01, 0.03, 0.06, 0.02, 0.028)
+    accuracies = (0.93, 0.9, 0.88, 0.7, 0.8) if name == "denoising" else (0.93, 0.85, 0.8, 0.68, 0.72)
+    found = {
+        "withstood_error": profile(MET, errors, seeds),
+        "withstood_probe_accuracy": profile(MET, accuracies, seeds),
+    }
+    if name == "contractive":
+        found["contraction_ratio"] = profile((0.03, 0.1, 1.0), (0.2, 0.3, None), seeds)
+    if name == "variational":
+        found["kl_by_unit"] = profile(("1", "2"), (2.0, 0.1), seeds, x_title="unit", y_title="<nats>")
+    return found
+
+
 def comparison(dataset: str) -> dict[str, Any]:
     kind, primary, chosen = DATASETS[dataset]
     random = np.random.default_rng(sum(map(ord, dataset)))
@@ -77,7 +113,9 @@ def comparison(dataset: str) -> dict[str, Any]:
                 "latent_dim": size,
                 "members": seeds,
                 "metrics": metrics,
+                "corruption": "gaussian 0.8" if name == "denoising" else None,
                 "diagnosis": health(name, seeds) if role == "variant" else {},
+                "profiles": profiles(name, seeds) if role == "variant" else {},
             }
         )
 

@@ -13,7 +13,18 @@ from latentops.reporting.results import Difference, Row
 
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
 DATASETS = ["digits", "breast_cancer", "digit_columns"]
-COLUMNS = {"dataset", "kind", "name", "role", "latent_dim", "members", "metrics", "diagnosis"}
+COLUMNS = {
+    "dataset",
+    "kind",
+    "name",
+    "role",
+    "latent_dim",
+    "members",
+    "metrics",
+    "corruption",
+    "diagnosis",
+    "profiles",
+}
 
 
 def row(name: str, role: str, value: float | None, metric: str = "probe_accuracy") -> Row:

@@ -13,7 +13,7 @@ from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
-from latentops.reporting.pictures import Gallery, gallery
+from latentops.reporting.pictures import Gallery, _units, gallery
 from latentops.reporting.results import comparison
 from latentops.training.members import Member, stack_members
 from latentops.training.trained import Recipe, Trained
@@ -21,7 +21,7 @@ from tests.toy import draw, recipe
 
 SHAPES = {"digits": (1, 8, 8), "breast_cancer": (6,), "digit_columns": (8, 8)}
 MODELS = {
-    "digits": ("denoising", "variational", "adversarial", "sparse"),
+    "digits": ("denoising", "variational", "adversarial", "sparse", "convolutional"),
     "breast_cancer": ("sparse", "variational"),
     "digit_columns": ("sequence", "variational"),
 }
@@ -80,10 +80,10 @@ def test_images_are_shown_beside_what_each_variant_makes_of_them(trained: Path) 
     pictures = drawn(trained, "digits")
     reconstructions, samples, *_ = pictures.others
     names = [strip.name for strip in reconstructions.strips]
-    assert names == ["original", "denoising", "adversarial", "variational", "sparse"]
+    assert names == ["original", "denoising", "adversarial", "convolutional", "variational", "sparse"]
     assert [strip.name for strip in samples.strips] == ["variational", "adversarial"]
     assert pictures.map is not None
-    assert any("convolutional" in note and "dvc pull" in note for note in pictures.notes)
+    assert any("contractive" in note and "dvc pull" in note for note in pictures.notes)
 
 
 def test_latent_spaces_are_walked_through_and_taken_apart(trained: Path) -> None:
@@ -93,6 +93,48 @@ def test_latent_spaces_are_walked_through_and_taken_apart(trained: Path) -> None
     ]  # fmt: skip
     assert len(pictures["Between codes of variational"].strips) == latents.PAIRS
     assert [strip.name for strip in pictures["Dictionary of the sparse code"].strips] == ["sparse"]
+
+
+def test_sequences_are_walked_through_from_pale_to_strong(trained: Path) -> None:
+    pictures = {picture.heading: picture for picture in drawn(trained, "digit_columns").others}
+    units = pictures["Units of variational"].drawings
+    assert [name for name, _ in units] == ["unit 1", "unit 2", "unit 3", "unit 4"]
+    strengths = [float(each) for each in re.findall(r'opacity="([^"]+)"', units[0][1])]
+    assert len(strengths) == 10 * 8
+    assert strengths == sorted(strengths)
+    assert len(pictures["Between codes of variational"].drawings) == latents.PAIRS
+
+
+def test_each_unit_is_held_against_each_class(trained: Path) -> None:
+    """A unit that is the second class's sign is told apart from one that knows nothing."""
+    stack = Trained.load(trained / "models/digits/sparse").select(seed=3, view="all")
+    samples = prepared.load(trained / "data/prepared/digits", "test")
+    codes = np.zeros((1, len(samples), 4), dtype=np.float32)
+    codes[0, :, 0] = samples.labels == 1
+    stack.encode = lambda samples: codes  # type: ignore[method-assign, assignment]
+    table = _units(stack, samples, prepared.describe(trained / "data/prepared/digits"))[0].table
+    assert table is not None
+    assert table.columns == ("0", HOSTILE, "2")
+    (_, told), (_, ignorant), *_ = table.rows
+    assert (told[1].text, told[1].percent) == ("1.000", 100)
+    assert {(cell.text, cell.percent) for cell in ignorant} == {("0.500", 0)}
+
+
+def test_the_maps_that_vary_most_are_shown_layer_by_layer(trained: Path) -> None:
+    stack = Trained.load(trained / "models/digits/convolutional").select(seed=0, view="all")
+    samples = prepared.load(trained / "data/prepared/digits", "test").select(np.arange(6))
+    with torch.no_grad():
+        first = stack.model.encoder.layers[0]
+        first.weight[:, :5] = 0  # five of eight maps show the same everywhere
+    maps = latents.feature_maps(stack, samples)
+    names = [name for name in maps if name.startswith("layer 1")]
+    assert {"layer 1, map 6", "layer 1, map 7", "layer 1, map 8"} <= set(names)
+    assert len(names) == latents.MOST_MAPS
+    assert len(maps) == 2 * latents.MOST_MAPS
+    assert maps["layer 1, map 6"].shape == (6, 1, 4, 4)
+    assert (maps["layer 1, map 6"].min(), maps["layer 1, map 6"].max()) == (0, 1)
+    pictures = {picture.heading: picture for picture in drawn(trained, "digits").others}
+    assert len(pictures["Feature maps of convolutional"].strips) == 2 * latents.MOST_MAPS
 
 
 def test_a_dictionary_shows_what_units_add_and_nothing_of_dead_ones(trained: Path) -> None:
@@ -131,7 +173,7 @@ def test_standardised_images_are_shown_in_raw_units(trained: Path) -> None:
 
 
 def test_sequences_are_drawn_to_their_own_length(trained: Path) -> None:
-    reconstructions, samples = drawn(trained, "digit_columns").others
+    reconstructions, samples, *_ = drawn(trained, "digit_columns").others
     assert len(reconstructions.drawings) == len(samples.drawings) == 10
     test = prepared.load(trained / "data/prepared/digit_columns", "test")
     assert test.lengths is not None
@@ -145,13 +187,15 @@ def test_sequences_are_drawn_to_their_own_length(trained: Path) -> None:
 
 def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:
     pictures = drawn(trained, "breast_cancer")
-    assert [one.heading for one in pictures.others] == ["Reconstruction by column", "Samples of variational"]
+    assert [one.heading for one in pictures.others] == [
+        "Reconstruction by column", "Samples of variational", "Which unit of sparse tells which class"
+    ]  # fmt: skip
     assert pictures.others[0].drawings[0][1].count("column ") >= 6
 
 
 def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path) -> None:
     text = page.write(trained).read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 5 + 2 + latents.PAIRS + 4 + 1
+    assert text.count("data:image/png;base64,") == 6 + 2 + latents.PAIRS + 4 + 1 + 2 * latents.MOST_MAPS
     assert "Latent map" in text
     assert HOSTILE not in text
     assert "&lt;b&gt;odd&lt;/b&gt;" in text

@@ -1,5 +1,6 @@
 """Rows with intervals, paired comparisons, the choice of a variant, and the gates it has to pass."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,15 +160,31 @@ def health(diagnosis: Mapping[str, Sequence[float]], confidence: float) -> dict[
     """
     result = {}
     for name, values in sorted(diagnosis.items()):
-        finite = bool(np.isfinite(values).all())
-        low, high = student_interval(values, confidence) if finite and len(values) > 1 else (None, None)
-        result[name] = {
-            "mean": float(np.mean(values)) if finite else None,
-            "low": low,
-            "high": high,
-            "values": [float(each) if np.isfinite(each) else None for each in values],
-        }
+        mean, low, high = _over_seeds(values, confidence)
+        finite = [float(each) if np.isfinite(each) else None for each in values]
+        result[name] = {"mean": mean, "low": low, "high": high, "values": finite}
     return result
+
+
+def along(profiles: Mapping[str, Mapping[str, Any]], confidence: float) -> dict[str, Any]:
+    """Profiles with `mean`, `low` and `high` at each place, as `health` has them of a number."""
+    result = {}
+    for name, profile in sorted(profiles.items()):
+        places = zip(*profile["values"], strict=True)
+        spans = [_over_seeds([math.nan if v is None else v for v in seeds], confidence) for seeds in places]
+        mean, low, high = zip(*spans, strict=True)
+        result[name] = {**profile, "mean": list(mean), "low": list(low), "high": list(high)}
+    return result
+
+
+def _over_seeds(
+    values: Sequence[float], confidence: float
+) -> tuple[float | None, float | None, float | None]:
+    """Mean, and the ends of Student's interval where there are several; neither where one isn't finite."""
+    if not np.isfinite(values).all():
+        return None, None, None
+    low, high = student_interval(values, confidence) if len(values) > 1 else (None, None)
+    return float(np.mean(values)), low, high
 
 
 def rivals_of(variant: Row, rows: Sequence[Row]) -> list[Row]:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import generator
+from latentops.config import Corruptions
 from latentops.data.prepared import Samples
-from latentops.evaluation.probe import linear_probe
+from latentops.evaluation.probe import Probe
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
-from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName
+from latentops.variants.parts.corruption import CORRUPTION_NAMES, CORRUPTIONS, CorruptionName
+from latentops.variants.parts.imputation import imputation_error
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Met:
     corruption: CorruptionName
     level: float
 
+    @property
+    def name(self) -> str:
+        """As a variant names what it is trained with; `clean` at level 0."""
+        return f"{self.corruption} {self.level:g}" if self.level else CLEAN
+
     def corrupt(self, samples: Samples, shape: Shape, seed: int) -> Samples:
         """The same rows, corrupted; `shape` is that of a model of them."""
         noise = Noise([generator(seed, "met", self.corruption)])
@@ -36,14 +43,15 @@ class Met:
         return Samples(corrupted.values[0].numpy(), samples.lengths, samples.labels, samples.ids)
 
 
-LEVELS: dict[CorruptionName, tuple[float, ...]] = {
-    "gaussian": (0.4, 0.8, 1.2),
-    "masking": (0.15, 0.3, 0.6),
-    "salt_and_pepper": (0.1, 0.2, 0.4),
-}
-"""From weak to strong."""
+CLEAN = "clean"
+"""What is met where nothing is done to the rows."""
 
-MET = tuple(Met(corruption, level) for corruption, levels in LEVELS.items() for level in levels)
+
+def met(settings: Corruptions) -> list[Met]:
+    """Each corruption at each of its levels, after nothing at all."""
+    levels: dict[CorruptionName, list[float]] = {name: getattr(settings, name) for name in CORRUPTION_NAMES}
+    every = [Met(corruption, level) for corruption, found in levels.items() for level in found]
+    return [Met("masking", 0.0), *every]
 
 
 @dataclass(frozen=True)
@@ -63,28 +71,16 @@ class Withstood:
 
 
 def withstood(
-    trained: Trained,
-    train: Samples,
-    stop: Samples,
-    judged: Samples,
-    met: Sequence[Met],
-    strengths: Sequence[float],
-    seed: int = 0,
+    trained: Trained, probe: Probe, judged: Samples, met: Sequence[Met], seed: int = 0
 ) -> list[Withstood]:
     """What each of `met` does to reconstructions and codes of the `judged` rows.
 
-    The probe is fitted on clean training codes and its strength chosen on clean stop codes, once: that it
-    still reads the codes of corrupted rows means that the features are stable.
+    `probe` is one of clean codes: that it still reads the codes of corrupted rows means that the features are
+    stable.
     """
     corrupted = [each.corrupt(judged, trained.model.shape, seed) for each in met]
-    labels = [torch.from_numpy(np.array(each.labels)) for each in (train, stop, judged)]
-    probed = linear_probe(
-        torch.from_numpy(trained.encode(train)), labels[0],
-        torch.from_numpy(trained.encode(stop)), labels[1],
-        torch.from_numpy(np.concatenate([trained.encode(each) for each in corrupted], axis=1)),
-        labels[2].repeat(len(met)), strengths,
-    )  # fmt: skip
-    correct = probed.correct.view(len(trained.members), len(met), len(judged)).double().mean(-1)
+    labels = torch.from_numpy(np.array(judged.labels))
+    correct = [probe.correct(torch.from_numpy(trained.encode(rows)), labels) for rows in corrupted]
     bounds = trained.description.likelihood_range
     result = []
     for at, (each, rows) in enumerate(zip(met, corrupted, strict=True)):
@@ -96,7 +92,7 @@ def withstood(
                 error.tolist(),
                 None if bounds is None else [_psnr(value, bounds[1] - bounds[0]) for value in error],
                 (error / np.maximum(own, 1e-12)).tolist(),
-                correct[:, at].tolist(),
+                correct[at].double().mean(-1).tolist(),
             )
         )
     return result
@@ -104,15 +100,28 @@ def withstood(
 
 def _error(made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
     """Mean over rows of each one's mean squared error over its valid values, `[members]`."""
-    squares = (made.astype(np.float64) - clean.values) ** 2
-    if clean.lengths is None:
-        error: NDArray[np.float64] = squares.reshape(*squares.shape[:2], -1).mean(-1).mean(-1)
-        return error
-    valid = np.arange(squares.shape[2]) < np.asarray(clean.lengths)[:, None]
-    counted = valid.sum(-1) * squares.shape[3]
-    per_row: NDArray[np.float64] = (squares * valid[None, :, :, None]).sum((2, 3)) / counted
-    return np.asarray(per_row.mean(-1))
+    truth = clean.values.reshape(len(clean), clean.values.shape[1], -1)
+    valid = np.ones(truth.shape[:2])
+    if clean.lengths is not None:
+        valid = (np.arange(truth.shape[1]) < np.asarray(clean.lengths)[:, None]).astype(np.float64)
+    counted = valid.sum(-1) * truth.shape[2]
+    errors = []
+    for member in made:  # one at a time: all of them in float64 take room
+        squares = (member.reshape(truth.shape).astype(np.float64) - truth) ** 2
+        errors.append(float(((squares.sum(-1) * valid).sum(-1) / counted).mean()))
+    return np.array(errors)
 
 
 def _psnr(error: float, peak: float) -> float:
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def imputed(trained: Trained, judged: Samples, shares: Sequence[float], seed: int = 0) -> list[list[float]]:
+    """Of each share of a table's values, the error of imputing them, one a member; 1 is that of the means."""
+    batch = Resident.put(judged, torch.device("cpu")).shared(len(trained.members))
+    errors = []
+    for share in shares:
+        noise = Noise([generator(seed, "met", "masking") for _ in trained.members])
+        with torch.no_grad():
+            errors.append(imputation_error(trained.model, batch, share, noise).tolist())
+    return errors

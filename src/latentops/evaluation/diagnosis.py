@@ -22,9 +22,7 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     A number that these rows leave undefined is left out: a single class has no AUROC, what doesn't vary
     nothing to explain or to blur.
     """
-    rows = np.arange(len(samples))
-    if len(rows) > ROWS:
-        rows = np.arange(ROWS) * len(samples) // ROWS
+    rows = evenly(len(samples))
     few, some = samples.select(rows), codes[:, rows]
     numbers = {
         **trained.diagnose(few),
@@ -38,6 +36,11 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
             sharpness_kept(made, few.values, axes, few.lengths) for made in trained.reconstruct(few)
         ]
     return {name: values for name, values in numbers.items() if np.isfinite(values).all()}
+
+
+def evenly(rows: int, most: int = ROWS) -> NDArray[np.int64]:
+    """Positions of all rows, or of `most` evenly spaced ones."""
+    return np.arange(rows) if rows <= most else np.arange(most) * rows // most
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -1,7 +1,7 @@
 """One protocol for every variant and every floor: codes and errors in, metrics and per-sample results out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
 from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
-from latentops.evaluation.probe import linear_probe
+from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
 
 Role = Literal["variant", "rival", "reference"]
@@ -59,7 +59,10 @@ class Field:
 
 @dataclass
 class Verdict:
-    """A leaderboard row in the making: `metrics` hold one value a seed, `samples` one result a test item."""
+    """A leaderboard row in the making: `metrics` hold one value a seed, `samples` one result a test item.
+
+    `probe` is what its codes were read by, for who asks more of it; of no problems where none was.
+    """
 
     name: str
     role: Role
@@ -67,6 +70,7 @@ class Verdict:
     seeds: list[int]
     metrics: dict[str, list[float]]
     samples: dict[str, NDArray[Any]]
+    probe: Probe = field(default_factory=lambda: Probe((), (), (), ()))
 
     def to_json(self) -> dict[str, Any]:
         """The row without its per-sample results."""
@@ -104,14 +108,13 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
         split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
     }
     labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
-    probed = linear_probe(
-        codes["train"], labels["train"], codes["stop"], labels["stop"], codes["test"], labels["test"],
-        field.settings.probe.strengths,
-    )  # fmt: skip
-    correct = probed.correct.numpy()
+    verdict.probe = fit_probe(
+        codes["train"], labels["train"], codes["stop"], labels["stop"], field.settings.probe.strengths
+    )
+    correct = verdict.probe.correct(codes["test"], labels["test"]).numpy()
     verdict.samples["probe_correct"] = correct.astype(np.uint8)
     verdict.metrics["probe_accuracy"] = correct.mean(axis=1).tolist()
-    verdict.metrics["stop_probe_accuracy"] = probed.stop_accuracy
+    verdict.metrics["stop_probe_accuracy"] = list(verdict.probe.stop_accuracy)
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:

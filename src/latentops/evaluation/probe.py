@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TOLERANCE = 2e-5
@@ -35,13 +35,60 @@ HALVINGS = 20
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Fitted probes, one a problem: the strength chosen, accuracy on `stop`, and what codes are read by."""
+
+    strength: Sequence[float]
+    stop_accuracy: Sequence[float]
+    weights: Sequence[Float[Tensor, "classes features"]]
+    standards: Sequence[tuple[Float[Tensor, " latent"], Float[Tensor, " latent"]]]
+
+    def correct(
+        self, codes: Float[Tensor, "problems rows latent"], labels: Int[Tensor, " rows"]
+    ) -> Bool[Tensor, "problems rows"]:
+        """Which rows it gets right."""
+        read = zip(self.weights, self.standards, codes, strict=True)
+        return torch.stack(
+            [(weights @ _inputs(rows, *standard)).argmax(0) == labels for weights, standard, rows in read]
+        )
+
+
+@dataclass(frozen=True)
 class Probed:
     """Per problem: the strength chosen, its accuracy on `stop`, and which test rows it got right."""
 
     strength: list[float]
     stop_accuracy: list[float]
-    correct: Tensor
-    """bool `[problems, test]`"""
+    correct: Bool[Tensor, "problems test"]
+
+
+def fit_probe(
+    train: Float[Tensor, "problems train latent"],
+    train_labels: Int[Tensor, " train"],
+    stop: Float[Tensor, "problems stop latent"],
+    stop_labels: Int[Tensor, " stop"],
+    strengths: Sequence[float],
+) -> Probe:
+    """Fit on `train` for every strength, choose by accuracy on `stop` (ties: the stronger).
+
+    Labels are class indices; rows are standardised with the training rows' mean and deviation.
+    """
+    classes = int(max(train_labels.max(), stop_labels.max())) + 1
+    chosen, accuracies, kept, standards = [], [], [], []
+    for fitting, choosing in zip(train, stop, strict=True):
+        deviation, mean = torch.std_mean(fitting.double(), dim=0)
+        standard = mean, torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
+        inputs, stop_inputs = (_inputs(rows, *standard) for rows in (fitting, choosing))
+        best = (-1.0, 0.0, inputs)
+        for strength, weights in logistic_regression(inputs, train_labels, classes, strengths):
+            accuracy = float(((weights @ stop_inputs).argmax(0) == stop_labels).double().mean())
+            if accuracy > best[0]:
+                best = accuracy, strength, weights
+        accuracies.append(best[0])
+        chosen.append(best[1])
+        kept.append(best[2])
+        standards.append(standard)
+    return Probe(chosen, accuracies, kept, standards)
 
 
 def linear_probe(
@@ -53,28 +100,16 @@ def linear_probe(
     test_labels: Int[Tensor, " test"],
     strengths: Sequence[float],
 ) -> Probed:
-    """Fit on `train` for every strength, choose by accuracy on `stop` (ties: the stronger), predict `test`.
+    """`fit_probe` on `train` and `stop`, and what it makes of `test`."""
+    probe = fit_probe(train, train_labels, stop, stop_labels, strengths)
+    return Probed(list(probe.strength), list(probe.stop_accuracy), probe.correct(test, test_labels))
 
-    Labels are class indices; rows are standardised with the training rows' mean and deviation.
-    """
-    classes = int(max(labels.max() for labels in (train_labels, stop_labels, test_labels))) + 1
-    chosen, accuracies, correct = [], [], []
-    for fitting, choosing, judging in zip(train, stop, test, strict=True):
-        deviation, mean = torch.std_mean(fitting.double(), dim=0)
-        scale = torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
-        inputs, stop_inputs, test_inputs = (
-            torch.nn.functional.pad(((rows - mean) / scale).float().T, (0, 0, 0, 1), value=1.0)
-            for rows in (fitting, choosing, judging)
-        )
-        best = (-1.0, 0.0, inputs)
-        for strength, weights in logistic_regression(inputs, train_labels, classes, strengths):
-            accuracy = float(((weights @ stop_inputs).argmax(0) == stop_labels).double().mean())
-            if accuracy > best[0]:
-                best = accuracy, strength, weights
-        accuracies.append(best[0])
-        chosen.append(best[1])
-        correct.append((best[2] @ test_inputs).argmax(0) == test_labels)
-    return Probed(chosen, accuracies, torch.stack(correct))
+
+def _inputs(
+    rows: Float[Tensor, "rows latent"], mean: Float[Tensor, " latent"], scale: Float[Tensor, " latent"]
+) -> Float[Tensor, "features rows"]:
+    """Standardised, with a constant 1 as the last feature."""
+    return torch.nn.functional.pad(((rows - mean) / scale).float().T, (0, 0, 0, 1), value=1.0)
 
 
 def logistic_regression(

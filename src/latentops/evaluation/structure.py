@@ -47,6 +47,14 @@ def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list
     return [error / other for error, other in zip(errors, plain, strict=True)]
 
 
+def unit_auroc(codes: NDArray[np.floating], labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """AUROC `[classes, units]` of each unit of codes `[n, units]` for each class; NaN for one without rows.
+
+    Below 0.5 a unit turns off for the class.
+    """
+    return np.array([[auroc(unit, labels == label) for unit in codes.T] for label in range(classes)])
+
+
 def best_unit_auroc(
     codes: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -55,8 +63,7 @@ def best_unit_auroc(
     For codes `[n, units]` and class indices `[n]`: of each class the highest AUROC of a unit, or of its
     negative, 0.5 to 1, and which unit that is. NaN for a class without rows; its unit is 0.
     """
-    classes = range(int(labels.max()) + 1)
-    table = np.array([[auroc(unit, labels == label) for unit in codes.T] for label in classes])
+    table = unit_auroc(codes, labels, int(labels.max()) + 1)
     either = np.maximum(table, 1 - table)
     units = np.nan_to_num(either).argmax(axis=1)
     return np.take_along_axis(either, units[:, None], axis=1)[:, 0], units
@@ -72,6 +79,19 @@ def with_irrelevant(samples: Samples, columns: int, seed: int) -> Samples:
         raise DataError("irrelevant columns are added to tables; these samples are images or sequences")
     noise = np.random.default_rng(seed).normal(size=(len(samples), columns)).astype(np.float32)
     return replace(samples, values=np.concatenate([samples.values, noise], axis=1))
+
+
+def hidden_error(trained: Trained, images: Samples) -> NDArray[np.float64]:
+    """Squared error `[members, columns]` of the right half of images, which the encoder doesn't see.
+
+    The first column lies next to what it does see, the last one furthest from it: only a code that holds the
+    whole image can guess that.
+    """
+    half = images.values.shape[-1] // 2
+    seen = np.array(images.values)
+    seen[..., half:] = 0
+    errors = trained.reconstruct(replace(images, values=seen))[..., half:] - images.values[..., half:]
+    return np.asarray((errors.astype(np.float64) ** 2).mean(axis=(1, 2, 3)))
 
 
 def high_frequency_energy(

@@ -9,8 +9,6 @@ from typing import Any
 from latentops.atomic import canonical
 from latentops.errors import RegistryError
 
-FIGURES = ("*.png", "*.svg")
-
 
 @dataclass(frozen=True)
 class Result:
@@ -56,8 +54,6 @@ def read(dataset: str, variant: str, compared: dict[str, Any]) -> Result:
         "train/curves.csv": trained / "curves.csv",
         "evaluate/metrics.json": evaluated / "metrics.json",
     }
-    for pattern in FIGURES:
-        files |= {f"figures/{path.name}": path for path in sorted(evaluated.rglob(pattern))}
     row = _row(dataset, variant, compared)
     return Result(
         dataset=dataset,

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +21,7 @@ from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run
 
-from latentops.atomic import write_json
+from latentops.atomic import write_json, write_text
 from latentops.config import Params
 from latentops.errors import RegistryError
 from latentops.registry import lineage, results, store
@@ -35,8 +35,14 @@ METRICS_A_BATCH, PARAMS_A_BATCH = 900, 100  # MLflow takes no more at once: 1,00
 PAGE = 1000
 
 
-def record(dataset: str, params: Params) -> dict[str, str]:
+Draw = Callable[[Mapping[str, Any]], Mapping[str, str]]
+"""From a row of the comparison to what is to be seen of it, as the texts of files by their names."""
+
+
+def record(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
     """Bring the store up to date with the results of `dataset`; return each variant's content hash.
+
+    What `draw` makes of a variant's row goes into its run's `figures`.
 
     A variant whose content hash is recorded already is left as it is, so that recording twice adds nothing
     and a lost store is rebuilt. A recording that was cut short is begun anew. Raises `RegistryError` where
@@ -55,7 +61,7 @@ def record(dataset: str, params: Params) -> dict[str, str]:
                 continue
             if run is not None:
                 _delete(client, experiment, run)
-            _Recording(client, experiment, lock, params).write(result)
+            _Recording(client, experiment, lock, params, draw).write(result)
     return {variant: result.content_hash for variant, result in found.items()}
 
 
@@ -73,11 +79,14 @@ def find(client: MlflowClient, dataset: str, content_hash: str) -> Run:
 class _Recording:
     """Writes the runs of one dataset's variants."""
 
-    def __init__(self, client: MlflowClient, experiment: str, lock: lineage.Lock, params: Params) -> None:
+    def __init__(
+        self, client: MlflowClient, experiment: str, lock: lineage.Lock, params: Params, draw: Draw
+    ) -> None:
         self.client = client
         self.experiment = experiment
         self.lock = lock
         self.params = params
+        self.draw = draw
         self.now = int(time.time() * 1000)
 
     def write(self, result: Result) -> None:
@@ -96,6 +105,8 @@ class _Recording:
         self.client.log_inputs(parent, [self._dataset(result)])
         with tempfile.TemporaryDirectory() as folder:
             _write_artifacts(Path(folder), result, settings)
+            for name, drawing in self.draw(result.row).items():
+                write_text(Path(folder, "figures", name), drawing)
             self.client.log_artifacts(parent, folder)
         curves = _curves(result.curves)
         for member in result.training["members"]:
@@ -178,7 +189,10 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _summary(result: Result) -> list[tuple[str, float, int]]:
-    """The parent's figures: means over seeds with their intervals, health numbers, size and steps."""
+    """The parent's figures: means over seeds with their intervals, health numbers, size and steps.
+
+    A profile's place is its step, counted from 0.
+    """
     figures: dict[str, Any] = {}
     for name, estimate in result.row["metrics"].items():
         figures[name] = estimate["mean"]
@@ -187,7 +201,13 @@ def _summary(result: Result) -> list[tuple[str, float, int]]:
     for alive in (result.training["alive"], result.evaluation["alive"]):
         figures |= {f"alive/{key}": value for key, value in alive.items()}
     figures |= {key: result.training.get(key) for key in ("parameters", "steps")}
-    return _finite(figures, step=0)
+    along = [
+        found
+        for name, profile in result.row["profiles"].items()
+        for place, mean in enumerate(profile["mean"])
+        for found in _finite({f"profile/{name}": mean}, place)
+    ]
+    return _finite(figures, step=0) + along
 
 
 def _of_seed(result: Result, member: Mapping[str, Any]) -> list[tuple[str, float, int]]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from latentops.reporting.leaderboard import interval, number
-from latentops.reporting.results import Difference, Estimate, Role
+from latentops.reporting.results import Difference, Estimate, Profile, Role
 from latentops.reporting.svg import Drawing, Scale, dots, path, scale
 
 Floats = NDArray[np.float32]
@@ -38,6 +38,22 @@ text { fill: var(--muted); }
 .gap { stroke: var(--paper); stroke-width: 5; }
 """
 """What `ratios` looks like wherever its file is shown; the colours are the report's."""
+
+PROFILE_STYLE = """
+.profile { --paper: #fbfbf9; --ink: #1b1e22; --muted: #5a616b; --rule: #e2e2dd; --floor: #7d8590;
+  --accent: #0a6a72; font: 11px -apple-system, "Segoe UI", Inter, Roboto, "Helvetica Neue", Arial,
+  "Liberation Sans", sans-serif; background: var(--paper); }
+@media (prefers-color-scheme: dark) { .profile { --paper: #131619; --ink: #e8e8e4; --muted: #a2a9b1;
+  --rule: #2d3338; --floor: #8f979f; --accent: #58c4cb; } }
+text { fill: var(--muted); }
+.grid { stroke: var(--rule); }
+.axis { stroke: var(--floor); }
+.bar, .point { fill: var(--accent); }
+.range { stroke: var(--ink); }
+.line { fill: none; stroke: var(--floor); opacity: .6; }
+.line.stop { stroke: var(--accent); opacity: 1; }
+"""
+"""What `profile` looks like in a file of its own, likewise."""
 
 
 def fences(values: Sequence[float]) -> tuple[float, float]:
@@ -223,6 +239,73 @@ def curves(by_seed: Mapping[int, Sequence[tuple[int, float, float | None]]], lab
     return drawing.markup()
 
 
+def profile(one: Profile, label: str) -> Drawing:
+    """A health number by place: bars where places are names, a line where they are numbers.
+
+    The interval is a whisker on a bar; of a line each seed is a pale one. Numbers that span more than a
+    factor of ten are on a logarithmic axis.
+    """
+    width, floor = 320.0, 180.0
+    bars = any(isinstance(x, str) for x in one.x)
+    step = (width - 50) / len(one.x)
+    names = [str(x).replace("_", " ") for x in one.x]
+    every = math.ceil(max(map(len, names)) * LETTER / step)
+    slanted = bars and every > 1 and not all(name.isdigit() for name in names)
+    below = 40.0 + (0.64 * LETTER * max(map(len, names)) if slanted else 0.0)
+    seeds = [y for seed in one.values for y in seed if y is not None]
+    ends = [y for y in (*one.mean, *one.low, *one.high) if y is not None] or seeds or [1.0]
+    up = scale([0.0, *(ends if bars else seeds or ends)], floor, 24, 0.04)
+    up = Scale(max(up.low, 0.0) if min(ends) >= 0 else up.low, up.high, up.start, up.end)
+    drawing = Drawing(width, floor + below, label, "plot profile")
+    if bars:
+        across = Scale(0, len(one.x), 42, width - 8)
+        _frame(drawing, across, up, one, floor + below - 7)
+        for at, (name, mean, low, high) in enumerate(zip(names, one.mean, one.low, one.high, strict=True)):
+            middle = across(at + 0.5)
+            if slanted:
+                turn = f"rotate(-40 {middle + 4:.1f} {floor + 12:g})"
+                drawing.add(
+                    "text", "tick", name, x=middle + 4, y=floor + 12, text_anchor="end", transform=turn
+                )
+            elif at % every == 0:
+                drawing.add("text", "tick", name, x=middle, y=floor + 15, text_anchor="middle")
+            if mean is None:
+                continue
+            top, base = sorted((up(mean), up(max(0.0, up.low))))
+            hover = f"{name}: {number(mean)}"
+            left, wide = middle - 0.36 * step, 0.72 * step
+            drawing.add("rect", "bar", x=left, y=top, width=wide, height=max(base - top, 0.5), hover=hover)
+            if low is not None and high is not None:
+                drawing.add("line", "range", x1=middle, x2=middle, y1=up(max(low, up.low)), y2=up(high))
+        return drawing
+    xs = [float(x) for x in one.x]
+    spread = min(xs) > 0 and max(xs) / min(xs) > 10
+    across = scale(xs, 42, width - 12, 0.02, log=spread)
+    _frame(drawing, across, up, one, floor + below - 7)
+    for value in across.ticks(5) if not spread else xs:
+        drawing.add("text", "tick", _tick(value), x=across(value), y=up.start + 15, text_anchor="middle")
+    for css, line in (*(("train", seed) for seed in one.values), ("stop", one.mean)):
+        points = [(across(x), up(y)) for x, y in zip(xs, line, strict=True) if y is not None]
+        if points:
+            drawing.add("path", f"line {css}", d=path(points))
+    for x, y in zip(xs, one.mean, strict=True):
+        if y is not None:
+            drawing.add(
+                "circle", "point chosen", cx=across(x), cy=up(y), r=3, hover=f"{_tick(x)}: {number(y)}"
+            )
+    return drawing
+
+
+def _frame(drawing: Drawing, across: Scale, up: Scale, one: Profile, title_at: float) -> None:
+    for value in up.ticks(4):
+        drawing.add("line", "grid", x1=across.start, x2=across.end, y1=up(value), y2=up(value))
+        drawing.add("text", "tick", _tick(value), x=across.start - 6, y=up(value) + 3.5, text_anchor="end")
+    drawing.add("line", "axis", x1=across.start, x2=across.end, y1=up.start, y2=up.start)
+    middle = (across.start + across.end) / 2
+    drawing.add("text", "axis-title", one.x_title, x=middle, y=title_at, text_anchor="middle")
+    drawing.add("text", "axis-title", one.y_title, x=4, y=12, text_anchor="start")
+
+
 def cloud(
     points: Floats, labels: NDArray[np.int64], names: Sequence[str], axes: tuple[str, str], label: str
 ) -> Markup:
@@ -277,19 +360,44 @@ def ridges(lines: Mapping[str, Floats], domain: tuple[float, float], label: str)
 
     `lines` maps the class of a line's colour (`train` is pale, `stop` is strong) to its sequence.
     """
-    steps, channels = next(iter(lines.values())).shape
+    drawing, places = _ridge_frame(next(iter(lines.values())).shape, domain, label)
+    for css, values in lines.items():
+        for line in places(values):
+            drawing.add("path", f"line {css}", d=path(line))
+    return drawing.markup()
+
+
+def _ridge_frame(
+    shape: tuple[int, ...], domain: tuple[float, float], label: str
+) -> tuple[Drawing, Callable[[Floats], list[list[tuple[float, float]]]]]:
+    """A drawing with a row a channel, and where the line of each channel of a sequence comes to lie."""
+    steps, channels = shape
     shown = min(channels, MOST_CHANNELS)
     width, row = 150.0, 84.0 if shown == 1 else 46.0 if shown <= 3 else 19.0
-    height = shown * row + 8
     across = Scale(0, max(steps - 1, 1), 6, width - 6)
-    drawing = Drawing(width, height, label, "plot small")
-    for channel in range(shown):
-        up = Scale(*domain, (channel + 1) * row + 3, channel * row + 6)
+    ups = [Scale(*domain, (channel + 1) * row + 3, channel * row + 6) for channel in range(shown)]
+    drawing = Drawing(width, shown * row + 8, label, "plot small")
+    for up in ups:
         drawing.add("line", "grid", x1=6, x2=width - 6, y1=up.start, y2=up.start)
-        for css, values in lines.items():
-            clipped = np.clip(np.nan_to_num(values[:, channel]), *domain)
-            line = [(across(t), up(float(v))) for t, v in enumerate(clipped)]
-            drawing.add("path", f"line {css}", d=path([*line, line[-1]]))
+
+    def places(values: Floats) -> list[list[tuple[float, float]]]:
+        clipped = np.clip(np.nan_to_num(values), *domain)
+        lines = [
+            [(across(t), up(float(v))) for t, v in enumerate(clipped[:, channel])]
+            for channel, up in enumerate(ups)
+        ]
+        return [[*line, line[-1]] for line in lines]
+
+    return drawing, places
+
+
+def fan(walk: Sequence[Floats], domain: tuple[float, float], label: str) -> Markup:
+    """Sequences [T, C] along a way over each other as `ridges` has them, from pale to strong."""
+    drawing, places = _ridge_frame(walk[0].shape, domain, label)
+    for at, values in enumerate(walk):
+        strength = f"{0.15 + 0.85 * at / max(len(walk) - 1, 1):.2f}"
+        for line in places(values):
+            drawing.add("path", "line walk", d=path(line), opacity=strength)
     return drawing.markup()
 
 

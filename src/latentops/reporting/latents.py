@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
 from latentops.evaluation.paths import interpolations, traversals
+from latentops.evaluation.profiles import rectified_maps
+from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.parts import sparsity
 from latentops.variants.sparse import Variant as Sparse
 
 Images = NDArray[np.float32]
 PAIRS = 4
+MOST_MAPS = 4
+"""Maps of a layer that are shown: those that vary most over the images."""
+
 MOST_UNITS = 12
 """Units of which a row is shown; a larger code is shown by the first of them."""
 
@@ -44,3 +49,21 @@ def dictionary(stack: Trained, samples: Samples) -> Images:
     with torch.no_grad():
         added = sparsity.dictionary(stack.model, sizes)[0, :MOST_UNITS].numpy()
     return (0.5 + added / (2 * max(float(np.abs(added).max()), 1e-12))).astype(np.float32)
+
+
+def feature_maps(stack: Trained, samples: Samples) -> Mapping[str, Images]:
+    """What a few maps of each layer of a convolutional encoder show of `samples`, by layer and map.
+
+    `[n, 1, height, width]` from 0 to 1, on a scale of its own for each map.
+    """
+    batch = Resident.put(samples, torch.device("cpu")).shared(1)
+    rows = {}
+    with torch.no_grad():
+        layers = rectified_maps(stack, batch)
+    for layer, maps in enumerate(layers):
+        order = maps[0].var(dim=(0, 2, 3)).argsort(descending=True, stable=True)[:MOST_MAPS]
+        for at in sorted(order.tolist()):
+            one: Images = maps[0, :, at : at + 1].numpy()
+            shades = (one - one.min()) / max(float(np.ptp(one)), 1e-12)
+            rows[f"layer {layer + 1}, map {at + 1}"] = shades.astype(np.float32)
+    return rows

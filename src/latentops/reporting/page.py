@@ -13,9 +13,9 @@ from markupsafe import Markup
 from latentops.atomic import write_text
 from latentops.errors import DataError
 from latentops.registry.lineage import Lock
-from latentops.reporting import figures, provenance, results
+from latentops.reporting import figures, profiles, provenance, results
 from latentops.reporting.leaderboard import ahead, interval, number, ordered, ranks
-from latentops.reporting.pictures import Gallery, gallery
+from latentops.reporting.pictures import Gallery, Picture, gallery
 from latentops.reporting.results import (
     LOWER_IS_BETTER,
     Comparison,
@@ -99,6 +99,8 @@ class Section:
     others: list[tuple[Difference, Markup]]
     scatter: Markup | None
     health: Diagnosis
+    profiles: list[Picture]
+    transfer: list[str]
     panels: list[Panel]
     failures: list[str]
     gallery: Gallery
@@ -194,6 +196,8 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         others=_others(comparison.comparisons, chosen),
         scatter=_scatter(rows, comparison.primary, chosen),
         health=_health(rows),
+        profiles=profiles.pictures(rows),
+        transfer=profiles.transfer(rows),
         panels=panels,
         failures=failures,
         gallery=gallery(comparison, root),

@@ -17,7 +17,7 @@ from latentops.data import prepared
 from latentops.data.prepared import Description, Samples
 from latentops.errors import DataError, LatentOpsError
 from latentops.reporting import figures, svg
-from latentops.reporting.leaderboard import ordered
+from latentops.reporting.leaderboard import number, ordered
 from latentops.reporting.results import Comparison
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 SHOWN = 10  # samples in a row
 MOST_ROWS = 400  # sampled rows of a table on their map
 PRIORS = ("variational", "adversarial")
-LATENTS = ("variational", "sparse")
+LATENTS = ("variational", "sparse", "convolutional")
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,38 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Shaded:
+    """A number on a ground of some percent of full colour; `own` where it is what a model was made for."""
+
+    text: str
+    percent: int
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers by row and column, shaded."""
+
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Shaded, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A titled figure: drawings side by side, or rows of images, with what they show."""
+    """A titled figure with what it shows: drawings side by side, rows of images, or a shaded table.
+
+    `panel` is the least width of drawings that stand side by side, in pixels.
+    """
 
     heading: str
     caption: str
     drawings: tuple[tuple[str, Markup], ...] = ()
     strips: tuple[Strip, ...] = ()
+    table: Table | None = None
     wide: bool = True
     legend: tuple[str, ...] = ()
+    panel: int = 150
 
 
 @dataclass(frozen=True)
@@ -109,12 +132,12 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
                 drawn[variant] = stack.sample(count, seed=0)[0]
             except LatentOpsError as error:
                 notes.append(f"No samples of {variant}: {error}.")
-    if drawn and description.kind == "image":
-        others.append(_sampled_images(drawn, few, description))
-        there = {name: stack for name in LATENTS if name in names and (stack := member(name))}
-        others += _latents(there, test, few)
+    if description.kind == "image":
+        others += [_sampled_images(drawn, few, description)] if drawn else []
     else:
         others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
+    there = {name: stack for name in LATENTS if name in names and (stack := member(name))}
+    others += _latents(there, test, few, description)
     return Gallery(
         _map(chosen, first.encode(test)[0], test, description), tuple(others), (*notes, *_absent(absent))
     )
@@ -211,36 +234,111 @@ def _columns(chosen: str, test: Samples, description: Description, made: Floats)
     return Picture("Reconstruction by column", caption, drawings=(("", drawing),), wide=False)
 
 
-def _latents(stacks: "Mapping[str, Trained]", test: Samples, few: Samples) -> list[Picture]:
-    """What lies between and around codes of the variational variant, and what a sparse code's units add."""
+def _latents(
+    stacks: "Mapping[str, Trained]", test: Samples, few: Samples, description: Description
+) -> list[Picture]:
+    """What a variant's code is made of: of the variational its space, of the sparse its units, of the
+    convolutional its maps.
+    """
+    pictures: list[Picture] = []
+    if "variational" in stacks and description.kind != "tabular":
+        pictures += _walks(stacks["variational"], test, few)
+    if "sparse" in stacks:
+        pictures += _units(stacks["sparse"], test, description)
+    if "convolutional" in stacks and description.kind == "image":
+        pictures.append(_maps(stacks["convolutional"], few))
+    return pictures
+
+
+def _walks(stack: "Trained", test: Samples, few: Samples) -> list[Picture]:
+    """What lies between and around codes; of sequences at full length."""
     from latentops.reporting import latents
 
-    pictures = []
-    for name, stack in stacks.items():
-        if name == "sparse":
-            added = svg.strip(latents.dictionary(stack, test))
-            strip = Strip(name, added, "What each unit of the sparse code adds to an image")
-            caption = "What each unit adds to an image when active: bright adds light, dark takes it away."
-            pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
-            continue
-        ways = {
-            f"Between codes of {name}": (
-                latents.between(stack, few, SHOWN),
-                "Straight lines between the codes of two test images, decoded.",
-            ),
-            f"Units of {name}": (
-                latents.travelled(stack, test, SHOWN),
-                "One unit at a time from two deviations below the mean code to two above, decoded. A row "
-                "that does not change is a unit that the decoder takes no notice of.",
-            ),
-        }
-        for heading, (rows, caption) in ways.items():
-            strips = tuple(
-                Strip(row, svg.strip(_shades(images, few, stack.description)), f"{heading}: {row}")
-                for row, images in rows.items()
+    name, description = stack.variant, stack.description
+    ways = {
+        f"Between codes of {name}": (
+            latents.between(stack, few, SHOWN),
+            "Straight lines between the codes of two test rows, decoded.",
+        ),
+        f"Units of {name}": (
+            latents.travelled(stack, test, SHOWN),
+            "One unit at a time from two deviations below the mean code to two above, decoded. "
+            "Where nothing changes, the decoder takes no notice of the unit.",
+        ),
+    }
+    if description.kind == "sequence":
+        domain = _domain(test.values, description)
+        return [
+            Picture(
+                heading,
+                f"{caption} From pale to strong along the way, {_lines(description)}.",
+                drawings=tuple(
+                    (row, figures.fan(list(walk), domain, f"{heading}: {row}")) for row, walk in rows.items()
+                ),
             )
-            pictures.append(Picture(heading, caption, strips=strips))
+            for heading, (rows, caption) in ways.items()
+        ]
+    return [
+        Picture(
+            heading,
+            caption,
+            strips=tuple(
+                Strip(row, svg.strip(_shades(images, few, description)), f"{heading}: {row}")
+                for row, images in rows.items()
+            ),
+        )
+        for heading, (rows, caption) in ways.items()
+    ]
+
+
+def _units(stack: "Trained", test: Samples, description: Description) -> list[Picture]:
+    """Which class each unit tells, and of images what it adds to them."""
+    from latentops.evaluation.structure import unit_auroc
+    from latentops.reporting import latents
+
+    codes = stack.encode(test)[0][:, : latents.MOST_UNITS]
+    found = unit_auroc(codes, np.asarray(test.labels), len(description.classes))
+    rows = tuple(
+        (
+            f"unit {unit + 1}",
+            tuple(
+                Shaded(number(None if np.isnan(value) else float(value)), _from_chance(value))
+                for value in column
+            ),
+        )
+        for unit, column in enumerate(found.T)
+    )
+    caption = (
+        f"AUROC of each unit of {stack.variant} for each class, of one seed. 1: it turns on for that class "
+        "alone; 0: it turns off; 0.5: it takes no notice. The fuller the shade, the further from that."
+    )
+    table = Table("unit", tuple(description.classes), rows)
+    pictures = [Picture(f"Which unit of {stack.variant} tells which class", caption, table=table)]
+    if description.kind == "image":
+        added = svg.strip(latents.dictionary(stack, test))
+        strip = Strip(stack.variant, added, "What each unit of the sparse code adds to an image")
+        caption = "What each unit adds to an image when active: bright adds light, dark takes it away."
+        pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
     return pictures
+
+
+def _from_chance(auroc: float) -> int:
+    """Percent of full colour for an AUROC."""
+    return 0 if np.isnan(auroc) else round(200 * abs(float(auroc) - 0.5))
+
+
+def _maps(stack: "Trained", few: Samples) -> Picture:
+    from latentops.reporting import latents
+
+    strips = tuple(
+        Strip(name, svg.strip(maps), f"{name} of {stack.variant} on test images")
+        for name, maps in latents.feature_maps(stack, few).items()
+    )
+    caption = (
+        f"What each layer of {stack.variant} hands on of the test images above, the maps that vary most: "
+        "each on a scale of its own, and smaller with depth, since layers halve the image."
+    )
+    return Picture(f"Feature maps of {stack.variant}", caption, strips=strips)
 
 
 def _sampled_images(drawn: Mapping[str, Floats], few: Samples, description: Description) -> Picture:

@@ -16,7 +16,9 @@ from latentops.errors import DataError
 Role = Literal["variant", "rival", "reference"]
 
 # Metrics where less is more; everything else is better when higher.
-LOWER_IS_BETTER = frozenset({"reconstruction_error", "false_alarm_rate"})
+LOWER_IS_BETTER = frozenset(
+    {"reconstruction_error", "false_alarm_rate", "withstood_error", "imputation_error", "hidden_error"}
+)
 TITLES = {
     "probe_accuracy": "probe accuracy",
     "auroc": "AUROC",
@@ -32,12 +34,15 @@ TITLES = {
     "jacobian_rank": "Jacobian rank",
     "jacobian_top": "Jacobian top share",
     "kl": "KL",
+    "kl_by_unit": "KL by unit",
     "kl_unit_least": "least unit's KL",
     "kl_unit_most": "most unit's KL",
     "prior_mmd": "prior MMD²",
     "two_sample_accuracy": "two-sample accuracy",
     "two_sample_low": "its low",
     "two_sample_high": "its high",
+    "singular_values": "singular values of the Jacobian",
+    "contraction_ratio": "contraction ratio by distance",
 }
 
 
@@ -70,6 +75,18 @@ class Health(Result):
     values: tuple[float | None, ...] = ()
 
 
+class Profile(Result):
+    """A health number at each of the places `x`, as `Health` has a single one; `values` are by seed."""
+
+    x: tuple[float | str, ...]
+    x_title: str
+    y_title: str
+    mean: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    values: tuple[tuple[float | None, ...], ...] = ()
+
+
 class Row(Result):
     """One line of the leaderboard."""
 
@@ -80,7 +97,9 @@ class Row(Result):
     latent_dim: int | None
     members: int
     metrics: dict[str, Estimate]
+    corruption: str | None = None
     diagnosis: dict[str, Health] = {}
+    profiles: dict[str, Profile] = {}
 
     def mean(self, metric: str) -> float | None:
         """The mean of `metric`, where this row has it."""

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, compare, health
+from latentops.evaluation.comparison import Row, along, compare, health
 
 
 def run(dataset_name: str) -> None:
@@ -21,16 +21,25 @@ def run(dataset_name: str) -> None:
     floors = Path("results/floors", dataset_name)
     evaluated = [Path("results/evaluate", dataset_name, variant) for variant in params.run.variants]
     rows = [row for folder in (*evaluated, floors) for row in _rows(folder)]
-    alive = {
-        variant: all(_json(folder / "metrics.json")["alive"].values())
-        and all(_json(Path("results/train", dataset_name, variant, "metrics.json"))["alive"].values())
+    found = {
+        variant: _json(folder / "metrics.json")
         for variant, folder in zip(params.run.variants, evaluated, strict=True)
+    }
+    alive = {
+        variant: all(each["alive"].values())
+        and all(_json(Path("results/train", dataset_name, variant, "metrics.json"))["alive"].values())
+        for variant, each in found.items()
     }
     field = _json(floors / "metrics.json")
     labels = load_file(floors / "samples.safetensors")["labels"]
-    diagnosis = {
-        variant: health(_json(folder / "metrics.json")["diagnosis"], params.comparison.confidence)
-        for variant, folder in zip(params.run.variants, evaluated, strict=True)
+    confidence = params.comparison.confidence
+    looked_into = {
+        variant: {
+            "corruption": each["corruption"],
+            "diagnosis": health(each["diagnosis"], confidence),
+            "profiles": along(each["profiles"], confidence),
+        }
+        for variant, each in found.items()
     }
     result = compare(rows, labels, field["classes"], dataset.primary, alive, params.comparison, params.gates)
     atomic.write_json(
@@ -44,7 +53,7 @@ def run(dataset_name: str) -> None:
                     "dataset": dataset_name,
                     "kind": field["kind"],
                     **row,
-                    "diagnosis": diagnosis.get(row["name"], {}),
+                    **looked_into.get(row["name"], {"corruption": None, "diagnosis": {}, "profiles": {}}),
                 }
                 for row in result["rows"]
             ],

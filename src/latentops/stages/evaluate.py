@@ -14,6 +14,7 @@ from latentops.config import load_params
 from latentops.data.prepared import SplitName
 from latentops.evaluation.diagnosis import diagnosis
 from latentops.evaluation.judge import Coder, Verdict, judge
+from latentops.evaluation.profiles import profiles, to_json
 from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
@@ -55,9 +56,16 @@ def run(dataset_name: str, variant: str) -> None:
     ]
     test_codes = codes(VIEW_ALL, "test")
     health = diagnosis(members(VIEW_ALL), field.samples["test"], test_codes)
+    along = profiles(members(VIEW_ALL), field, test_codes, verdicts[0].probe)
     write(
         Path("results/evaluate", dataset_name, variant),
-        {"dataset": dataset_name, "diagnosis": health, "alive": alive(verdicts[0], test_codes)},
+        {
+            "dataset": dataset_name,
+            "corruption": trained.model.corruption,
+            "diagnosis": health,
+            "profiles": to_json(along),
+            "alive": alive(verdicts[0], test_codes),
+        },
         verdicts,
         {},
     )

@@ -31,7 +31,7 @@ from latentops.data.prepared import Description, Samples
 from latentops.errors import ConfigError, DataError, LatentOpsError, UnknownNameError
 from latentops.training.members import VIEW_ALL, Member, Resident
 from latentops.variants import resolve_architecture, variant_class, variant_settings
-from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.autoencoder import Autoencoder, Noise, Profile, VariantSettings
 from latentops.variants.likelihood import check_columns, check_range, squared_residuals
 
 CHUNK = 1024
@@ -231,11 +231,11 @@ class Trained:
 
         With a `scratch` folder they are mapped from a file there, which has no name and goes with the array.
         """
-        return self._map(samples, self.model.encode, scratch)
+        return self.map(samples, self.model.encode, scratch)
 
     def reconstruct(self, samples: Samples) -> NDArray[np.float32]:
         """Reconstructions `[members, samples, *shape]`, in the prepared data's units, zero in padding."""
-        return self._map(samples, self.model.reconstruct)
+        return self.map(samples, self.model.reconstruct)
 
     def residuals(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
         """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding.
@@ -246,7 +246,7 @@ class Trained:
         def squared(batch: Batch) -> Tensor:
             return squared_residuals(batch, self.model.reconstruct(batch))
 
-        return self._map(samples, squared, scratch)
+        return self.map(samples, squared, scratch)
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
         """Decoded draws from the prior `[members, count, *shape]`.
@@ -264,9 +264,16 @@ class Trained:
             numbers = self.model.diagnose(resident.shared(len(self.members)))
         return {name: value.tolist() for name, value in numbers.items()}
 
-    def _map(
+    def profiles(self, samples: Samples) -> dict[str, Profile]:
+        """The variant's health numbers along something on `samples`, one value a member at each place."""
+        resident = Resident.put(samples, torch.device("cpu"))
+        with torch.no_grad():
+            return self.model.profiles(resident.shared(len(self.members)))
+
+    def map(
         self, samples: Samples, of: Callable[[Batch], Tensor], scratch: Path | None = None
     ) -> NDArray[np.float32]:
+        """What `of` makes of the samples, batch by batch: `[members, samples, …]`."""
         resident = Resident.put(samples, torch.device("cpu"))
 
         def part(start: int) -> NDArray[np.float32]:

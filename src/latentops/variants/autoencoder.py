@@ -1,6 +1,7 @@
 """The contract of every variant: what it encodes, decodes, and which named terms it minimises."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -20,6 +21,19 @@ class VariantSettings(Settings):
     """Keys that every section under `variants:` has; `auto` is the architecture that the dataset names."""
 
     architecture: Literal["auto", "mlp", "convolutional", "recurrent", "transformer"] = "auto"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A health number along something: how it is at each of the places `x`, one value a member.
+
+    `x` are numbers that rise, or names; the titles are those of the axes. A value that is undefined is NaN.
+    """
+
+    x: Sequence[float] | Sequence[str]
+    values: Float[Tensor, "members places"]
+    x_title: str
+    y_title: str
 
 
 class Noise:
@@ -142,6 +156,16 @@ class Autoencoder(nn.Module):
         """Health numbers of the code that are particular to this variant."""
         del batch
         return {}
+
+    def profiles(self, batch: Batch) -> dict[str, Profile]:
+        """Health numbers along a distance, a depth, the steps or the units, particular to this variant."""
+        del batch
+        return {}
+
+    @property
+    def corruption(self) -> str | None:
+        """Name and level of what is done to inputs in training; None where nothing is."""
+        return None
 
     def sample(self, count: int, noise: Noise) -> Float[Tensor, "members count ..."]:
         """Decode `count` draws from the prior.

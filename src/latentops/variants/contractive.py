@@ -21,7 +21,7 @@ from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.config import Fraction
-from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.autoencoder import Autoencoder, Noise, Profile, VariantSettings
 from latentops.variants.parts.jacobian import (
     Slopes,
     Way,
@@ -39,6 +39,9 @@ DIAGNOSED = 256
 
 NEAR, FAR = 0.1, 1.0
 """Distances from the data over that of a typical sample from the mean."""
+
+DISTANCES = (0.03, NEAR, 0.3, FAR, 3.0)
+"""Such distances, from next to the data to beyond all of it."""
 
 
 class ContractiveSettings(VariantSettings):
@@ -149,8 +152,7 @@ class Variant(Autoencoder):
         `contraction_far`: how far the code moves for a move of the input, a short and a long one;
         `code_variance`: mean over units.
         """
-        rows = batch.values.shape[1]
-        seen = _rows(batch, slice(None, None, -(-rows // DIAGNOSED)))
+        seen = self._seen(batch)
         values = singular_values(self.jacobian(seen).detach())
         squares = values.square()
         norms = squares.sum(-1)
@@ -159,7 +161,7 @@ class Variant(Autoencoder):
         noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
         _, estimates = self.codes_and_estimate(seen, noise)
         mean, codes = norms.mean(-1), self.encode(batch)
-        typical = self.shape.spread * seen.mask.expand_as(seen.values).flatten(2).sum(-1).sqrt()
+        typical = self._typical(seen)
         return {
             "jacobian_norm": mean.sqrt(),
             "contraction": self.scale_free(mean, codes),
@@ -171,6 +173,36 @@ class Variant(Autoencoder):
             "contraction_far": contraction_ratio(self.encode, seen, FAR * typical, noise).mean(-1),
             "code_variance": codes.var(dim=1).mean(-1),
         }
+
+    def profiles(self, batch: Batch) -> dict[str, Profile]:
+        """`contraction_ratio` by the distance that the input is moved, and `singular_values` of the Jacobian.
+
+        Both are means over up to `DIAGNOSED` rows; the values are ranked row by row.
+        """
+        seen = self._seen(batch)
+        noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(len(batch.values))])
+        typical = self._typical(seen)
+        ratios = [contraction_ratio(self.encode, seen, each * typical, noise).mean(-1) for each in DISTANCES]
+        values = singular_values(self.jacobian(seen).detach()).mean(1)
+        return {
+            "contraction_ratio": Profile(
+                DISTANCES,
+                torch.stack(ratios, dim=-1),
+                "distance (1: a sample's from the mean)",
+                "move of the code over that of the input",
+            ),
+            "singular_values": Profile(
+                [str(rank + 1) for rank in range(values.shape[-1])], values, "rank", "singular value"
+            ),
+        }
+
+    def _seen(self, batch: Batch) -> Batch:
+        rows = batch.values.shape[1]
+        return _rows(batch, slice(None, None, -(-rows // DIAGNOSED)))
+
+    def _typical(self, batch: Batch) -> Float[Tensor, "members batch"]:
+        """Distance of a sample of so many valid values from the mean."""
+        return self.shape.spread * batch.mask.expand_as(batch.values).flatten(2).sum(-1).sqrt()
 
 
 def _rows(batch: Batch, part: slice) -> Batch:

@@ -19,7 +19,8 @@ from torch import Tensor
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.likelihood import mean_squared_error
-from latentops.variants.parts.corruption import CORRUPTIONS, Level, masking, mixed
+from latentops.variants.parts.corruption import CORRUPTIONS, Level, mixed
+from latentops.variants.parts.imputation import imputation_error
 
 MISSING = 0.2
 """Share of a table's values that are taken away to see how well they are imputed."""
@@ -63,6 +64,13 @@ class Variant(Autoencoder):
             return {}
         return {"strength": start + (1 - start) * min(1.0, progress / self.settings.ramp)}
 
+    @property
+    def corruption(self) -> str:
+        """The corruption and its level, of mixed ones both."""
+        level, share = f"{self.settings.level:g}", f"{self.settings.share:g}"
+        strength = {"gaussian": level, "mixed": f"{level}, {share}"}.get(self.settings.corruption, share)
+        return f"{self.settings.corruption} {strength}"
+
     def corrupt(self, batch: Batch, noise: Noise) -> Batch:
         """Corrupt valid values; padding stays zero."""
         level: Level = self.settings.level
@@ -90,22 +98,8 @@ class Variant(Autoencoder):
         after = mean_squared_error(batch, self.reconstruct(corrupted)).mean(-1)
         found = {"noise_kept": after / before.masked_fill(before == 0, torch.nan)}
         if len(self.shape.sizes) == 1:
-            found["imputation_error"] = self.imputation_error(batch, MISSING, self._same_noise(batch))
+            found["imputation_error"] = imputation_error(self, batch, MISSING, self._same_noise(batch))
         return found
-
-    def imputation_error(self, batch: Batch, share: float, noise: Noise) -> Float[Tensor, " members"]:
-        """Squared error of missing values as they are reconstructed, over that of the columns' means.
-
-        The means are those of the batch. The encoder is shown 0 in their place, as in training (`masking`):
-        in a standardised table that is about the mean, in one that is scaled to a range its least value. NaN
-        where the columns don't vary.
-        """
-        gone = masking(batch.with_values(torch.ones_like(batch.values)), share, noise, self.shape).values == 0
-        shown = batch.with_values(batch.values.masked_fill(gone, 0.0))
-        by_means = (batch.values - batch.values.mean(1, keepdim=True)) * gone
-        residual = (self.reconstruct(shown) - batch.values) * gone
-        total = by_means.square().flatten(1).sum(-1)
-        return residual.square().flatten(1).sum(-1) / total.masked_fill(total < 1e-12, torch.nan)
 
     def _same_noise(self, batch: Batch) -> Noise:
         return Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(len(batch.values))])

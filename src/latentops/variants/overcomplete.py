@@ -62,6 +62,11 @@ class Variant(Autoencoder):
         codes = super().encode(batch)
         return torch.relu(codes + HEAD_START) if self.settings.regulariser == "sparsity" else codes
 
+    @property
+    def corruption(self) -> str | None:
+        """Gaussian where noise is the regulariser."""
+        return f"gaussian {self.settings.noise:g}" if self.settings.regulariser == "noise" else None
+
     def corrupt(self, batch: Batch, noise: Noise) -> Batch:
         """Add Gaussian noise to valid values; padding stays zero."""
         draws = noise.normal(tuple(batch.values.shape)) * (self.settings.noise * self.shape.spread)

@@ -9,14 +9,19 @@ Diagnosis: error by step, since what lies far from the code's writing is lost fi
 fine detail is.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
-from latentops.variants.autoencoder import Autoencoder, VariantSettings
+from latentops.architectures.transformer import Encoder as Transformer
+from latentops.variants.autoencoder import Autoencoder, Profile, VariantSettings
+
+PLACES = 10
+"""Of a profile by step or by frequency, at most."""
 
 
 class SequenceSettings(VariantSettings):
@@ -49,6 +54,81 @@ class Variant(Autoencoder):
             energies = [neighbours(batch.with_values(each), sign) for each in (errors, batch.values)]
             found[name] = energies[0] / energies[1].clamp_min(1e-12)
         return found
+
+    def profiles(self, batch: Batch) -> dict[str, Profile]:
+        """`error_by_step` and `error_by_frequency`, each over what the data itself has there.
+
+        Steps are as the encoder reads them, of an image its rows. A table has none in an order.
+        """
+        reader = cast(Recurrent | Transformer, self.encoder).steps
+        if len(self.shape.sizes) == 1 or reader.steps < 2:
+            return {}
+        lengths = batch.lengths
+        if lengths is None:
+            lengths = torch.full(batch.values.shape[:2], reader.steps, device=batch.values.device)
+        errors = reader.read(batch.with_values(self.reconstruct(batch) - batch.values))
+        data = reader.read(batch)
+        places, by_step = error_by_step(errors, data, lengths)
+        frequencies, by_frequency = error_by_frequency(errors, data, lengths)
+        return {
+            "error_by_step": Profile(
+                places, by_step, "place in the sequence (0 first, 1 last)", "error over the data's variance"
+            ),
+            "error_by_frequency": Profile(
+                frequencies, by_frequency, "cycles a step", "error over the data's power"
+            ),
+        }
+
+
+def error_by_step(
+    errors: Float[Tensor, "members batch steps width"],
+    data: Float[Tensor, "members batch steps width"],
+    lengths: Int[Tensor, "members batch"],
+) -> tuple[list[float], Float[Tensor, "members places"]]:
+    """Squared error by place, 0 being a sequence's first step and 1 its last, over the data's variance there.
+
+    Up to `PLACES` places, at the nearest of which a step counts. 1 is no better than the mean; NaN where the
+    data doesn't vary.
+    """
+    count = min(PLACES, errors.shape[2])
+    step = torch.arange(errors.shape[2], device=errors.device)
+    share = step / (lengths - 1).clamp_min(1).unsqueeze(-1)
+    place = (share * (count - 1)).round().masked_fill(step >= lengths.unsqueeze(-1), -1)
+    found = []
+    for at in range(count):
+        here = (place == at).unsqueeze(-1).to(data.dtype)
+        known = here.sum((1, 2), keepdim=True).clamp_min(1)
+        mean = (data * here).sum((1, 2), keepdim=True) / known
+        variance = ((data - mean).square() * here).flatten(1).sum(1)
+        squares = (data.square() * here).flatten(1).sum(1)
+        error = (errors.square() * here).flatten(1).sum(1)
+        found.append(error / variance.masked_fill(variance <= 1e-12 * squares, torch.nan))
+    return [at / (count - 1) for at in range(count)], torch.stack(found, dim=-1)
+
+
+def error_by_frequency(
+    errors: Float[Tensor, "members batch steps width"],
+    data: Float[Tensor, "members batch steps width"],
+    lengths: Int[Tensor, "members batch"],
+) -> tuple[list[float], Float[Tensor, "members frequencies"]]:
+    """Power of the errors over that of the data, at up to `PLACES` frequencies to half a cycle a step.
+
+    Sequences are centred over their valid steps, so that where they end is no edge, and transformed at fixed
+    frequencies, so that padding changes nothing. NaN where the data has no power.
+    """
+    count = min(PLACES, errors.shape[2] // 2)
+    frequencies = [(at + 1) / (2 * count) for at in range(count)]
+    step = torch.arange(errors.shape[2], device=errors.device, dtype=errors.dtype)
+    turns = 2 * torch.pi * torch.outer(step, torch.tensor(frequencies, device=errors.device))
+    waves = torch.cat([turns.cos(), turns.sin()], dim=1).to(errors.dtype)
+    valid = (step < lengths.unsqueeze(-1)).unsqueeze(-1).to(errors.dtype)
+
+    def power(values: Tensor) -> Tensor:
+        centred = (values - (values * valid).sum(2, keepdim=True) / valid.sum(2, keepdim=True)) * valid
+        return (centred.transpose(2, 3) @ waves).square().sum((1, 2)).view(-1, 2, count).sum(1)
+
+    own = power(data)
+    return frequencies, power(errors) / own.masked_fill(own <= 1e-12, torch.nan)
 
 
 def neighbours(batch: Batch, sign: float) -> Float[Tensor, " members"]:

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from latentops.architectures.stack import Batch
-from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
+from latentops.variants.autoencoder import Autoencoder, Noise, Profile, VariantSettings
 from latentops.variants.parts import evidence
 
 ACTIVE = 0.01
@@ -146,3 +146,9 @@ class Variant(Autoencoder):
             "elbo": evidence.importance_weighted(weights, draws=1),
             "importance_weighted": evidence.importance_weighted(weights),
         }
+
+    def profiles(self, batch: Batch) -> dict[str, Profile]:
+        """`kl_by_unit`: nats of each unit, the most costly first."""
+        by_unit = kl_to_standard_normal(*self.posterior(batch)).mean(1).sort(-1, descending=True).values
+        units = [str(rank + 1) for rank in range(self.latent_dim)]
+        return {"kl_by_unit": Profile(units, by_unit, "unit, by its KL", "nats")}

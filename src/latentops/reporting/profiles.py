@@ -1,0 +1,177 @@
+"""Health along something, as the page and a run in MLflow show it.
+
+What several variants have is a table of them, what one alone has a drawing of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from latentops.reporting import figures
+from latentops.reporting.leaderboard import number
+from latentops.reporting.pictures import Picture, Shaded, Table
+from latentops.reporting.results import LOWER_IS_BETTER, Profile, Row, title
+
+PLAIN = "undercomplete"  # what a denoising code is held against
+CLEAN = "clean"
+
+# Heading and caption of each table; what is not here goes by its name.
+TABLES = {
+    "withstood_error": (
+        "Error by the corruption met",
+        "Mean squared error against the clean rows when the encoder is shown corrupted ones, each corruption "
+        "from weak to strong: noise by its deviation over the data's, the others by the share of values "
+        "replaced. A frame marks what a variant was trained with.",
+    ),
+    "withstood_probe_accuracy": (
+        "Probe accuracy by the corruption met",
+        "A probe fitted on clean codes reads the codes of corrupted rows: where it still can, the features "
+        "are stable.",
+    ),
+    "imputation_error": (
+        "Missing values",
+        "Squared error of values that are missing, by their share, over that of each column's mean in "
+        "their place: below 1 the code knows more than the means.",
+    ),
+    "unit_auroc": (
+        "Best unit by class",
+        "AUROC of the single unit that tells a class best from the others: 1 reads it off one number, 0.5 is "
+        "chance.",
+    ),
+    "hidden_error": (
+        "Is the whole image in the code?",
+        "Error in the right half of images when that half is blank to the encoder, by the distance in "
+        "columns from what it sees, over the data's variance there: 1 is no better than the mean image.",
+    ),
+}
+
+
+def pictures(rows: Sequence[Row]) -> list[Picture]:
+    """Tables of what several of the variants have, then one picture of all that are a variant's own."""
+    variants = [row for row in rows if row.role == "variant"]
+    names = dict.fromkeys(name for row in variants for name in row.profiles)
+    of = {name: [row for row in variants if name in row.profiles] for name in names}
+    ordered = sorted(of, key=lambda name: (list(TABLES).index(name) if name in TABLES else len(TABLES), name))
+    tables = [_table(name, of[name]) for name in ordered if name in TABLES or len(of[name]) > 1]
+    single = {name for name in names if name not in TABLES and len(of[name]) == 1}
+    own = [(row, name) for row in variants for name in row.profiles if name in single]
+    return [*tables, *([_drawings(own)] if own else [])]
+
+
+def drawings(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of a comparison as SVG files by their names, one a profile."""
+    read = Row.model_validate(row)
+    return {
+        f"{name}.svg": figures.profile(one, _label(read, name, one)).file(figures.PROFILE_STYLE)
+        for name, one in read.profiles.items()
+    }
+
+
+def transfer(rows: Sequence[Row]) -> list[str]:
+    """How each variant that was trained with a corruption fares under that and under the others.
+
+    It is held against the plain variant; without that one there is nothing to say.
+    """
+    plain = next((row for row in rows if row.name == PLAIN and row.role == "variant"), None)
+    told = [row for row in rows if row.role == "variant" and row.corruption and row is not plain]
+    return [line for row in told if plain is not None for line in _transferred(row, plain)]
+
+
+def _transferred(row: Row, plain: Row) -> list[str]:
+    names = ("withstood_error", "withstood_probe_accuracy")
+    if row.corruption is None or any(name not in each.profiles for name in names for each in (row, plain)):
+        return []
+    known = [each.profiles[name] for name in names for each in (row, plain)]
+    places = [
+        str(x)
+        for at, x in enumerate(known[0].x)
+        if all(one.x == known[0].x and one.mean[at] is not None for one in known)
+    ]
+    kind = row.corruption.split()[0]
+    same = [place for place in places if place.split()[0] == kind]
+    same = [row.corruption] if row.corruption in same else same
+    other = [place for place in places if place.split()[0] not in (kind, CLEAN)]
+    told = []
+    for where, chosen in (("where it meets that,", same), ("under other corruptions,", other)):
+        if not chosen:
+            continue
+        mine, theirs = ([_mean(each, name, chosen) for name in names] for each in (row, plain))
+        told.append(
+            f"{where} its error is {mine[0] / theirs[0]:.2f} times that of {PLAIN} and its probe accuracy "
+            f"{number(mine[1])} against {number(theirs[1])}"
+        )
+    return [f"{row.name} was trained with {_words(row.corruption)}: {'; '.join(told)}."] if told else []
+
+
+def _mean(row: Row, name: str, places: Sequence[str]) -> float:
+    one = row.profiles[name]
+    return fmean(mean for x, mean in zip(one.x, one.mean, strict=True) if x in places and mean is not None)
+
+
+def _opened(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table(name: str, rows: Sequence[Row]) -> Picture:
+    one = rows[0].profiles[name]
+    heading, caption = TABLES.get(name, (_opened(title(name)), f"{_opened(one.y_title)} by {one.x_title}."))
+    lower = name in LOWER_IS_BETTER
+    alike = [row for row in rows if row.profiles[name].x == one.x]
+    columns = list(zip(*(row.profiles[name].mean for row in alike), strict=True))
+    percents = [shades(column, lower=lower) for column in columns]
+    lines = tuple(
+        (
+            row.name,
+            tuple(
+                Shaded(number(mean), percents[at][k], one.x[at] == row.corruption)
+                for at, mean in enumerate(row.profiles[name].mean)
+            ),
+        )
+        for k, row in enumerate(alike)
+    )
+    better = "lower" if lower else "higher"
+    caption = f"{caption} Shades compare the variants within a column; {better} is better."
+    columns_ = tuple(_words(str(x)) for x in one.x)
+    return Picture(heading, caption, table=Table("variant", columns_, lines))
+
+
+def shades(values: Sequence[float | None], *, lower: bool) -> list[int]:
+    """Percent of full colour for each value of a column: the best has all of it, the worst none.
+
+    Outliers have no more than all and no less than none.
+    """
+    known = [value for value in values if value is not None]
+    low, high = figures.fences(known) if known else (0.0, 0.0)
+    if known and high <= low:  # all but the outliers are alike
+        low, high = min(known), max(known)
+    result = []
+    for value in values:
+        if value is None or high <= low:
+            result.append(0)
+            continue
+        share = (min(max(value, low), high) - low) / (high - low)
+        result.append(round(100 * (1 - share if lower else share)))
+    return result
+
+
+def _drawings(own: Sequence[tuple[Row, str]]) -> Picture:
+    drawn = tuple(
+        (
+            f"{row.name}: {title(name)}",
+            figures.profile(row.profiles[name], _label(row, name, row.profiles[name])).markup(),
+        )
+        for row, name in own
+    )
+    caption = (
+        "What single variants are looked into for, on the test rows: the mean over seeds, bars with "
+        "Student's interval, lines with a pale one a seed."
+    )
+    return Picture("Variant by variant", caption, drawings=drawn, panel=260)
+
+
+def _label(row: Row, name: str, one: Profile) -> str:
+    return f"{title(name)} of {row.name}: {one.y_title} by {one.x_title}"

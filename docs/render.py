@@ -112,6 +112,7 @@ class Gpu(Speed):
     """`benchmarks/gpu-<name>.json`: the same on a `device`, and `figures` of what it is capable of."""
 
     device: dict[str, Any]
+    peers: dict[str, str]
     figures: tuple[Figure, ...]
 
 
@@ -467,7 +468,8 @@ def gpu(root: Path) -> str:
     for path in sorted(root.glob("benchmarks/gpu-*.json")):
         found = read(Gpu, path, "make bench-gpu")
         device = escaped(", ".join(f"{key} {value}" for key, value in found.device.items()))
-        where = f"{taken_on(found.machine, found.commit)} The GPU: {device}."
+        peers = escaped(", ".join(f"{key} {value}" for key, value in found.peers.items()))
+        where = f"{taken_on(found.machine, found.commit)} The GPU: {device}. The peers: {peers}."
         parts += [where, ratios(found.rows), verdicts(found.figures)]
     command = "`make bench-gpu` writes `benchmarks/gpu-<name>.json` where torch sees a GPU"
     return "\n\n".join(parts) or f"Not measured yet: {command}."

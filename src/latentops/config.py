@@ -20,7 +20,7 @@ CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
 PoolingName = Literal["mean", "last", "attention"]
 Precision = Literal["float32", "bf16"]
-LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed"]
+LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed", "categorical"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -173,8 +173,12 @@ class Transformer(Settings):
 
 
 class Architectures(Settings):
-    """Sizes of each architecture on one dataset, the same for every variant that uses it."""
+    """Sizes of each architecture on one dataset, the same for every variant that uses it.
 
+    `embedding` is how many numbers each of them reads a token as, and writes it from.
+    """
+
+    embedding: Annotated[int, Field(ge=4)] = 16
     mlp: MLP
     convolutional: Convolutional
     recurrent: Recurrent

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentops.evaluation.denoising import LEVELS, MET, Met, withstood
+from latentops.errors import ConfigError
+from latentops.evaluation.denoising import LEVELS, Met, every_met, withstood
 from latentops.training.members import Member
 from latentops.training.trained import Trained
 from tests.toy import draw, recipe
@@ -22,9 +23,29 @@ def untrained(kind: str, bounds: tuple[float, float] | None = None) -> Trained:
     return Trained(made.build(MEMBERS), MEMBERS, made)
 
 
-def test_every_corruption_is_met_at_rising_levels() -> None:
-    assert len(MET) == 9
+@pytest.mark.parametrize(("kind", "count"), [("image", 9), ("tokens", 6)])
+def test_every_corruption_that_fits_is_met_at_rising_levels(kind: str, count: int) -> None:
+    shape = untrained(kind).model.shape
+    assert len(every_met(shape)) == count
     assert all(tuple(sorted(levels)) == levels for levels in LEVELS.values())
+    for met in every_met(shape):
+        met.corrupt(draw(kind, 4), shape, 0)
+
+
+def test_of_tokens_the_error_is_the_share_of_wrong_ones() -> None:
+    trained, samples = untrained("tokens"), draw("tokens", 12)
+    met = Met("drop", 1.0)
+    (found,) = withstood(trained, samples, samples, samples, [met], [1.0])
+    made = trained.reconstruct(met.corrupt(samples, trained.model.shape, 0))
+    assert samples.lengths is not None
+    rows = [
+        (made[0, row, :steps] != samples.values[row, :steps]).mean()
+        for row, steps in enumerate(samples.lengths)
+    ]
+    assert found.error[0] == pytest.approx(np.mean(rows))
+    assert found.psnr is None
+    with pytest.raises(ConfigError, match=r"gaussian is for real values.*use replace or drop"):
+        Met("gaussian", 0.4).corrupt(samples, trained.model.shape, 0)
 
 
 @pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])

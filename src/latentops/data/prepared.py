@@ -24,6 +24,9 @@ from latentops.errors import DataError
 SplitName = Literal["train", "stop", "calibration", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
+PADDING, UNKNOWN = 0, 1
+"""Ids of what stands in no text: what sequences are filled up with, and what a vocabulary has no word for."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -33,7 +36,9 @@ class Description:
     table and is empty otherwise. `spread` is the root of the training values' mean variance,
     `likelihood_range` what prepared values are bounded by, if anything. `columns` are the widths of a table's
     columns where some are categories: 1 for a number, k for one of k categories, which is k indicators (all 0
-    where it is missing); empty where all are numbers.
+    where it is missing); empty where all are numbers. Of tokens `vocabulary` is how many there are, `PADDING`
+    and `UNKNOWN` among them; their sequences hold ids, one a step, and `spread` is 1, as that of the numbers
+    which models read them as.
     """
 
     kind: Kind
@@ -44,6 +49,7 @@ class Description:
     spread: float
     likelihood_range: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
+    vocabulary: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the same description again."""
@@ -56,6 +62,7 @@ class Description:
             "spread": self.spread,
             "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
             **({"columns": list(self.columns)} if self.columns else {}),
+            **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
         }
 
     @classmethod
@@ -71,6 +78,7 @@ class Description:
             spread=value["spread"],
             likelihood_range=(bounds[0], bounds[1]) if bounds else None,
             columns=tuple(value.get("columns", ())),
+            vocabulary=value.get("vocabulary"),
         )
 
 

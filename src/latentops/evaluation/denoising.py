@@ -18,7 +18,7 @@ from latentops.evaluation.probe import linear_probe
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
-from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName
+from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName, check_corruption, fitting
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,11 @@ class Met:
     level: float
 
     def corrupt(self, samples: Samples, shape: Shape, seed: int) -> Samples:
-        """The same rows, corrupted; `shape` is that of a model of them."""
+        """The same rows, corrupted; `shape` is that of a model of them.
+
+        Raises `ConfigError` where such data can't be corrupted so.
+        """
+        check_corruption(self.corruption, shape)
         noise = Noise([generator(seed, "met", self.corruption)])
         batch = Resident.put(samples, torch.device("cpu")).shared(1)
         corrupted = CORRUPTIONS[self.corruption](batch, self.level, noise, shape)
@@ -40,19 +44,24 @@ LEVELS: dict[CorruptionName, tuple[float, ...]] = {
     "gaussian": (0.4, 0.8, 1.2),
     "masking": (0.15, 0.3, 0.6),
     "salt_and_pepper": (0.1, 0.2, 0.4),
+    "replace": (0.1, 0.2, 0.4),
+    "drop": (0.15, 0.3, 0.6),
 }
 """From weak to strong."""
 
-MET = tuple(Met(corruption, level) for corruption, levels in LEVELS.items() for level in levels)
+
+def every_met(shape: Shape) -> tuple[Met, ...]:
+    """All corruptions of such data, each at all its levels."""
+    return tuple(Met(corruption, level) for corruption in fitting(shape) for level in LEVELS[corruption])
 
 
 @dataclass(frozen=True)
 class Withstood:
     """How members fared under one corruption, one value a member.
 
-    `error` is the mean squared error against the clean rows, `psnr` that as the peak's power over it in dB
-    (None where values have no bounds), `noise_kept` as a share of the corruption's own, `probe_accuracy` that
-    of a probe of clean codes.
+    `error` is the mean squared error against the clean rows, of tokens the share of wrong ones, `psnr` that
+    as the peak's power over it in dB (None where values have no bounds), `noise_kept` as a share of the
+    corruption's own, `probe_accuracy` that of a probe of clean codes.
     """
 
     met: Met
@@ -88,8 +97,8 @@ def withstood(
     bounds = trained.description.likelihood_range
     result = []
     for at, (each, rows) in enumerate(zip(met, corrupted, strict=True)):
-        error = _error(trained.reconstruct(rows), judged)
-        own = _error(rows.values[None], judged)
+        error = _error(trained, trained.reconstruct(rows), judged)
+        own = _error(trained, rows.values[None], judged)
         result.append(
             Withstood(
                 each,
@@ -102,16 +111,11 @@ def withstood(
     return result
 
 
-def _error(made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
-    """Mean over rows of each one's mean squared error over its valid values, `[members]`."""
-    squares = (made.astype(np.float64) - clean.values) ** 2
-    if clean.lengths is None:
-        error: NDArray[np.float64] = squares.reshape(*squares.shape[:2], -1).mean(-1).mean(-1)
-        return error
-    valid = np.arange(squares.shape[2]) < np.asarray(clean.lengths)[:, None]
-    counted = valid.sum(-1) * squares.shape[3]
-    per_row: NDArray[np.float64] = (squares * valid[None, :, :, None]).sum((2, 3)) / counted
-    return np.asarray(per_row.mean(-1))
+def _error(trained: Trained, made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
+    """Mean over rows of each one's error over its valid values, `[members]`."""
+    batch = Resident.put(clean, torch.device("cpu")).shared(len(made))
+    errors = trained.model.likelihood.mean_error(batch, torch.from_numpy(made))
+    return errors.double().mean(-1).numpy()
 
 
 def _psnr(error: float, peak: float) -> float:

@@ -32,7 +32,7 @@ from latentops.errors import ConfigError, DataError, LatentOpsError, UnknownName
 from latentops.training.members import VIEW_ALL, Member, Resident
 from latentops.variants import resolve_architecture, variant_class, variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.likelihood import check_columns, check_range, squared_residuals
+from latentops.variants.likelihood import check_likelihood
 
 CHUNK = 1024
 """Samples that go through the stack at once."""
@@ -66,8 +66,7 @@ class Recipe:
         Raises `LikelihoodError` where the likelihood can't take that data.
         """
         likelihood = LikelihoodSettings.model_validate(likelihood)
-        check_range(likelihood.name, description.likelihood_range)
-        check_columns(likelihood.name, description.columns, description.shape)
+        check_likelihood(likelihood.name, _shape(description))
         settings = variant_settings(variant, section)
         width = variant_class(variant).width(settings, _shape(description), latent_dim)
         architecture = resolve_architecture(settings, dataset_architecture)
@@ -146,6 +145,7 @@ def _shape(description: Description) -> Shape:
         description.spread,
         description.likelihood_range,
         description.columns,
+        description.vocabulary,
     )
 
 
@@ -240,13 +240,9 @@ class Trained:
     def residuals(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
         """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding.
 
-        With a `scratch` folder they are mapped as in `encode`.
+        Of tokens they are nats. With a `scratch` folder they are mapped as in `encode`.
         """
-
-        def squared(batch: Batch) -> Tensor:
-            return squared_residuals(batch, self.model.reconstruct(batch))
-
-        return self._map(samples, squared, scratch)
+        return self._map(samples, self.model.residuals, scratch)
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
         """Decoded draws from the prior `[members, count, *shape]`.

@@ -53,8 +53,8 @@ def dictionary(
 ) -> Float[Tensor, "members latent ..."]:
     """What each unit alone adds to the reconstruction: decode(unit) - decode(0), of the input's shape.
 
-    Of tokens, what it adds to the logits of each. `sizes` are how far each unit is turned on, such as its mean
-    where it is active; any variant has one.
+    Of tokens it is what each adds to their logits. `sizes` are how far each unit is turned on, such as its
+    mean where it is active; any variant has one.
     """
     alone, nothing = model.decode(torch.diag_embed(sizes)), model.decode(torch.zeros_like(sizes).unsqueeze(1))
     if model.embedding is not None:

@@ -57,6 +57,8 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
         flat, sizes = tables.ragged(clean)
         sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
         scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
+    elif layout.kind == "text":
+        scores = model.score(tables.texts(clean))
     else:
         scores = model.score(tables.dense(clean, layout))
     scores.insert(0, "row", clean.column("position").to_numpy())

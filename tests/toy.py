@@ -16,7 +16,8 @@ from latentops.config import (
     Training,
     load_params,
 )
-from latentops.data.prepared import UNKNOWN, Description, Samples
+from latentops.data.prepared import Description, Samples
+from latentops.data.tokenizer import UNKNOWN
 from latentops.data.transforms import Transform
 from latentops.training.loop import Look, Outcome, fit
 from latentops.training.members import Member

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from latentops.errors import ConfigError, UnknownNameError
 
-Kind = Literal["image", "tabular", "sequence"]
+Kind = Literal["image", "tabular", "sequence", "text"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
@@ -53,13 +53,34 @@ class Run(Settings):
 
 
 class Source(Settings):
-    """Where rows come from and what they are."""
+    """Where rows come from and what they are.
+
+    `name: file` is a CSV or Parquet file of texts, at `path` under `LATENTOPS_MIRROR` or in the project, with
+    the `sha256` of its bytes. `text` are the columns that make up a text, in their order; `header` names the
+    columns of a CSV file that doesn't itself.
+    """
 
     name: str
     kind: Kind
     label: str
     channels: Count = 1
     value_range: tuple[float, float] | None = None
+    path: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    text: list[str] = Field(default_factory=list)
+    header: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _files_hold_text(self) -> Self:
+        if (self.name == "file") != (self.kind == "text"):
+            raise ValueError("name: file goes with kind: text, and kind: text with name: file")
+        if self.name == "file" and not (self.path and self.sha256 and self.text):
+            raise ValueError("a file source needs its path, its sha256 and the columns that hold its text")
+        if self.name != "file" and (self.path or self.sha256 or self.text or self.header):
+            raise ValueError("path, sha256, text and header belong to name: file")
+        if self.kind == "text" and self.value_range is not None:
+            raise ValueError("text has no value_range; drop it")
+        return self
 
     @model_validator(mode="after")
     def _images_have_a_range(self) -> Self:
@@ -215,12 +236,20 @@ class LikelihoodSettings(Settings):
         return self.name if len(chosen) == 1 else chosen
 
 
+class Tokens(Settings):
+    """How text becomes tokens: the most that are learned, padding and the unknown among them, and that are
+    kept of a text."""
+
+    vocabulary: Annotated[int, Field(ge=4)]
+    longest: Count
+
+
 class Dataset(Settings):
     """One entry under `datasets:`."""
 
     source: Source
     expectations: Expectations
-    scaling: Literal["range", "standard", "power"]
+    scaling: Literal["range", "standard", "power"] | Tokens
     likelihood: LikelihoodSettings
     split: Split
     normal: list[str]
@@ -239,6 +268,16 @@ class Dataset(Settings):
         for name in self.normal:
             if name not in self.expectations.classes:
                 raise ValueError(f"normal: {name!r} is not among expectations.classes")
+        if isinstance(self.scaling, Tokens) != (self.source.kind == "text"):
+            raise ValueError(
+                "scaling: {vocabulary: …, longest: …} is what text needs and nothing else has; "
+                f"source.kind is {self.source.kind}"
+            )
+        if (self.likelihood.name == "categorical") != (self.source.kind == "text"):
+            raise ValueError(
+                f"likelihood: {self.likelihood.name} doesn't go with source.kind: {self.source.kind}; tokens "
+                "are categorical, and nothing else is"
+            )
         if self.scaling == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
         if self.likelihood.name == "bernoulli" and self.scaling != "range":

@@ -6,7 +6,7 @@ import torch
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.data.prepared import UNKNOWN
+from latentops.data.tokenizer import UNKNOWN
 from latentops.errors import ConfigError
 from latentops.training.loop import Look
 from latentops.training.members import Member

@@ -12,7 +12,8 @@ from latentops.architectures import Shape
 from latentops.architectures.embedding import Embedding
 from latentops.architectures.stack import Batch, generator
 from latentops.config import ArchitectureName, Architectures, parse
-from latentops.data.prepared import PADDING, UNKNOWN, Samples
+from latentops.data.prepared import Samples
+from latentops.data.tokenizer import PADDING, UNKNOWN
 from latentops.errors import ConfigError, LikelihoodError
 from latentops.evaluation.floors import flatten
 from latentops.evaluation.structure import wrong_tokens

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentops.data.prepared import PADDING, Samples
+from latentops.data.prepared import Samples
+from latentops.data.tokenizer import PADDING
 
 Array = NDArray[np.float64]
 

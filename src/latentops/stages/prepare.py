@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentops.config import Dataset, load_params
+from latentops.config import Dataset, Tokens, load_params
 from latentops.data import prepared, splits, table
 from latentops.data.prepared import Description, Samples
+from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
@@ -39,7 +40,15 @@ def run(dataset: str) -> None:
     fitted = [at for at in rows["train"] if not settings.anomalies or named[at] in settings.normal]
 
     lengths: NDArray[np.int64] | None = None
-    if layout.kind == "sequence":
+    tokenizer: Tokenizer | None = None
+    if isinstance(settings.scaling, Tokens):
+        texts = table.texts(clean)
+        learned = [texts[at] for at in fitted]
+        tokenizer = Tokenizer.train(learned, settings.scaling.vocabulary, settings.scaling.longest)
+        transform = Transform.identity()
+        steps, lengths = tokenizer.apply(texts)
+        values = prepared.pad(steps, lengths, int(lengths.max()))
+    elif layout.kind == "sequence":
         flat, sizes = table.ragged(clean)
         steps = flat.reshape(-1, *layout.shape)
         lengths = sizes // layout.shape[0]
@@ -54,13 +63,15 @@ def run(dataset: str) -> None:
     labels = np.array([classes.index(name) for name in named], dtype=np.int64)
     samples = Samples(values, lengths, labels, ids)
     description = Description(
-        kind=layout.kind,
+        kind="sequence" if layout.kind == "text" else layout.kind,
         shape=values.shape[1:],
         features=layout.features,
         classes=tuple(classes),
         transform=transform,
-        spread=_spread(samples.select(rows["train"])),
+        spread=1.0 if tokenizer else _spread(samples.select(rows["train"])),
         likelihood_range=(0.0, 1.0) if settings.scaling == "range" else None,
+        vocabulary=tokenizer.vocabulary if tokenizer else None,
+        tokenizer=tokenizer,
     )
     each = {split: samples.select(index) for split, index in rows.items()}
     prepared.write(Path("data/prepared", dataset), description, each)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
-from latentops.data.prepared import UNKNOWN
+from latentops.data.tokenizer import UNKNOWN
 from latentops.errors import ConfigError
 from latentops.variants.autoencoder import Noise
 

@@ -237,8 +237,8 @@ class CategoricalLikelihood(Likelihood):
     def residuals(self, batch: Batch, outputs: Tensor) -> Float[Tensor, "members batch steps 1"]:
         """The nats of each token."""
         ids = (batch.values * batch.mask).long()
-        nats = functional.cross_entropy(outputs.flatten(0, 2), ids.flatten(), reduction="none")
-        return nats.view(ids.shape)
+        nats: Tensor = _TokenNats.apply(outputs, ids)  # type: ignore[no-untyped-call]
+        return nats
 
     def errors(self, values: Tensor, others: Tensor) -> Tensor:
         """1 where they are different tokens, else 0."""
@@ -251,6 +251,25 @@ class CategoricalLikelihood(Likelihood):
         counts = batch.values.new_zeros(members, int(ids.max()) + 1, steps, 1)
         counts.scatter_add_(1, ids, batch.mask)
         return counts.argmax(1, keepdim=True).to(batch.values.dtype)
+
+
+class _TokenNats(torch.autograd.Function):
+    """`forward(logits, ids)`: ``-log p`` of each token `[…, 1]`, as one node.
+
+    Logits of a whole vocabulary are large: on the way back there is one more tensor of their size, not two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        logs = torch.log_softmax(logits, -1)
+        ctx.save_for_backward(logs, ids)
+        return -logs.gather(-1, ids)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        logs, ids = ctx.saved_tensors
+        return logs.exp().mul_(gradient).scatter_add_(-1, ids, -gradient), None
 
 
 def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, shape: Shape) -> Likelihood:

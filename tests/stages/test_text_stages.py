@@ -108,6 +108,8 @@ def test_two_runs_give_the_same_bytes(project: Path) -> None:
 
 
 def test_text_goes_through_every_stage(project: Path) -> None:
+    import mlflow
+
     from latentops.registry import packaging
     from latentops.registry.package import Facts, Package
 
@@ -145,3 +147,8 @@ def test_text_goes_through_every_stage(project: Path) -> None:
     assert package.request(texts)["dataframe_split"]["data"] == [[text] for text in texts]
     assert set(package.predict(frame, "score").columns) == {"score", "p_value", "is_anomaly"}
     assert load_params().dataset("news").likelihood.name == "categorical"
+
+    packaging.write(package, train, Path("served"))
+    served = mlflow.pyfunc.load_model("served")
+    assert np.allclose(served.predict(frame), package.encode(texts))
+    assert "tokenizers==" in Path("served/requirements.txt").read_text(encoding="utf-8")

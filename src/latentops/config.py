@@ -236,12 +236,29 @@ class LikelihoodSettings(Settings):
         return self.name if len(chosen) == 1 else chosen
 
 
-class Tokens(Settings):
-    """How text becomes tokens: the most that are learned, padding and the unknown among them, and that are
-    kept of a text."""
+class Scaling(Settings):
+    """From raw values to what a model sees: a name, or of text `{name: tokens, …}`.
 
-    vocabulary: Annotated[int, Field(ge=4)]
-    longest: Count
+    `vocabulary` is the most tokens that are learned, padding and the unknown among them, `longest` the most
+    that are kept of a text.
+    """
+
+    name: Literal["range", "standard", "power", "tokens"]
+    vocabulary: Annotated[int, Field(ge=4)] | None = None
+    longest: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _tokens_have_their_numbers(self) -> Self:
+        if {self.vocabulary is not None, self.longest is not None} != {self.name == "tokens"}:
+            raise ValueError(
+                f"vocabulary and longest belong to tokens, which need both; scaling is {self.name}"
+            )
+        return self
 
 
 class Dataset(Settings):
@@ -249,7 +266,7 @@ class Dataset(Settings):
 
     source: Source
     expectations: Expectations
-    scaling: Literal["range", "standard", "power"] | Tokens
+    scaling: Scaling
     likelihood: LikelihoodSettings
     split: Split
     normal: list[str]
@@ -268,19 +285,19 @@ class Dataset(Settings):
         for name in self.normal:
             if name not in self.expectations.classes:
                 raise ValueError(f"normal: {name!r} is not among expectations.classes")
-        if isinstance(self.scaling, Tokens) != (self.source.kind == "text"):
+        if (self.scaling.name == "tokens") != (self.source.kind == "text"):
             raise ValueError(
-                "scaling: {vocabulary: …, longest: …} is what text needs and nothing else has; "
-                f"source.kind is {self.source.kind}"
+                f"scaling: {self.scaling.name} doesn't go with source.kind: {self.source.kind}; text takes "
+                "{name: tokens, …}, and nothing else does"
             )
         if (self.likelihood.name == "categorical") != (self.source.kind == "text"):
             raise ValueError(
                 f"likelihood: {self.likelihood.name} doesn't go with source.kind: {self.source.kind}; tokens "
                 "are categorical, and nothing else is"
             )
-        if self.scaling == "range" and self.source.value_range is None:
+        if self.scaling.name == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
-        if self.likelihood.name == "bernoulli" and self.scaling != "range":
+        if self.likelihood.name == "bernoulli" and self.scaling.name != "range":
             raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
         if self.architectures.transformer.patch is not None and self.source.kind != "image":
             raise ValueError(

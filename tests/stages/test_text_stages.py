@@ -38,7 +38,7 @@ def write_params() -> None:
         | {
             "source": section(Path("news.csv"), "news.csv"),
             "expectations": {"min_rows": 10, "max_quarantined": 0.1, "classes": ["sport", "money"]},
-            "scaling": TOKENS,
+            "scaling": {"name": "tokens", **TOKENS},
             "normal": ["sport"],
             "architecture": "recurrent",
             "architectures": {

@@ -66,7 +66,7 @@ class Tokenizer:
         made.train_from_iterator(sorted(texts), trainer)
         if made.get_vocab_size() > vocabulary:
             raise DataError(
-                f"tokens.vocabulary: {vocabulary} is less than the {made.get_vocab_size()} that the training "
+                f"scaling.vocabulary: {vocabulary} is less than the {made.get_vocab_size()} that the training "
                 "rows' characters alone take; raise it"
             )
         return cls(made.to_str(), longest)

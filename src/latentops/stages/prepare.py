@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentops.config import Dataset, Tokens, load_params
+from latentops.config import Dataset, load_params
 from latentops.data import prepared, splits, table
 from latentops.data.prepared import Description, Samples
 from latentops.data.tokenizer import Tokenizer
@@ -41,10 +41,11 @@ def run(dataset: str) -> None:
 
     lengths: NDArray[np.int64] | None = None
     tokenizer: Tokenizer | None = None
-    if isinstance(settings.scaling, Tokens):
+    scaling = settings.scaling
+    if scaling.vocabulary is not None and scaling.longest is not None:
         texts = table.texts(clean)
         learned = [texts[at] for at in fitted]
-        tokenizer = Tokenizer.train(learned, settings.scaling.vocabulary, settings.scaling.longest)
+        tokenizer = Tokenizer.train(learned, scaling.vocabulary, scaling.longest)
         transform = Transform.identity()
         steps, lengths = tokenizer.apply(texts)
         values = prepared.pad(steps, lengths, int(lengths.max()))
@@ -69,7 +70,7 @@ def run(dataset: str) -> None:
         classes=tuple(classes),
         transform=transform,
         spread=1.0 if tokenizer else _spread(samples.select(rows["train"])),
-        likelihood_range=(0.0, 1.0) if settings.scaling == "range" else None,
+        likelihood_range=(0.0, 1.0) if scaling.name == "range" else None,
         vocabulary=tokenizer.vocabulary if tokenizer else None,
         tokenizer=tokenizer,
     )
@@ -88,6 +89,6 @@ def _spread(train: Samples) -> float:
 
 def _transform(settings: Dataset, rows: NDArray[np.floating]) -> Transform:
     """Scaled by the known range of values, or standardised on `rows`, as `scaling` says."""
-    if settings.source.value_range is not None and settings.scaling == "range":
+    if settings.source.value_range is not None and settings.scaling.name == "range":
         return Transform.from_range(*settings.source.value_range)
-    return Transform.fit_power(rows) if settings.scaling == "power" else Transform.fit(rows)
+    return Transform.fit_power(rows) if settings.scaling.name == "power" else Transform.fit(rows)

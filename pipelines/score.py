@@ -103,7 +103,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     dataset: Annotated[str, typer.Argument(metavar="DATASET")],
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables CSV too.")],
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables and text CSV too.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
 ) -> None:
     """Score the rows of a file with the champion."""

@@ -66,8 +66,8 @@ class Tokenizer:
         made.train_from_iterator(sorted(texts), trainer)
         if made.get_vocab_size() > vocabulary:
             raise DataError(
-                f"scaling.vocabulary: {vocabulary} is less than the {made.get_vocab_size()} that the training "
-                "rows' characters alone take; raise it"
+                f"scaling.vocabulary: {vocabulary} is less than the {made.get_vocab_size()} tokens that the "
+                "training rows' characters alone take; raise it"
             )
         return cls(made.to_str(), longest)
 

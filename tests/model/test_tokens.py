@@ -265,3 +265,23 @@ def test_of_tokens_late_errors_are_told_and_frequencies_are_not() -> None:
         found = Trained(made.build(MEMBERS), MEMBERS, made).diagnose(draw("tokens", 9))
         assert set(found) == {"late_error"}
         assert all(math.isfinite(each) for each in found["late_error"])
+
+
+def test_a_large_vocabulary_goes_through_in_smaller_parts_with_the_same_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = recipe("undercomplete", "tokens")
+    trained, samples = Trained(made.build(MEMBERS), MEMBERS, made), draw("tokens", 40)
+    sizes: list[int] = []
+    reconstruct = trained.model.reconstruct
+
+    def counted(batch: Batch) -> torch.Tensor:
+        sizes.append(batch.values.shape[1])
+        return reconstruct(batch)
+
+    monkeypatch.setattr(trained.model, "reconstruct", counted)
+    whole = trained.reconstruct(samples)
+    monkeypatch.setattr("latentops.training.trained.CHUNK", 64)
+    monkeypatch.setattr("latentops.training.trained.TOKENS", VOCABULARY // 4)
+    assert np.array_equal(trained.reconstruct(samples), whole)
+    assert sizes == [40, 16, 16, 8]

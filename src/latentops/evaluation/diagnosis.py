@@ -16,6 +16,9 @@ from latentops.training.trained import Trained
 ROWS = 4096
 """Rows that are looked at, at most: evenly spaced ones."""
 
+ROWS_OF_TOKENS = 512
+"""Likewise, where each step of a row has logits of a whole vocabulary."""
+
 
 def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -> dict[str, list[float]]:
     """Health numbers of all members on `samples`, whose codes are `[members, n, latent]`, one a member.
@@ -29,9 +32,10 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     A number that these rows leave undefined is left out: a single class has no AUROC, what doesn't vary
     nothing to explain or to blur.
     """
+    most = ROWS if trained.description.vocabulary is None else ROWS_OF_TOKENS
     rows = np.arange(len(samples))
-    if len(rows) > ROWS:
-        rows = np.arange(ROWS) * len(samples) // ROWS
+    if len(rows) > most:
+        rows = np.arange(most) * len(samples) // most
     few, some = samples.select(rows), codes[:, rows]
     numbers = {
         **trained.diagnose(few),

@@ -35,7 +35,9 @@ from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.likelihood import check_likelihood
 
 CHUNK = 1024
-"""Samples that go through the stack at once."""
+"""Samples that go through the stack at once; of tokens so many for every `TOKENS` of the vocabulary."""
+
+TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -264,16 +266,17 @@ class Trained:
         self, samples: Samples, of: Callable[[Batch], Tensor], scratch: Path | None = None
     ) -> NDArray[np.float32]:
         resident = Resident.put(samples, torch.device("cpu"))
+        size = max(1, CHUNK // max(1, (self.description.vocabulary or 0) // TOKENS))
 
         def part(start: int) -> NDArray[np.float32]:
-            return of(resident.shared(len(self.members), slice(start, start + CHUNK))).numpy()
+            return of(resident.shared(len(self.members), slice(start, start + size))).numpy()
 
         with torch.no_grad():
             first = part(0)
             result = _room((len(first), len(samples), *first.shape[2:]), scratch)
-            result[:, :CHUNK] = first
-            for start in range(CHUNK, len(samples), CHUNK):
-                result[:, start : start + CHUNK] = part(start)
+            result[:, :size] = first
+            for start in range(size, len(samples), size):
+                result[:, start : start + size] = part(start)
         return result
 
 

@@ -104,7 +104,7 @@ def new_files(dataset: str, kind: str, past: Iterable[Mapping[str, Any]]) -> lis
     Half-written ones (`*.part`, hidden files) are left alone, and of two with the same bytes one is enough.
     """
     seen = {file["sha256"] for entry in past if entry["decision"] in SETTLED for file in entry["files"]}
-    suffixes = {".parquet", ".csv"} if kind == "tabular" else {".parquet"}
+    suffixes = {".parquet", ".csv"} if kind in ("tabular", "text") else {".parquet"}
     found = []
     folder = INCOMING / dataset
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:

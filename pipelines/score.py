@@ -57,6 +57,8 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
         flat, sizes = tables.ragged(clean)
         sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
         scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
+    elif layout.kind == "text":
+        scores = model.score(tables.texts(clean))
     else:
         scores = model.score(tables.dense(clean, layout))
     scores.insert(0, "row", clean.column("position").to_numpy())
@@ -101,7 +103,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     dataset: Annotated[str, typer.Argument(metavar="DATASET")],
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables CSV too.")],
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables and text CSV too.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
 ) -> None:
     """Score the rows of a file with the champion."""

@@ -1,21 +1,32 @@
 """Small data and small stacks for the tests of models and training."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import torch
 
 from latentops.architectures.stack import Batch
-from latentops.config import ArchitectureName, Architectures, Budget, Training, load_params
+from latentops.config import (
+    ArchitectureName,
+    Architectures,
+    Budget,
+    LikelihoodName,
+    Training,
+    load_params,
+)
 from latentops.data.prepared import Description, Samples
+from latentops.data.tokenizer import UNKNOWN
 from latentops.data.transforms import Transform
 from latentops.training.loop import Look, Outcome, fit
 from latentops.training.members import Member
 from latentops.training.trained import Recipe
 from latentops.variants import NAMES, variant_class
 
-KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3)}
+KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3), "tokens": (6, 1)}
+RAGGED = ("sequence", "tokens")
+VOCABULARY = 12
 
 SECTIONS: dict[str, dict[str, object]] = {
     "undercomplete": {},
@@ -47,6 +58,7 @@ SMALL = Architectures.model_validate(
         "convolutional": {"channels": [3, 4]},
         "recurrent": {"hidden": 8},
         "transformer": {"width": 8, "heads": 2, "layers": 1},
+        "embedding": 5,
     }
 )
 
@@ -54,15 +66,22 @@ SMALL = Architectures.model_validate(
 def describe(kind: str) -> Description:
     shape = KINDS[kind]
     features = tuple(f"x{i}" for i in range(shape[0])) if kind == "tabular" else ()
-    return Description(kind, shape, features, ("a", "b"), Transform.from_range(0, 1), spread=1.0)
+    made = Description(kind, shape, features, ("a", "b"), Transform.from_range(0, 1), spread=1.0)
+    return replace(made, kind="sequence", vocabulary=VOCABULARY) if kind == "tokens" else made
+
+
+def likelihood_of(kind: str) -> LikelihoodName:
+    return "categorical" if kind == "tokens" else "gaussian"
 
 
 def draw(kind: str, rows: int, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
     values = random.normal(size=(rows, *KINDS[kind])).astype(np.float32)
+    if kind == "tokens":
+        values = random.integers(UNKNOWN, VOCABULARY, size=values.shape).astype(np.float32)
     labels = np.arange(rows) % 2
     ids = np.zeros((rows, 32), dtype=np.uint8)
-    if kind != "sequence":
+    if kind not in RAGGED:
         return Samples(values, None, labels, ids)
     lengths = random.integers(1, KINDS[kind][0] + 1, size=rows)
     values[np.arange(KINDS[kind][0]) >= lengths[:, None]] = 0
@@ -74,7 +93,7 @@ def recipe(
 ) -> Recipe:
     own = {"architecture": architecture} if variant == "sequence" and architecture == "transformer" else {}
     section = SECTIONS[variant] | own | section
-    return Recipe.resolve(variant, section, architecture, SMALL, latent, describe(kind))
+    return Recipe.resolve(variant, section, architecture, SMALL, latent, describe(kind), likelihood_of(kind))
 
 
 def batch_of(samples: Samples, members: int = 1, dtype: torch.dtype = torch.float32) -> Batch:

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from latentops.errors import ConfigError, UnknownNameError
 
-Kind = Literal["image", "tabular", "sequence"]
+Kind = Literal["image", "tabular", "sequence", "text"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
 PoolingName = Literal["mean", "last", "attention"]
 Precision = Literal["float32", "bf16"]
-LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed"]
+LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed", "categorical"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -53,13 +53,34 @@ class Run(Settings):
 
 
 class Source(Settings):
-    """Where rows come from and what they are."""
+    """Where rows come from and what they are.
+
+    `name: file` is a CSV or Parquet file of texts, at `path` under `LATENTOPS_MIRROR` or in the project, with
+    the `sha256` of its bytes. `text` are the columns that make up a text, in their order; `header` names the
+    columns of a CSV file that doesn't itself.
+    """
 
     name: str
     kind: Kind
     label: str
     channels: Count = 1
     value_range: tuple[float, float] | None = None
+    path: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    text: list[str] = Field(default_factory=list)
+    header: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _files_hold_text(self) -> Self:
+        if (self.name == "file") != (self.kind == "text"):
+            raise ValueError("name: file goes with kind: text, and kind: text with name: file")
+        if self.name == "file" and not (self.path and self.sha256 and self.text):
+            raise ValueError("a file source needs its path, its sha256 and the columns that hold its text")
+        if self.name != "file" and (self.path or self.sha256 or self.text or self.header):
+            raise ValueError("path, sha256, text and header belong to name: file")
+        if self.kind == "text" and self.value_range is not None:
+            raise ValueError("text has no value_range; drop it")
+        return self
 
     @model_validator(mode="after")
     def _images_have_a_range(self) -> Self:
@@ -173,8 +194,12 @@ class Transformer(Settings):
 
 
 class Architectures(Settings):
-    """Sizes of each architecture on one dataset, the same for every variant that uses it."""
+    """Sizes of each architecture on one dataset, the same for every variant that uses it.
 
+    `embedding` is how many numbers each of them reads a token as, and writes it from.
+    """
+
+    embedding: Annotated[int, Field(ge=4)] = 16
     mlp: MLP
     convolutional: Convolutional
     recurrent: Recurrent
@@ -211,12 +236,37 @@ class LikelihoodSettings(Settings):
         return self.name if len(chosen) == 1 else chosen
 
 
+class Scaling(Settings):
+    """From raw values to what a model sees: a name, or of text `{name: tokens, …}`.
+
+    `vocabulary` is the most tokens that are learned, padding and the unknown among them, `longest` the most
+    that are kept of a text.
+    """
+
+    name: Literal["range", "standard", "power", "tokens"]
+    vocabulary: Annotated[int, Field(ge=4)] | None = None
+    longest: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _tokens_have_their_numbers(self) -> Self:
+        if {self.vocabulary is not None, self.longest is not None} != {self.name == "tokens"}:
+            raise ValueError(
+                f"vocabulary and longest belong to tokens, which need both; scaling is {self.name}"
+            )
+        return self
+
+
 class Dataset(Settings):
     """One entry under `datasets:`."""
 
     source: Source
     expectations: Expectations
-    scaling: Literal["range", "standard", "power"]
+    scaling: Scaling
     likelihood: LikelihoodSettings
     split: Split
     normal: list[str]
@@ -235,9 +285,19 @@ class Dataset(Settings):
         for name in self.normal:
             if name not in self.expectations.classes:
                 raise ValueError(f"normal: {name!r} is not among expectations.classes")
-        if self.scaling == "range" and self.source.value_range is None:
+        if (self.scaling.name == "tokens") != (self.source.kind == "text"):
+            raise ValueError(
+                f"scaling: {self.scaling.name} doesn't go with source.kind: {self.source.kind}; text takes "
+                "{name: tokens, …}, and nothing else does"
+            )
+        if (self.likelihood.name == "categorical") != (self.source.kind == "text"):
+            raise ValueError(
+                f"likelihood: {self.likelihood.name} doesn't go with source.kind: {self.source.kind}; tokens "
+                "are categorical, and nothing else is"
+            )
+        if self.scaling.name == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
-        if self.likelihood.name == "bernoulli" and self.scaling != "range":
+        if self.likelihood.name == "bernoulli" and self.scaling.name != "range":
             raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
         if self.architectures.transformer.patch is not None and self.source.kind != "image":
             raise ValueError(
@@ -329,6 +389,8 @@ class Corruptions(Settings):
     gaussian: Annotated[list[Positive], Field(min_length=1)]
     masking: Annotated[list[Share], Field(min_length=1)]
     salt_and_pepper: Annotated[list[Share], Field(min_length=1)]
+    replace: Annotated[list[Share], Field(min_length=1)]
+    drop: Annotated[list[Share], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _levels_rise(self) -> Self:

@@ -87,25 +87,28 @@ def test_frozen_weights_get_no_gradient(inputs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("followed", [False, True])
 def test_pulled_directions_are_the_jacobians_and_so_are_their_gradients(
-    inputs: Tensor, activation: ActivationName, in_place: bool
+    inputs: Tensor, activation: ActivationName, followed: bool, in_place: bool
 ) -> None:
     stack = perceptron(activation=activation)
     directions = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator("directions"))
     outputs = layered(stack, inputs, activation)
     (theirs,) = torch.autograd.grad(outputs, inputs, directions, create_graph=True)
     mixed = torch.randn(5, dtype=torch.float64, generator=generator("mixed"))
-    gradients = torch.autograd.grad(
-        outputs.square().sum() + (theirs.square() * mixed).sum(), list(stack.parameters()), allow_unused=True
-    )
+    objective = outputs.square().sum() + (theirs.square() * mixed).sum()
+    by_inputs, *gradients = torch.autograd.grad(objective, [inputs, *stack.parameters()], allow_unused=True)
     if in_place:
         Flat(list(stack.parameters()))
-    ours, pulled = stack.pull(inputs.detach(), directions)
+    given = inputs.detach().requires_grad_(followed)
+    ours, pulled = stack.pull(given, directions)
     torch.testing.assert_close(ours, outputs)
     torch.testing.assert_close(pulled, theirs)
     (ours.square().sum() + (pulled.square() * mixed).sum()).backward()
     for parameter, gradient in zip(stack.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+    if followed:
+        torch.testing.assert_close(given.grad, by_inputs)
 
 
 def test_a_mirror_goes_back_by_the_transposed_weights(inputs: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from latentops.config import Corruptions
 from latentops.data.prepared import Samples
+from latentops.errors import ConfigError
 from latentops.evaluation.denoising import Met, Withstood, imputed, met, withstood
 from latentops.evaluation.probe import fit_probe
 from latentops.training.members import Member
@@ -30,10 +31,20 @@ def stood(trained: Trained, samples: Samples, corruptions: list[Met]) -> list[Wi
     return withstood(trained, fit_probe(codes, labels, codes, labels, [0.1]), samples, corruptions)
 
 
-def test_clean_rows_are_met_and_then_each_corruption_at_its_levels() -> None:
-    levels = Corruptions(gaussian=[0.4], masking=[0.1, 0.25], salt_and_pepper=[0.2])
-    names = [each.name for each in met(levels)]
-    assert names == ["clean", "gaussian 0.4", "masking 0.1", "masking 0.25", "salt_and_pepper 0.2"]
+def test_clean_rows_are_met_and_then_each_corruption_that_fits_at_its_levels() -> None:
+    levels = Corruptions(
+        gaussian=[0.4], masking=[0.1, 0.25], salt_and_pepper=[0.2], replace=[0.5], drop=[0.3]
+    )
+    for kind, expected in (
+        ("image", ["clean", "gaussian 0.4", "masking 0.1", "masking 0.25", "salt_and_pepper 0.2"]),
+        ("tokens", ["clean", "replace 0.5", "drop 0.3"]),
+    ):
+        shape, samples = untrained(kind).model.shape, draw(kind, 4)
+        found = met(levels, shape)
+        assert [each.name for each in found] == expected
+        corrupted = [each.corrupt(samples, shape, 0).values for each in found]
+        assert np.array_equal(corrupted[0], samples.values)
+        assert all(not np.array_equal(each, samples.values) for each in corrupted[1:])
 
 
 def test_a_model_that_copies_keeps_all_noise() -> None:
@@ -53,6 +64,22 @@ def test_the_columns_means_impute_with_an_error_of_one_and_who_knows_the_rows_wi
     known = torch.from_numpy(samples.values).expand(2, -1, -1)
     trained.model.reconstruct = lambda batch: known  # type: ignore[method-assign]
     assert imputed(trained, samples, [0.1, 0.5]) == pytest.approx(np.zeros((2, 2)))
+
+
+def test_of_tokens_the_error_is_the_share_of_wrong_ones() -> None:
+    trained, samples = untrained("tokens"), draw("tokens", 12)
+    dropped = Met("drop", 1.0)
+    (found,) = stood(trained, samples, [dropped])
+    made = trained.reconstruct(dropped.corrupt(samples, trained.model.shape, 0))
+    assert samples.lengths is not None
+    rows = [
+        (made[0, row, :steps] != samples.values[row, :steps]).mean()
+        for row, steps in enumerate(samples.lengths)
+    ]
+    assert found.error[0] == pytest.approx(np.mean(rows))
+    assert found.psnr is None
+    with pytest.raises(ConfigError, match=r"gaussian is for real values.*use replace or drop"):
+        Met("gaussian", 0.4).corrupt(samples, trained.model.shape, 0)
 
 
 @pytest.mark.parametrize("kind", ["image", "tabular", "sequence"])

@@ -14,7 +14,13 @@ SETTINGS = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1, 1.0]},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
-        "denoising": {"gaussian": [0.5], "masking": [0.5], "salt_and_pepper": [0.5]},
+        "denoising": {
+            "gaussian": [0.5],
+            "masking": [0.5],
+            "salt_and_pepper": [0.5],
+            "replace": [0.5],
+            "drop": [0.5],
+        },
     }
 )
 SEEDS = [0, 1]

@@ -21,7 +21,13 @@ MEMBERS = [Member(0, "all"), Member(1, "all")]
 
 
 def settings(**levels: list[float]) -> Evaluation:
-    met = {"gaussian": [0.5], "masking": [0.2, 0.5], "salt_and_pepper": [0.5]} | levels
+    met = {
+        "gaussian": [0.5],
+        "masking": [0.2, 0.5],
+        "salt_and_pepper": [0.5],
+        "replace": [0.5],
+        "drop": [0.5],
+    } | levels
     anomaly = {"neighbours": 3, "reference": 1000, "alpha": 0.1}
     return Evaluation.model_validate({"probe": {"strengths": [0.1]}, "anomaly": anomaly, "denoising": met})
 

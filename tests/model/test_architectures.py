@@ -12,7 +12,7 @@ from latentops.training.members import Member
 from latentops.training.trained import Recipe
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
-from tests.toy import KINDS, SECTIONS, SMALL, batch_of, describe, draw, train
+from tests.toy import KINDS, SECTIONS, SMALL, batch_of, describe, draw, likelihood_of, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all")]
 
@@ -53,7 +53,8 @@ def recipe_of(kind: str, architecture: ArchitectureName, options: dict[str, obje
     changed = SMALL.model_dump()
     changed[architecture] |= options
     sizes = parse(Architectures, changed, "architectures")
-    return Recipe.resolve("contractive", SECTIONS["contractive"], architecture, sizes, 2, describe(kind))
+    section, likelihood = SECTIONS["contractive"], likelihood_of(kind)
+    return Recipe.resolve("contractive", section, architecture, sizes, 2, describe(kind), likelihood)
 
 
 def gradients(architecture: ArchitectureName, options: dict[str, object], kind: str) -> torch.Tensor:
@@ -155,7 +156,7 @@ def test_tied_decoders_have_biases_alone_of_their_own() -> None:
         variational = Recipe(
             "variational",
             variant_settings("variational", SECTIONS["variational"]),
-            *(made.architecture, made.architectures, made.latent_dim, made.description),
+            *(made.architecture, made.architectures, made.latent_dim, made.description, made.likelihood),
         )
         for each in (made, variational):
             model = each.build(MEMBERS)

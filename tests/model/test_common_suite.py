@@ -15,7 +15,7 @@ from latentops.training.recorded import Program
 from latentops.training.trained import Trained
 from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
-from tests.toy import KINDS, SECTIONS, VARIANTS, batch_of, draw, recipe, train
+from tests.toy import KINDS, RAGGED, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
 FIXED: dict[str, tuple[ArchitectureName, ...]] = {
@@ -79,7 +79,7 @@ def test_a_replayed_step_gives_the_bytes_of_one_that_is_written_out(
     programs: list[Program] = []
     monkeypatch.setattr(recorded, "Program", lambda calls: programs.append(Program(calls)) or programs[-1])
     replayed, _ = train(made, MEMBERS, samples, steps=20)
-    buckets = 2 if kind == "sequence" and made.build(MEMBERS[:1]).takes_fewer_steps else 1
+    buckets = 2 if kind in RAGGED and made.build(MEMBERS[:1]).takes_fewer_steps else 1
     assert len(programs) == buckets
     monkeypatch.setattr(recorded, "LONGEST", 0)
     written, _ = train(made, MEMBERS, samples, steps=20)
@@ -156,23 +156,26 @@ def test_products_in_bfloat16_train_as_well(variant: str, architecture: Architec
 
 
 @pytest.mark.parametrize(
-    ("variant", "architecture"),
-    [pytest.param(*each.values[:2], id=each.id) for each in COMBINATIONS if each.values[2] == "sequence"],
+    ("variant", "architecture", "kind"),
+    [pytest.param(*each.values, id=each.id) for each in COMBINATIONS if each.values[2] in RAGGED],
 )
-def test_what_lies_in_padding_changes_nothing(variant: str, architecture: ArchitectureName) -> None:
-    model = recipe(variant, "sequence", architecture).build(MEMBERS)
-    batch = batch_of(draw("sequence", 8), 3)
+def test_what_lies_in_padding_changes_nothing(
+    variant: str, architecture: ArchitectureName, kind: str
+) -> None:
+    model = recipe(variant, kind, architecture).build(MEMBERS)
+    batch = batch_of(draw(kind, 8), 3)
     dirty = batch.with_values(batch.values + 9.0 * (1 - batch.mask))
     assert torch.allclose(model.encode(dirty), model.encode(batch), atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["recurrent", "transformer"])
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in FIXED])
+@pytest.mark.parametrize("kind", RAGGED)
 def test_a_sequence_padded_further_has_the_same_code_and_reconstruction(
-    variant: str, architecture: ArchitectureName
+    variant: str, architecture: ArchitectureName, kind: str
 ) -> None:
-    model = recipe(variant, "sequence", architecture).build(MEMBERS)
-    batch = batch_of(draw("sequence", 8), 3)
+    model = recipe(variant, kind, architecture).build(MEMBERS)
+    batch = batch_of(draw(kind, 8), 3)
     longer = Batch(torch.nn.functional.pad(batch.values, (0, 0, 0, 4)), batch.lengths)
     assert torch.allclose(model.encode(longer), model.encode(batch), atol=1e-6)
     of_longer = model.reconstruct(longer)[:, :, : batch.values.shape[2]]

@@ -6,6 +6,7 @@ import torch
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
+from latentops.data.tokenizer import UNKNOWN
 from latentops.errors import ConfigError
 from latentops.training.loop import Look
 from latentops.training.members import Member
@@ -13,17 +14,36 @@ from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Noise
 from latentops.variants.denoising import Variant
-from latentops.variants.parts.corruption import CORRUPTIONS, EXTREME, CorruptionName, mixed
-from tests.toy import KINDS, batch_of, draw, recipe, train
+from latentops.variants.parts.corruption import (
+    CORRUPTION_NAMES,
+    CORRUPTIONS,
+    EXTREME,
+    OF_TOKENS,
+    OF_VALUES,
+    CorruptionName,
+    Level,
+    mixed,
+)
+from tests.toy import KINDS, RAGGED, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
-NAMES = [*CORRUPTIONS, "mixed"]
+NAMES = [*OF_VALUES, "mixed"]
+FITTING = [(name, kind) for kind in KINDS for name in ([*OF_TOKENS, "mixed"] if kind == "tokens" else NAMES)]
 UNBOUNDED = Shape((40, 50), False, spread=2.0)
+TEN_TOKENS = Shape((500, 1), True, vocabulary=10)
 UNIT = Shape((40, 50), False, spread=2.0, bounds=(0.0, 1.0))
 
 
 def noise(members: int = 1, seed: int = 0) -> Noise:
     return Noise([torch.Generator().manual_seed(seed + i) for i in range(members)])
+
+
+def noise_of_a_diagnosis(members: int) -> Noise:
+    return Noise([torch.Generator().manual_seed(0) for _ in range(members)])
+
+
+def sentences(rows: int = 60) -> Batch:
+    return Batch(torch.full((1, rows, 500, 1), 5.0), torch.full((1, rows), 500))
 
 
 def halves(rows: int = 30) -> Batch:
@@ -56,7 +76,8 @@ def test_salt_and_pepper_are_the_extremes_at_equal_odds(
 
 
 def test_a_mixed_sample_has_one_corruption_each_a_third_of_the_time() -> None:
-    values = mixed(halves(600), 0.1, 0.4, noise(), UNIT).values.flatten(2)[0]
+    levels: dict[CorruptionName, Level] = {"gaussian": 0.1, "masking": 0.4, "salt_and_pepper": 0.4}
+    values = mixed(halves(600), levels, noise(), UNIT).values.flatten(2)[0]
     found = torch.stack([(values == each).any(1) for each in (0.0, 1.0)])
     masked, peppered, noisy = found[0] & ~found[1], found[0] & found[1], ~found[0] & ~found[1]
     assert bool((masked | peppered | noisy).all())
@@ -66,19 +87,18 @@ def test_a_mixed_sample_has_one_corruption_each_a_third_of_the_time() -> None:
     assert float((values[noisy] - 0.5).std()) == pytest.approx(0.2, rel=0.02)
 
 
-@pytest.mark.parametrize("corruption", NAMES)
-def test_padding_stays_zero(corruption: str) -> None:
-    model = recipe("denoising", "sequence", corruption=corruption).build(MEMBERS)
+@pytest.mark.parametrize(("corruption", "kind"), [each for each in FITTING if each[1] in RAGGED])
+def test_padding_stays_zero(corruption: str, kind: str) -> None:
+    model = recipe("denoising", kind, corruption=corruption, share=0.5).build(MEMBERS)
     assert isinstance(model, Variant)
-    batch = batch_of(draw("sequence", 20), 3)
+    batch = batch_of(draw(kind, 20), 3)
     corrupted = model.corrupt(batch, noise(3))
     assert corrupted.lengths is batch.lengths
     assert bool((corrupted.values * (1 - batch.mask) == 0).all())
     assert not torch.equal(corrupted.values, batch.values)
 
 
-@pytest.mark.parametrize("corruption", NAMES)
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize(("corruption", "kind"), FITTING)
 def test_a_member_in_a_stack_equals_the_same_member_alone(corruption: str, kind: str) -> None:
     samples, made = draw(kind, 24), recipe("denoising", kind, corruption=corruption, start=0.2)
     together, _ = train(made, MEMBERS, samples, steps=20)
@@ -87,9 +107,9 @@ def test_a_member_in_a_stack_equals_the_same_member_alone(corruption: str, kind:
         assert torch.equal(value[0], together.state_dict()[name][1]), name
 
 
-def gradients(**section: object) -> torch.Tensor:
-    model = recipe("denoising", "tabular", **section).build(MEMBERS)
-    model.loss_terms(batch_of(draw("tabular", 32), 3), noise(3))["reconstruction"].sum().backward()
+def gradients(kind: str = "tabular", **section: object) -> torch.Tensor:
+    model = recipe("denoising", kind, **section).build(MEMBERS)
+    model.loss_terms(batch_of(draw(kind, 32), 3), noise(3))["reconstruction"].sum().backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -103,6 +123,75 @@ def gradients(**section: object) -> torch.Tensor:
 )
 def test_a_knob_changes_the_gradients(one: dict[str, object], other: dict[str, object]) -> None:
     assert not torch.allclose(gradients(**one), gradients(**other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"corruption": "replace"}, {"corruption": "drop"}),
+        ({"corruption": "replace"}, {"corruption": "mixed"}),
+        *(({"corruption": n, "share": 0.1}, {"corruption": n, "share": 0.5}) for n in (*OF_TOKENS, "mixed")),
+    ],
+)
+def test_so_does_one_of_tokens(one: dict[str, object], other: dict[str, object]) -> None:
+    assert not torch.allclose(gradients("tokens", **one), gradients("tokens", **other))
+
+
+def test_what_is_not_named_is_gaussian_and_of_tokens_replace() -> None:
+    torch.testing.assert_close(gradients(), gradients(corruption="gaussian"))
+    torch.testing.assert_close(gradients("tokens"), gradients("tokens", corruption="replace"))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+def test_a_share_of_the_tokens_is_replaced_by_any_at_equal_odds(share: float) -> None:
+    before = sentences()
+    values = CORRUPTIONS["replace"](before, share, noise(), TEN_TOKENS).values
+    assert set(values.unique().tolist()) <= set(range(2, 10))
+    for token in range(2, 10):
+        kept = (1 - share) if token == 5 else 0.0
+        assert float((values == token).double().mean()) == pytest.approx(kept + share / 8, abs=0.006)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+def test_a_share_of_the_tokens_becomes_unknown(share: float) -> None:
+    values = CORRUPTIONS["drop"](sentences(), share, noise(), TEN_TOKENS).values
+    assert set(values.unique().tolist()) <= {float(UNKNOWN), 5.0}
+    assert float((values == UNKNOWN).double().mean()) == pytest.approx(share, abs=0.006)
+
+
+def test_mixed_tokens_have_one_corruption_a_sample_half_of_the_time() -> None:
+    values = mixed(sentences(600), {"replace": 0.4, "drop": 0.4}, noise(), TEN_TOKENS).values.flatten(2)[0]
+    dropped = (values == UNKNOWN).any(1)
+    replaced = ((values != UNKNOWN) & (values != 5)).any(1)
+    assert bool((dropped ^ replaced).all())
+    assert float(dropped.double().mean()) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "kind", "says"),
+    [
+        ("gaussian", "tokens", "corruption: gaussian is for real values, .* tokens; use replace or drop"),
+        ("masking", "tokens", "corruption: masking is for real values"),
+        ("drop", "sequence", "drop is for tokens, .* real values; use gaussian or masking or salt"),
+        ("replace", "tabular", "corruption: replace is for tokens"),
+    ],
+)
+def test_a_corruption_of_other_data_is_refused(corruption: str, kind: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        recipe("denoising", kind, corruption=corruption).build(MEMBERS)
+
+
+def test_kept_noise_of_tokens_is_the_share_of_wrong_ones_after_over_before() -> None:
+    model = recipe("denoising", "tokens", corruption="drop", share=0.5).build(MEMBERS)
+    assert isinstance(model, Variant)
+    batch = batch_of(draw("tokens", 50), 3)
+    corrupted = model.corrupt(batch, noise_of_a_diagnosis(3))
+    wrong = [
+        ((made != batch.values) * batch.mask).flatten(2).sum(-1) / batch.mask.flatten(2).sum(-1)
+        for made in (model.reconstruct(corrupted), corrupted.values)
+    ]
+    found = model.diagnose(batch)["noise_kept"]
+    torch.testing.assert_close(found, wrong[0].mean(-1) / wrong[1].mean(-1))
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0.1), (3.0, 2.8)])
@@ -186,10 +275,9 @@ def test_without_noise_none_is_kept() -> None:
 
 
 def test_every_corruption_has_a_name_that_params_can_choose() -> None:
-    for name in NAMES:
+    for name in (*CORRUPTION_NAMES, "mixed", "auto"):
         variant_settings("denoising", {"level": 0.5, "corruption": name})
-    known: list[CorruptionName] = list(CORRUPTIONS)
-    assert known == ["gaussian", "masking", "salt_and_pepper"]
+    assert tuple(CORRUPTIONS) == CORRUPTION_NAMES
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from latentops.training.members import Member
 from latentops.training.trained import Trained
 from latentops.variants import variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise
+from latentops.variants.likelihood import GaussianLikelihood
 from latentops.variants.overcomplete import Variant
 from latentops.variants.parts.copying import copying, explained, permuted
 from tests.toy import KINDS, batch_of, draw, recipe, train
@@ -86,6 +87,8 @@ def test_permuted_columns_keep_their_values_and_lose_one_another(kind: str) -> N
 class Fixed:
     """Reconstructs whatever it is given to."""
 
+    likelihood = GaussianLikelihood(1, 1.0)
+
     def __init__(self, of: str) -> None:
         self.of = of
 
@@ -113,13 +116,13 @@ def test_the_copy_score_of_a_copy_is_one_and_of_the_mean_zero(
 
 def test_of_what_does_not_vary_nothing_is_explained() -> None:
     batch = Batch(torch.full((2, 30, 7), 0.3))
-    assert explained(batch, batch.values + 0.1).isnan().all()
+    assert explained(GaussianLikelihood(1, 1.0), batch, batch.values + 0.1).isnan().all()
 
 
 def test_what_is_explained_leaves_padding_out() -> None:
     batch = batch_of(draw("sequence", 64), 2)
     noisy = batch.values + 3.0 * (1 - batch.mask)
-    torch.testing.assert_close(explained(batch, noisy), torch.ones(2))
+    torch.testing.assert_close(explained(GaussianLikelihood(1, 1.0), batch, noisy), torch.ones(2))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ import torch
 from latentops.config import Params, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
+from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
 from latentops.reporting.pictures import Gallery, _units, gallery
@@ -183,6 +184,34 @@ def test_sequences_are_drawn_to_their_own_length(trained: Path) -> None:
     ]
     assert all(1 <= count <= 8 for count in points)
     assert len(set(points)) > 1
+
+
+def test_texts_are_shown_as_texts(trained: Path, params: Params) -> None:
+    told = ["the team & the goal", "a bank & a share", "the late price"] * 4
+    tokenizer = Tokenizer.train(told, vocabulary=40, longest=24)
+    ids, lengths = tokenizer.apply(told)
+    description = Description(
+        *("sequence", (24, 1), (), ("0", HOSTILE, "2"), Transform.identity(), 1.0),  # type: ignore[arg-type]
+        vocabulary=tokenizer.vocabulary,
+        tokenizer=tokenizer,
+    )
+    samples = Samples(
+        prepared.pad(ids, lengths, 24), lengths, np.arange(12) % 3, np.zeros((12, 32), np.uint8)
+    )
+    prepared.write(trained / "data/prepared/digit_columns", description, {"test": samples})
+    for variant in MODELS["digit_columns"]:
+        sizes, section = params.dataset("digit_columns").architectures, params.variant(variant)
+        made = Recipe.resolve(variant, section, "mlp", sizes, 4, description, "categorical")
+        members = stack_members([0, 3], ["0"])
+        Trained(made.build(members), members, made).save(trained / "models/digit_columns" / variant)
+    reconstructions, drawn_from = drawn(trained, "digit_columns").others
+    originals, others = reconstructions.texts[::2], reconstructions.texts[1::2]
+    assert {text for _, text in originals} <= set(told)
+    assert {name for name, _ in others} == {"reconstruction"}
+    assert [name for name, _ in drawn_from.texts] == [f"draw {k}" for k in range(1, 11)]
+    page_text = page.write(trained).read_text(encoding="utf-8")
+    assert "the team &amp; the goal" in page_text
+    assert HOSTILE not in page_text
 
 
 def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:

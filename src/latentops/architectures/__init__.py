@@ -1,7 +1,7 @@
 """What fits the data's structure: an encoder and a decoder for each shape of data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Generator, nn
 
@@ -15,7 +15,8 @@ class Shape:
 
     `spread` is the standard deviation of a typical value, `bounds` what values lie between, if anything.
     `columns` are the widths of a table's columns, where some are categories: 1 for a number, k for one of k
-    categories as k indicators.
+    categories as k indicators. Of tokens there are `vocabulary`; `[steps, 1]` holds their ids, and `spread`
+    is that of the numbers that they are read as.
     """
 
     sizes: tuple[int, ...]
@@ -23,6 +24,11 @@ class Shape:
     spread: float = 1.0
     bounds: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
+    vocabulary: int | None = None
+
+    def read_as(self, width: int) -> "Shape":
+        """What an architecture sees of it, where a token is read as `width` numbers."""
+        return self if self.vocabulary is None else replace(self, sizes=(self.sizes[0], width))
 
 
 def build(

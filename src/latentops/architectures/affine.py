@@ -73,12 +73,12 @@ class Perceptron(nn.ModuleList):
     ) -> tuple[Float[Tensor, "members batch outputs"], Float[Tensor, "members batch inputs"]]:
         """The outputs, and ``Jᵀ v`` for each row's own direction v, J the derivative of outputs by inputs.
 
-        Both can be differentiated once by the parameters; the inputs are taken as given. One pass forth
-        serves both, and on the way back the weights of either.
+        Both can be differentiated once, by the parameters and the inputs. One pass forth serves both, and on
+        the way back the weights of either.
         """
         if self.activation is not ELU:
             with torch.enable_grad():
-                given = inputs.detach().requires_grad_()
+                given = followed(inputs)
                 outputs = self(given)
                 (pulled,) = torch.autograd.grad(outputs, given, directions, create_graph=True)
             return outputs, pulled
@@ -113,6 +113,11 @@ def _apply(inputs: Tensor, parameters: tuple[Tensor, ...], activation: type[Acti
     else:
         outputs = _Perceptron.apply(activation, parameters, inputs, *parameters)  # type: ignore[no-untyped-call]
     return outputs
+
+
+def followed(inputs: Tensor) -> Tensor:
+    """The same numbers, so that what is made of them can be differentiated by them."""
+    return inputs if inputs.requires_grad else inputs.detach().requires_grad_()
 
 
 class Mirrored(nn.Module):
@@ -216,7 +221,7 @@ class _Pulled(torch.autograd.Function):
         parameters, hidden, slopes, scaled, pulled = ctx.kept
         weights, biases = parameters[::2], parameters[1::2]
         result: list[Tensor | None] = [None] * (2 + len(parameters))
-        of_hidden = [hidden[0]]  # nobody asks for the inputs' own
+        of_hidden = [hidden[0]]  # pulled depends on the inputs by the slopes alone
         gradient = of_pulled
         for at, weight in enumerate(weights):
             result[2 + 2 * at] = add_product(weight, gradient, scaled[at])
@@ -234,6 +239,8 @@ class _Pulled(torch.autograd.Function):
             if at > 0:
                 gradient = torch.baddbmm(of_hidden[at], gradient, weights[at].transpose(1, 2))
                 gradient = ELU.back(gradient, hidden[at])
+            elif ctx.needs_input_grad[0]:
+                result[0] = torch.bmm(gradient, weights[0].transpose(1, 2))
         return tuple(result)
 
 

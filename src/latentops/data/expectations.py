@@ -5,7 +5,7 @@
 - `quarantine` and `classes`: limits of the dataset as a whole. A broken limit stops the pipeline.
 
 Images and sequences are looked at through one summary line a row (missing, least, greatest, steps), never
-value by value; of tables every column is.
+value by value, and of a text its number of characters; of tables every column is.
 """
 
 import os
@@ -274,6 +274,8 @@ def _row_frame(table: pa.Table, layout: Layout) -> pd.DataFrame:
         channels = layout.shape[0]
         lengths = {"values.steps": sizes // channels, "values.remainder": sizes % channels}
         return pd.DataFrame({**label, **lengths, **_summary(flat, sizes, "values")})
+    if layout.kind == "text":
+        return pd.DataFrame({**label, "text.characters": [len(each.strip()) for each in tables.texts(table)]})
     values = tables.dense(table, layout)
     if layout.kind == "image":
         sizes = np.full(len(values), prod(layout.shape))
@@ -323,6 +325,9 @@ def _row_checks(layout: Layout, source: Source, expectations: Expectations) -> l
             _row(_between(name, low, high), name, f"outside [{low:g}, {high:g}]")
             for name, (low, high) in bounds.items()
         ]
+
+    if layout.kind == "text":
+        return [*checks, _row(_between("text.characters", 1, None), "text", "missing or empty")]
 
     name = "pixels" if layout.kind == "image" else "values"
     checks.append(_row(_between(f"{name}.missing", 0, 0), name, "missing or not finite"))

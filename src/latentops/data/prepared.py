@@ -9,7 +9,7 @@ data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's c
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import Kind
+from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
@@ -33,7 +34,9 @@ class Description:
     table and is empty otherwise. `spread` is the root of the training values' mean variance,
     `likelihood_range` what prepared values are bounded by, if anything. `columns` are the widths of a table's
     columns where some are categories: 1 for a number, k for one of k categories, which is k indicators (all 0
-    where it is missing); empty where all are numbers.
+    where it is missing); empty where all are numbers. Of tokens `vocabulary` is how many there are, padding
+    and the unknown among them; their sequences hold ids, one a step, and `spread` is that of the numbers
+    which models read them as, 1. The `tokenizer` makes them of text.
     """
 
     kind: Kind
@@ -44,6 +47,8 @@ class Description:
     spread: float
     likelihood_range: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
+    vocabulary: int | None = None
+    tokenizer: Tokenizer | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the same description again."""
@@ -56,6 +61,8 @@ class Description:
             "spread": self.spread,
             "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
             **({"columns": list(self.columns)} if self.columns else {}),
+            **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
+            **({"tokenizer": asdict(self.tokenizer)} if self.tokenizer else {}),
         }
 
     @classmethod
@@ -71,6 +78,8 @@ class Description:
             spread=value["spread"],
             likelihood_range=(bounds[0], bounds[1]) if bounds else None,
             columns=tuple(value.get("columns", ())),
+            vocabulary=value.get("vocabulary"),
+            tokenizer=Tokenizer(**value["tokenizer"]) if "tokenizer" in value else None,
         )
 
 

@@ -1,6 +1,7 @@
-"""Named sources of rows: the embedded sets, which need no download, and files that were taken in later."""
+"""Named sources of rows: embedded sets, which need no download, files of text, and rows accepted later."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from latentops.config import Source, nearest
 from latentops.data import table as tables
 from latentops.data.table import EMBEDDED, Layout
 from latentops.errors import DataError, UnknownNameError
+
+MIRROR = "LATENTOPS_MIRROR"
+_PARSED = pa.csv.ParseOptions(newlines_in_values=True)
 
 
 @dataclass(frozen=True)
@@ -27,37 +32,37 @@ class _Columns:
 
 
 def ingest(source: Source, accepted: Path) -> pa.Table:
-    """All rows of `source`: the embedded ones, then those of each file in `accepted`, by file name.
+    """All rows of `source`: its own, then those of each file in `accepted`, by file name.
 
     Raises `UnknownNameError` for a source that doesn't exist, and `DataError` where it isn't what `source`
-    says, or where an accepted file has other columns.
+    says, its file isn't there or not the one that is meant, or where an accepted file has other columns.
     """
-    embedded = read_embedded(source)
+    own = read_source(source)
     for pointer in sorted(accepted.glob("*.parquet.dvc")):
         if not pointer.with_suffix("").exists():
             raise DataError(
                 f"{pointer.with_suffix('')}: not on this machine; fetch it with `dvc pull {pointer}`"
             )
     files = sorted(accepted.glob("*.parquet"))
-    layout = tables.layout_of(embedded, source.label)
-    return pa.concat_tables([embedded, *(_read_file(path, layout) for path in files)]).combine_chunks()
+    layout = tables.layout_of(own, source.label)
+    return pa.concat_tables([own, *(_read_file(path, layout) for path in files)]).combine_chunks()
 
 
-def read_embedded(source: Source) -> pa.Table:
-    """The rows of an embedded source alone; raises as `ingest` does."""
-    if source.name not in _EMBEDDED:
-        raise UnknownNameError(f"unknown source {source.name!r}{nearest(source.name, list(_EMBEDDED))}")
-    if source.label in {"source", "position", "pixels", "values", "reasons"}:
+def read_source(source: Source) -> pa.Table:
+    """The rows of a source's own, without any that were accepted; raises as `ingest` does."""
+    if source.name not in _READERS:
+        raise UnknownNameError(f"unknown source {source.name!r}{nearest(source.name, list(_READERS))}")
+    if source.label in {"source", "position", "pixels", "values", "text", "reasons"}:
         raise DataError(f"source {source.name!r}: {source.label!r} can't be the label column: it has a use")
-    read = _EMBEDDED[source.name](source.label)
+    read = _READERS[source.name](source)
     layout = read.layout
     if source.kind != layout.kind:
         raise DataError(f"source {source.name!r} holds {layout.kind} data, but its kind says {source.kind}")
-    if layout.kind != "tabular" and source.channels != layout.shape[0]:
+    if layout.kind in ("image", "sequence") and source.channels != layout.shape[0]:
         raise DataError(
             f"source {source.name!r} has {layout.shape[0]} channels, but its channels says {source.channels}"
         )
-    return tables.build(layout, EMBEDDED, read.columns)
+    return tables.build(layout, EMBEDDED if source.path is None else Path(source.path).name, read.columns)
 
 
 def read_rows(path: Path, source: Source) -> pa.Table:
@@ -67,12 +72,12 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     name. Values may be missing or wild (expectations look into that), but a column may not: `DataError`
     names the file and the column that is missing, unknown or of a type that can't be converted.
     """
-    return _read_file(path, tables.layout_of(read_embedded(source), source.label))
+    return _read_file(path, tables.layout_of(read_source(source), source.label))
 
 
 def read_samples(path: Path, source: Source) -> pa.Table:
     """Rows to be scored: as `read_rows`, without a label; a label column is passed over."""
-    return _read_file(path, tables.layout_of(read_embedded(source), None), ignored=(source.label,))
+    return _read_file(path, tables.layout_of(read_source(source), None), ignored=(source.label,))
 
 
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
@@ -114,23 +119,25 @@ def _read_file(path: Path, layout: Layout, ignored: Sequence[str] = ()) -> pa.Ta
     return tables.build(layout, path.name, columns)
 
 
-def _read_columns(path: Path, layout: Layout) -> pa.Table:
+def _read_columns(path: Path, layout: Layout, header: Sequence[str] = ()) -> pa.Table:
+    """A file's columns; `header` names those of a CSV file that doesn't itself."""
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path)
-        if path.suffix == ".csv" and layout.kind == "tabular":
+        if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
             # Every cell as text: `_converted` can then name the row of one that is no number.
-            with pa.csv.open_csv(path) as opened:
+            named = pa.csv.ReadOptions(column_names=list(header) or None)
+            with pa.csv.open_csv(path, read_options=named, parse_options=_PARSED) as opened:
                 names = opened.schema.names
             as_text = pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
             )
-            return pa.csv.read_csv(path, convert_options=as_text)
+            return pa.csv.read_csv(path, named, _PARSED, as_text)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: can't be read as {path.suffix}: {str(error).splitlines()[0]}") from None
-    known = ".parquet or .csv" if layout.kind == "tabular" else ".parquet"
+    known = ".parquet or .csv" if layout.kind in ("tabular", "text") else ".parquet"
     raise DataError(f"{path}: {layout.kind} rows come as {known}")
 
 
@@ -157,13 +164,13 @@ def _culprit(column: pa.ChunkedArray, field: pa.Field) -> str:
     return ""
 
 
-def _digits(label: str) -> _Columns:
+def _digits(source: Source) -> _Columns:
     images, classes = _digit_images()
     pixels = pa.FixedSizeListArray.from_arrays(pa.array(images.ravel()), images[0].size)
-    return _Columns(Layout("image", (1, *images[0].shape), label), [classes, pixels])
+    return _Columns(Layout("image", (1, *images[0].shape), source.label), [classes, pixels])
 
 
-def _digit_columns(label: str) -> _Columns:
+def _digit_columns(source: Source) -> _Columns:
     """Each image as a sequence of its columns, from the first to the last that has any ink."""
     images, classes = _digit_images()
     steps = images.transpose(0, 2, 1)  # [n, columns, rows]
@@ -173,7 +180,7 @@ def _digit_columns(label: str) -> _Columns:
     kept = begun & unfinished
     offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]) * steps.shape[2]
     values = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(steps[kept].ravel()))
-    return _Columns(Layout("sequence", (steps.shape[2],), label), [classes, values])
+    return _Columns(Layout("sequence", (steps.shape[2],), source.label), [classes, values])
 
 
 def _digit_images() -> tuple[NDArray[np.float32], pa.Array]:
@@ -184,7 +191,7 @@ def _digit_images() -> tuple[NDArray[np.float32], pa.Array]:
     return loaded.images.astype(np.float32), pa.array([str(digit) for digit in loaded.target])
 
 
-def _breast_cancer(label: str) -> _Columns:
+def _breast_cancer(source: Source) -> _Columns:
     """569 cell nuclei of 30 measurements each, malignant or benign."""
     from sklearn.datasets import load_breast_cancer
 
@@ -192,11 +199,42 @@ def _breast_cancer(label: str) -> _Columns:
     features = tuple(str(name) for name in loaded.feature_names)
     classes = pa.array([str(loaded.target_names[at]) for at in loaded.target])
     columns = [pa.array(column) for column in np.ascontiguousarray(loaded.data.T)]
-    return _Columns(Layout("tabular", (len(features),), label, features), [classes, *columns])
+    return _Columns(Layout("tabular", (len(features),), source.label, features), [classes, *columns])
 
 
-_EMBEDDED: dict[str, Callable[[str], _Columns]] = {
+def _texts(source: Source) -> _Columns:
+    """A file's texts, each its columns joined by a space; those that are missing are left out of it."""
+    path, layout = _pinned(source), Layout("text", (), source.label)
+    wanted = [source.label, *source.text]
+    found = _read_columns(path, layout, source.header)
+    for name in wanted:
+        if name not in found.column_names:
+            raise DataError(f"{path}: no column {name!r}{nearest(name, found.column_names)}")
+    label, *parts = (_converted(found.column(name), pa.field(name, pa.string()), path) for name in wanted)
+    joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
+    return _Columns(layout, [label, joined])
+
+
+def _pinned(source: Source) -> Path:
+    """Where the source's file is, tried under `LATENTOPS_MIRROR` first; its bytes are the right ones."""
+    places = [Path(os.environ[MIRROR], str(source.path))] if os.environ.get(MIRROR) else []
+    places.append(Path(str(source.path)))
+    path = next((each for each in places if each.is_file()), None)
+    if path is None:
+        tried = " nor ".join(map(str, places))
+        raise DataError(f"{tried}: not found; put the file there, or set {MIRROR} to the folder it is under")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != source.sha256:
+        raise DataError(
+            f"{path}: its SHA-256 is {digest}, but source.sha256 says {source.sha256}; get the right file, "
+            "or correct source.sha256 if it was meant to change"
+        )
+    return path
+
+
+_READERS: dict[str, Callable[[Source], _Columns]] = {
     "digits": _digits,
     "breast_cancer": _breast_cancer,
     "digit_columns": _digit_columns,
+    "file": _texts,
 }

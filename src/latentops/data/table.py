@@ -5,12 +5,13 @@ in that source) and the label column (text). Then follows what the sample is mad
 
 - image: `pixels`, C·H·W float32 values in raw units;
 - tabular: one float64 column a feature;
-- sequence: `values`, T·C float32 values, step after step; T may differ from row to row.
+- sequence: `values`, T·C float32 values, step after step; T may differ from row to row;
+- text: `text`.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -34,7 +35,8 @@ _VALUE = pa.field("element", pa.float32())  # named as Parquet names it, so that
 class Layout:
     """What a table's columns hold.
 
-    `shape` is [C, H, W] for images, [D] for tables, [C] for sequences; `features` names a table's D columns.
+    `shape` is [C, H, W] for images, [D] for tables, [C] for sequences and empty for text;
+    `features` names a table's D columns.
     Rows to be scored have no `label`.
     """
 
@@ -50,6 +52,8 @@ class Layout:
             return [*label, pa.field("pixels", pa.list_(_VALUE, prod(self.shape)))]
         if self.kind == "sequence":
             return [*label, pa.field("values", pa.list_(_VALUE))]
+        if self.kind == "text":
+            return [*label, pa.field("text", pa.string())]
         return [*label, *(pa.field(name, pa.float64()) for name in self.features)]
 
     def schema(self) -> pa.Schema:
@@ -127,8 +131,25 @@ def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return flat, sizes
 
 
+def texts(table: pa.Table) -> list[str]:
+    """The text of each row; one that is missing is empty."""
+    return [each or "" for each in table.column("text").to_pylist()]
+
+
 def content_hashes(table: pa.Table, layout: Layout) -> NDArray[np.uint8]:
     """SHA-256 of each row's label and values, uint8 [n, 32]; where the row came from has no part in it."""
+    digests = (
+        hashlib.sha256(f"{label}\0".encode() + content).digest()
+        for label, content in zip(labels(table, layout), _contents(table, layout), strict=True)
+    )
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
+    """Each row's values as bytes."""
+    if layout.kind == "text":
+        yield from (each.encode() for each in texts(table))
+        return
     if layout.kind == "sequence":
         flat, sizes = ragged(table)
         ends = np.cumsum(sizes) * flat.itemsize
@@ -139,11 +160,7 @@ def content_hashes(table: pa.Table, layout: Layout) -> NDArray[np.uint8]:
         starts = np.arange(table.num_rows, dtype=np.int64) * width
         ends = starts + width
     data = memoryview((flat + 0).tobytes())  # adding 0 makes -0.0 the same as 0.0
-    digests = (
-        hashlib.sha256(f"{label}\0".encode() + data[start:end]).digest()
-        for label, start, end in zip(labels(table, layout), starts.tolist(), ends.tolist(), strict=True)
-    )
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    yield from (data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

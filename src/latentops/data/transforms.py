@@ -27,6 +27,11 @@ class Transform:
     power: tuple[float, ...] = ()
 
     @classmethod
+    def identity(cls) -> Self:
+        """Leaves values as they are."""
+        return cls((0.0,), (1.0,))
+
+    @classmethod
     def from_range(cls, low: float, high: float) -> Self:
         """Maps [low, high] to [0, 1]."""
         return cls((float(low),), (float(high) - float(low),))

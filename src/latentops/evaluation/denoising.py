@@ -19,7 +19,7 @@ from latentops.evaluation.probe import Probe
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
-from latentops.variants.parts.corruption import CORRUPTION_NAMES, CORRUPTIONS, CorruptionName
+from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName, check_corruption, fitting
 from latentops.variants.parts.imputation import imputation_error
 
 
@@ -36,7 +36,11 @@ class Met:
         return f"{self.corruption} {self.level:g}" if self.level else CLEAN
 
     def corrupt(self, samples: Samples, shape: Shape, seed: int) -> Samples:
-        """The same rows, corrupted; `shape` is that of a model of them."""
+        """The same rows, corrupted; `shape` is that of a model of them.
+
+        Raises `ConfigError` where such data can't be corrupted so.
+        """
+        check_corruption(self.corruption, shape)
         noise = Noise([generator(seed, "met", self.corruption)])
         batch = Resident.put(samples, torch.device("cpu")).shared(1)
         corrupted = CORRUPTIONS[self.corruption](batch, self.level, noise, shape)
@@ -47,20 +51,23 @@ CLEAN = "clean"
 """What is met where nothing is done to the rows."""
 
 
-def met(settings: Corruptions) -> list[Met]:
-    """Each corruption at each of its levels, after nothing at all."""
-    levels: dict[CorruptionName, list[float]] = {name: getattr(settings, name) for name in CORRUPTION_NAMES}
-    every = [Met(corruption, level) for corruption, found in levels.items() for level in found]
-    return [Met("masking", 0.0), *every]
+def met(settings: Corruptions, shape: Shape) -> list[Met]:
+    """Each corruption that fits such data, at each of its levels, after nothing at all."""
+    every = {name: getattr(settings, name) for name in fitting(shape)}
+    nothing: CorruptionName = next(reversed(every))
+    return [
+        Met(nothing, 0.0),
+        *(Met(corruption, level) for corruption, levels in every.items() for level in levels),
+    ]
 
 
 @dataclass(frozen=True)
 class Withstood:
     """How members fared under one corruption, one value a member.
 
-    `error` is the mean squared error against the clean rows, `psnr` that as the peak's power over it in dB
-    (None where values have no bounds), `noise_kept` as a share of the corruption's own, `probe_accuracy` that
-    of a probe of clean codes.
+    `error` is the mean squared error against the clean rows, of tokens the share of wrong ones, `psnr` that
+    as the peak's power over it in dB (None where values have no bounds), `noise_kept` as a share of the
+    corruption's own, `probe_accuracy` that of a probe of clean codes.
     """
 
     met: Met
@@ -84,8 +91,8 @@ def withstood(
     bounds = trained.description.likelihood_range
     result = []
     for at, (each, rows) in enumerate(zip(met, corrupted, strict=True)):
-        error = _error(trained.reconstruct(rows), judged)
-        own = _error(rows.values[None], judged)
+        error = _error(trained, trained.reconstruct(rows), judged)
+        own = _error(trained, rows.values[None], judged)
         result.append(
             Withstood(
                 each,
@@ -98,18 +105,12 @@ def withstood(
     return result
 
 
-def _error(made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
-    """Mean over rows of each one's mean squared error over its valid values, `[members]`."""
-    truth = clean.values.reshape(len(clean), clean.values.shape[1], -1)
-    valid = np.ones(truth.shape[:2])
-    if clean.lengths is not None:
-        valid = (np.arange(truth.shape[1]) < np.asarray(clean.lengths)[:, None]).astype(np.float64)
-    counted = valid.sum(-1) * truth.shape[2]
-    errors = []
-    for member in made:  # one at a time: all of them in float64 take room
-        squares = (member.reshape(truth.shape).astype(np.float64) - truth) ** 2
-        errors.append(float(((squares.sum(-1) * valid).sum(-1) / counted).mean()))
-    return np.array(errors)
+def _error(trained: Trained, made: NDArray[np.floating], clean: Samples) -> NDArray[np.float64]:
+    """Mean over rows of each one's error over its valid values, `[members]`."""
+    batch = Resident.put(clean, torch.device("cpu")).shared(1)
+    likelihood = trained.model.likelihood
+    members = [likelihood.mean_error(batch, torch.from_numpy(each[None])) for each in made]
+    return torch.cat(members).double().mean(-1).numpy()
 
 
 def _psnr(error: float, peak: float) -> float:

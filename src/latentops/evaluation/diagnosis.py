@@ -4,11 +4,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
-from latentops.evaluation.structure import best_unit_auroc, copy_score, effective_rank, sharpness_kept
+from latentops.evaluation.structure import (
+    best_unit_auroc,
+    copy_score,
+    effective_rank,
+    sharpness_kept,
+    wrong_tokens,
+)
 from latentops.training.trained import Trained
 
 ROWS = 4096
 """Rows that are looked at, at most: evenly spaced ones."""
+
+ROWS_OF_TOKENS = 512
+"""Likewise, where each step of a row has logits of a whole vocabulary."""
 
 
 def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -> dict[str, list[float]]:
@@ -17,12 +26,13 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     - `effective_rank` of the codes;
     - `best_unit_auroc`: how well the best single unit tells a class from the others, over the classes;
     - `copy_score`: R² on rows that keep nothing of the data but its columns; `explained` is that on the data;
-    - `sharpness_kept`: high-frequency energy of reconstructions over the data's, where frequencies are.
+    - `sharpness_kept`: high-frequency energy of reconstructions over the data's, where frequencies are;
+    - `wrong_tokens`: share of tokens that are reconstructed as others.
 
     A number that these rows leave undefined is left out: a single class has no AUROC, what doesn't vary
     nothing to explain or to blur.
     """
-    rows = evenly(len(samples))
+    rows = evenly(len(samples), ROWS if trained.description.vocabulary is None else ROWS_OF_TOKENS)
     few, some = samples.select(rows), codes[:, rows]
     numbers = {
         **trained.diagnose(few),
@@ -31,7 +41,9 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
         "best_unit_auroc": [_mean(best_unit_auroc(each, few.labels)[0]) for each in some],
     }
     axes = {"image": (-2, -1), "sequence": (1,)}.get(trained.description.kind)
-    if axes is not None:
+    if trained.description.vocabulary is not None:
+        numbers["wrong_tokens"] = wrong_tokens(trained, few)
+    elif axes is not None:
         numbers["sharpness_kept"] = [
             sharpness_kept(made, few.values, axes, few.lengths) for made in trained.reconstruct(few)
         ]

@@ -6,12 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
+from latentops.data.tokenizer import PADDING
 
 Array = NDArray[np.float64]
 
 
-def flatten(samples: Samples) -> Array:
-    """Rows of equal length: values in order; a ragged sequence is resampled linearly to its padded length."""
+def flatten(samples: Samples, vocabulary: int | None = None) -> Array:
+    """Rows of equal length: values in order; a ragged sequence is resampled linearly to its padded length.
+
+    Of tokens, how many a row has of each but padding: `[n, vocabulary - 1]`.
+    """
+    if vocabulary is not None:
+        return counts(samples, vocabulary)[:, PADDING + 1 :]
     values = np.asarray(samples.values, dtype=np.float64)
     if samples.lengths is None:
         return values.reshape(len(values), -1)
@@ -23,6 +29,15 @@ def flatten(samples: Samples) -> Array:
     rows = np.arange(len(values))[:, None]
     resampled = (1 - share) * values[rows, before] + share * values[rows, after]
     return np.asarray(resampled.reshape(len(values), -1))
+
+
+def counts(samples: Samples, vocabulary: int) -> Array:
+    """How many of each token a row has, `[n, vocabulary]`: a bag of words (Harris 1954)."""
+    ids = np.asarray(samples.values[..., 0], dtype=np.int64)
+    cells = np.arange(len(ids))[:, None] * vocabulary + ids
+    valid = np.arange(ids.shape[1]) < np.asarray(samples.lengths)[:, None]
+    found = np.bincount(cells[valid], minlength=len(ids) * vocabulary)
+    return found.reshape(-1, vocabulary).astype(np.float64)
 
 
 @dataclass(frozen=True)

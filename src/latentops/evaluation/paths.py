@@ -45,6 +45,7 @@ def traversals(stack: Trained, samples: Samples, points: int, reach: float = 2.0
 def unevenness(walk: Walk) -> NDArray[np.float64]:
     """Longest step of a walk's values over their mean step `[members, walks]`: 1 is smooth, more is a jump.
 
+    Of real values: ids of tokens are as near as they happen to be numbered.
     A walk of `points` can reach `points - 1`, where all change is in one step; it is 1 where none changes.
     """
     values = walk.values.reshape(*walk.values.shape[:3], -1).astype(np.float64)

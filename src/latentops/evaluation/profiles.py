@@ -40,13 +40,14 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     """
     rows = evenly(len(field.samples["test"]))
     few = field.samples["test"].select(rows)
-    corruptions = met(field.settings.denoising)
+    corruptions = met(field.settings.denoising, trained.model.shape)
     names = [each.name for each in corruptions]
     stood = withstood(trained, probe, few, corruptions)
     kind = trained.description.kind
+    error = "squared error" if trained.description.vocabulary is None else "share of wrong tokens"
     found = {
         **trained.profiles(few),
-        "withstood_error": _profile(names, [each.error for each in stood], "corruption met", "squared error"),
+        "withstood_error": _profile(names, [each.error for each in stood], "corruption met", error),
         "withstood_probe_accuracy": _profile(
             names, [each.probe_accuracy for each in stood], "corruption met", "probe accuracy"
         ),

@@ -42,6 +42,14 @@ def copy_score(trained: Trained, samples: Samples) -> dict[str, list[float]]:
     return {name: numbers.tolist() for name, numbers in found.items()}
 
 
+def wrong_tokens(trained: Trained, samples: Samples) -> list[float]:
+    """Share of the tokens of all `samples` that are reconstructed as others, one number a member."""
+    batch = Resident.put(samples, torch.device("cpu")).shared(len(trained.members))
+    wrong = torch.from_numpy(trained.reconstruct(samples)) != batch.values
+    shares: list[float] = ((wrong * batch.mask).flatten(1).sum(1) / batch.mask.flatten(1).sum(1)).tolist()
+    return shares
+
+
 def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list[float]:
     """What a demand on the code costs in reconstruction, seed by seed: its error over a plain model's."""
     return [error / other for error, other in zip(errors, plain, strict=True)]

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from latentops import atomic
 from latentops.data.prepared import Description, Samples, pad
+from latentops.data.tokenizer import Tokenizer
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.conformal import p_values
@@ -31,10 +32,9 @@ from latentops.training.trained import Trained
 Task = Literal["encode", "reconstruct", "denoise", "score", "sample"]
 TASKS: tuple[Task, ...] = get_args(Task)
 COMBINED = "auroc"  # the scorer's one combined score; the p-values and thresholds are of this one
-COLUMNS = {"image": "pixels", "sequence": "values"}
 
-Arrays = NDArray[np.float64] | list[NDArray[np.float64]]
-Input = pd.DataFrame | NDArray[np.floating] | Sequence[NDArray[np.floating]]
+Arrays = NDArray[np.float64] | list[NDArray[np.float64]] | list[str]
+Input = pd.DataFrame | NDArray[np.floating] | Sequence[NDArray[np.floating]] | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Package:
 
     Inputs are a DataFrame or arrays in raw units, the units of the source: for a table [n, D] or a column a
     feature, for images [n, C, H, W] or a column `pixels`, for sequences a list of [steps, C] or a column
-    `values`. What comes back is in raw units too.
+    `values`, for text a list of texts or a column `text`. What comes back is in raw units too.
     """
 
     def __init__(self, trained: Trained, references: dict[str, Reference], facts: Facts) -> None:
@@ -90,7 +90,7 @@ class Package:
         return codes
 
     def reconstruct(self, x: Input) -> Arrays:
-        """`x` as the model sees it, in raw units: [n, D], [n, C, H, W] or a list of [steps, C]."""
+        """`x` as the model sees it, in raw units: [n, D], [n, C, H, W], a list of [steps, C] or of texts."""
         samples = self.samples(x)
         return self._raw(self._all.reconstruct(samples)[0], samples.lengths)
 
@@ -98,12 +98,15 @@ class Package:
         """`x` without what the model takes for noise: its reconstruction, by the same path."""
         return self.reconstruct(x)
 
-    def sample(self, n: int = 1, seed: int = 0) -> NDArray[np.float64]:
+    def sample(self, n: int = 1, seed: int = 0) -> NDArray[np.float64] | list[str]:
         """`n` new rows in raw units, sequences at full length; equal seeds give equal rows.
 
         Raises `LatentOpsError` where the variant has no prior to draw from.
         """
-        return self.description.transform.invert(self._all.sample(n, seed)[0])
+        drawn = self._all.sample(n, seed)[0]
+        if self.description.tokenizer is not None:
+            return self.description.tokenizer.invert(drawn)
+        return self.description.transform.invert(drawn)
 
     def score(self, x: Input) -> pd.DataFrame:
         """How unlike the normal rows each row of `x` is: columns `score`, `p_value`, `is_anomaly`.
@@ -168,8 +171,10 @@ class Package:
             return self.frame(self._rows(x))
         if self.description.kind == "tabular":
             return pd.DataFrame(np.asarray(x, dtype=np.float64), columns=list(self.description.features))
+        if self.description.tokenizer is not None:
+            return pd.DataFrame({"text": list(x)}, dtype="object")
         rows = [np.asarray(row, dtype=np.float64).tolist() for row in x]
-        return pd.DataFrame({COLUMNS[self.description.kind]: rows})
+        return pd.DataFrame({column(self.description): rows})
 
     def request(self, x: Input, task: Task = "encode", **params: int) -> dict[str, Any]:
         """The JSON body to POST to `/invocations` for the rows of `x`."""
@@ -180,19 +185,38 @@ class Package:
     def samples(self, x: Input) -> Samples:
         """Raw rows, checked and transformed to what the model sees."""
         rows = self._rows(x) if isinstance(x, pd.DataFrame) else x
-        values, lengths = self._ragged(rows) if self.description.kind == "sequence" else self._dense(rows)
+        values, lengths = self._prepared(rows)
         count = len(values)
         return Samples(values, lengths, np.zeros(count, np.int64), np.zeros((count, 32), np.uint8))
 
-    def _rows(self, frame: pd.DataFrame) -> NDArray[np.float64] | list[NDArray[np.float64]]:
+    def _rows(self, frame: pd.DataFrame) -> NDArray[np.float64] | list[NDArray[np.float64]] | list[str]:
         """The raw rows that a table's columns hold."""
-        wanted = list(self.description.features) or [COLUMNS[self.description.kind]]
+        wanted = list(self.description.features) or [column(self.description)]
         missing = [name for name in wanted if name not in frame.columns]
         if missing:
             raise DataError(f"{self.facts.dataset}: missing columns: {', '.join(missing)}")
         if self.description.kind == "tabular":
             return frame[wanted].to_numpy(dtype=np.float64)
+        if self.description.tokenizer is not None:
+            return list(frame["text"])
         return [_nested(row, wanted[0], number) for number, row in enumerate(frame[wanted[0]])]
+
+    def _prepared(self, rows: Any) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        if self.description.tokenizer is not None:
+            return self._tokens(rows, self.description.tokenizer)
+        return self._ragged(rows) if self.description.kind == "sequence" else self._dense(rows)
+
+    def _tokens(self, rows: Any, tokenizer: Tokenizer) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        texts = list(rows)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise DataError(f"row {number}: {text!r} is no text")
+        ids, lengths = tokenizer.apply(texts)
+        longest = self.description.shape[0]
+        if len(lengths) and lengths.max() > longest:  # no training row was as long as may be
+            kept = np.concatenate([np.arange(each) < longest for each in lengths])
+            ids, lengths = ids[kept], np.minimum(lengths, longest)
+        return pad(ids, lengths, longest), lengths
 
     def _dense(self, rows: Any) -> tuple[NDArray[np.float32], None]:
         shape = self.description.shape
@@ -220,6 +244,8 @@ class Package:
         return self._raw(np.asarray(samples.values), samples.lengths)
 
     def _raw(self, values: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> Arrays:
+        if self.description.tokenizer is not None:
+            return self.description.tokenizer.invert(values, lengths)
         raw = self.description.transform.invert(values)
         if lengths is None:
             return raw
@@ -249,6 +275,13 @@ class Package:
             ) from None
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise RegistryError(f"{directory}: not a package ({error}); promote the model again") from None
+
+
+def column(description: Description) -> str:
+    """The one column of a table of such data that isn't tabular."""
+    if description.tokenizer is not None:
+        return "text"
+    return "pixels" if description.kind == "image" else "values"
 
 
 def combined_score(scorer: Scorer, member: Trained, samples: Samples) -> NDArray[np.float64]:

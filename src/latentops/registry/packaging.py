@@ -15,7 +15,7 @@ from latentops.errors import LatentOpsError
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.conformal import threshold
 from latentops.registry import lineage
-from latentops.registry.package import COLUMNS, Facts, Package, Reference, combined_score
+from latentops.registry.package import Facts, Package, Reference, column, combined_score
 from latentops.training.trained import Trained
 
 SOURCE = Path(__file__).parents[1]
@@ -78,18 +78,20 @@ def write(package: Package, example: Samples, directory: Path, model: Model | No
             code_paths=[str(SOURCE)],
             signature=signature(package.description),
             input_example=package.frame(rows),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(package.description),
         )
 
 
 def signature(description: Description) -> ModelSignature:
-    """Columns of doubles for a table; one column of nested doubles for images and sequences."""
+    """Columns of doubles for a table; one column of nested doubles for images and sequences, or of text."""
     if description.kind == "tabular":
         schema = Schema([ColSpec(DataType.double, name) for name in description.features])
+    elif description.tokenizer is not None:
+        schema = Schema([ColSpec(DataType.string, column(description))])
     else:
         steps = Array(Array(DataType.double))
         nested = Array(steps) if description.kind == "image" else steps
-        schema = Schema([ColSpec(nested, COLUMNS[description.kind])])
+        schema = Schema([ColSpec(nested, column(description))])
     params = [
         ParamSpec("task", DataType.string, "encode"),
         ParamSpec("n", DataType.long, 1),
@@ -98,9 +100,10 @@ def signature(description: Description) -> ModelSignature:
     return ModelSignature(inputs=schema, params=ParamSchema(params))
 
 
-def requirements() -> list[str]:
+def requirements(description: Description) -> list[str]:
     """What a package needs installed, pinned to the versions that are installed here."""
-    return [f"{name}=={lineage.version(name)}" for name in REQUIREMENTS]
+    needed = REQUIREMENTS if description.tokenizer is None else (*REQUIREMENTS, "tokenizers")
+    return [f"{name}=={lineage.version(name)}" for name in needed]
 
 
 def digest(directory: Path) -> str:

@@ -14,7 +14,7 @@ from latentops.reporting import provenance, results
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.results import Comparison, Difference, Row, Validation, title
 
-THINGS = {"image": "images", "tabular": "rows of a table", "sequence": "sequences"}
+THINGS = {"image": "images", "tabular": "rows of a table", "sequence": "sequences", "text": "texts"}
 PRIORS = ("variational", "adversarial")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples
+from latentops.data.tokenizer import Tokenizer
 from latentops.errors import DataError, LatentOpsError
 from latentops.reporting import figures, svg
 from latentops.reporting.leaderboard import number, ordered
@@ -59,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A titled figure with what it shows: drawings side by side, rows of images, or a shaded table.
+    """A titled figure with what it shows: drawings side by side, rows of images, a shaded table, named texts.
 
     `panel` is the least width of drawings that stand side by side, in pixels.
     """
@@ -69,6 +70,7 @@ class Picture:
     drawings: tuple[tuple[str, Markup], ...] = ()
     strips: tuple[Strip, ...] = ()
     table: Table | None = None
+    texts: tuple[tuple[str, str], ...] = ()
     wide: bool = True
     legend: tuple[str, ...] = ()
     panel: int = 150
@@ -119,6 +121,8 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
     others: list[Picture] = []
     if description.kind == "image":
         others.append(_images(few, description, [chosen, *(n for n in names if n != chosen)], member))
+    elif description.tokenizer is not None:
+        others.append(_texts(chosen, few, description, description.tokenizer, first.reconstruct(few)[0]))
     elif description.kind == "sequence":
         others.append(_sequences(chosen, few, description, first.reconstruct(few)[0]))
     else:
@@ -217,6 +221,20 @@ def _sequences(chosen: str, few: Samples, description: Description, made: Floats
     return Picture(
         "Reconstructions", caption, drawings=tuple(drawings), legend=("original", "reconstruction")
     )
+
+
+def _texts(
+    chosen: str, few: Samples, description: Description, tokenizer: Tokenizer, made: Floats
+) -> Picture:
+    rows = zip(
+        (description.classes[label] for label in few.labels),
+        tokenizer.invert(few.values, few.lengths),
+        tokenizer.invert(made, few.lengths),
+        strict=True,
+    )
+    pairs = [((name, original), ("reconstruction", other)) for name, original, other in rows]
+    caption = f"Test texts as the tokenizer has them, and what {chosen} makes of them from its code."
+    return Picture("Reconstructions", caption, texts=tuple(each for pair in pairs for each in pair))
 
 
 def _columns(chosen: str, test: Samples, description: Description, made: Floats) -> Picture:
@@ -363,6 +381,12 @@ def _shades(images: Floats, like: Samples, description: Description) -> Floats:
 
 def _samples(variant: str, drawn: Floats, test: Samples, description: Description) -> Picture:
     heading = f"Samples of {variant}"
+    if description.tokenizer is not None:
+        texts = tuple(
+            (f"draw {k}", text) for k, text in enumerate(description.tokenizer.invert(drawn), start=1)
+        )
+        caption = f"Decoded from random draws of {variant}'s prior at full length."
+        return Picture(heading, caption, texts=texts)
     if description.kind == "sequence":
         domain = _domain(test.values, description)
         drawings = tuple(

@@ -1,4 +1,7 @@
-"""Judge the floors of one dataset: raw input, PCA, random projection, isolation forest, kNN."""
+"""Judge the floors of one dataset: raw input, PCA, random projection, isolation forest, kNN.
+
+The raw input of tokens is how many there are of each.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -42,7 +45,7 @@ def run(dataset_name: str) -> None:
     description = prepared.describe(source)
     torch.set_num_threads(params.training.threads)
     field = read_field(source, dataset.normal, params.evaluation)
-    rows = {split: flatten(samples) for split, samples in field.samples.items()}
+    rows = {split: flatten(samples, description.vocabulary) for split, samples in field.samples.items()}
     seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from latentops.config import Dataset, load_params
 from latentops.data import prepared, splits, table
 from latentops.data.prepared import Description, Samples
+from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
@@ -39,7 +40,16 @@ def run(dataset: str) -> None:
     fitted = [at for at in rows["train"] if not settings.anomalies or named[at] in settings.normal]
 
     lengths: NDArray[np.int64] | None = None
-    if layout.kind == "sequence":
+    tokenizer: Tokenizer | None = None
+    scaling = settings.scaling
+    if scaling.vocabulary is not None and scaling.longest is not None:
+        texts = table.texts(clean)
+        learned = [texts[at] for at in fitted]
+        tokenizer = Tokenizer.train(learned, scaling.vocabulary, scaling.longest)
+        transform = Transform.identity()
+        steps, lengths = tokenizer.apply(texts)
+        values = prepared.pad(steps, lengths, int(lengths.max()))
+    elif layout.kind == "sequence":
         flat, sizes = table.ragged(clean)
         steps = flat.reshape(-1, *layout.shape)
         lengths = sizes // layout.shape[0]
@@ -54,13 +64,15 @@ def run(dataset: str) -> None:
     labels = np.array([classes.index(name) for name in named], dtype=np.int64)
     samples = Samples(values, lengths, labels, ids)
     description = Description(
-        kind=layout.kind,
+        kind="sequence" if layout.kind == "text" else layout.kind,
         shape=values.shape[1:],
         features=layout.features,
         classes=tuple(classes),
         transform=transform,
-        spread=_spread(samples.select(rows["train"])),
-        likelihood_range=(0.0, 1.0) if settings.scaling == "range" else None,
+        spread=1.0 if tokenizer else _spread(samples.select(rows["train"])),
+        likelihood_range=(0.0, 1.0) if scaling.name == "range" else None,
+        vocabulary=tokenizer.vocabulary if tokenizer else None,
+        tokenizer=tokenizer,
     )
     each = {split: samples.select(index) for split, index in rows.items()}
     prepared.write(Path("data/prepared", dataset), description, each)
@@ -77,6 +89,6 @@ def _spread(train: Samples) -> float:
 
 def _transform(settings: Dataset, rows: NDArray[np.floating]) -> Transform:
     """Scaled by the known range of values, or standardised on `rows`, as `scaling` says."""
-    if settings.source.value_range is not None and settings.scaling == "range":
+    if settings.source.value_range is not None and settings.scaling.name == "range":
         return Transform.from_range(*settings.source.value_range)
-    return Transform.fit_power(rows) if settings.scaling == "power" else Transform.fit(rows)
+    return Transform.fit_power(rows) if settings.scaling.name == "power" else Transform.fit(rows)

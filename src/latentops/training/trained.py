@@ -32,10 +32,12 @@ from latentops.errors import ConfigError, DataError, LatentOpsError, UnknownName
 from latentops.training.members import VIEW_ALL, Member, Resident
 from latentops.variants import resolve_architecture, variant_class, variant_settings
 from latentops.variants.autoencoder import Autoencoder, Noise, Profile, VariantSettings
-from latentops.variants.likelihood import check_columns, check_range, squared_residuals
+from latentops.variants.likelihood import check_likelihood
 
 CHUNK = 1024
-"""Samples that go through the stack at once."""
+"""Samples that go through the stack at once; of tokens so many for every `TOKENS` of the vocabulary."""
+
+TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class Recipe:
         Raises `LikelihoodError` where the likelihood can't take that data.
         """
         likelihood = LikelihoodSettings.model_validate(likelihood)
-        check_range(likelihood.name, description.likelihood_range)
-        check_columns(likelihood.name, description.columns, description.shape)
+        check_likelihood(likelihood.name, _shape(description))
         settings = variant_settings(variant, section)
         width = variant_class(variant).width(settings, _shape(description), latent_dim)
         architecture = resolve_architecture(settings, dataset_architecture)
@@ -146,6 +147,7 @@ def _shape(description: Description) -> Shape:
         description.spread,
         description.likelihood_range,
         description.columns,
+        description.vocabulary,
     )
 
 
@@ -240,13 +242,9 @@ class Trained:
     def residuals(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
         """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding.
 
-        With a `scratch` folder they are mapped as in `encode`.
+        Of tokens they are nats. With a `scratch` folder they are mapped as in `encode`.
         """
-
-        def squared(batch: Batch) -> Tensor:
-            return squared_residuals(batch, self.model.reconstruct(batch))
-
-        return self.map(samples, squared, scratch)
+        return self.map(samples, self.model.residuals, scratch)
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
         """Decoded draws from the prior `[members, count, *shape]`.
@@ -275,16 +273,17 @@ class Trained:
     ) -> NDArray[np.float32]:
         """What `of` makes of the samples, batch by batch: `[members, samples, …]`."""
         resident = Resident.put(samples, torch.device("cpu"))
+        size = max(1, CHUNK // max(1, (self.description.vocabulary or 0) // TOKENS))
 
         def part(start: int) -> NDArray[np.float32]:
-            return of(resident.shared(len(self.members), slice(start, start + CHUNK))).numpy()
+            return of(resident.shared(len(self.members), slice(start, start + size))).numpy()
 
         with torch.no_grad():
             first = part(0)
             result = _room((len(first), len(samples), *first.shape[2:]), scratch)
-            result[:, :CHUNK] = first
-            for start in range(CHUNK, len(samples), CHUNK):
-                result[:, start : start + CHUNK] = part(start)
+            result[:, :size] = first
+            for start in range(size, len(samples), size):
+                result[:, start : start + size] = part(start)
         return result
 
 

@@ -1,5 +1,6 @@
 """The contract of every variant: what it encodes, decodes, and which named terms it minimises."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from latentops.architectures import Shape, build
+from latentops.architectures.embedding import Embedding
 from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
 from latentops.architectures.transformer import Encoder as Transformer
@@ -81,8 +83,10 @@ class Autoencoder(nn.Module):
         self.settings = settings
         self.shape = shape
         self.latent_dim = latent_dim
+        width = architectures.embedding
+        self.embedding = None if shape.vocabulary is None else Embedding(shape.vocabulary, width, generators)
         self.encoder, self.decoder = build(
-            architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
+            architecture, architectures, shape.read_as(width), self.heads * latent_dim, latent_dim, generators
         )
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape)
         self.now: Mapping[str, Tensor] = {}
@@ -99,9 +103,13 @@ class Autoencoder(nn.Module):
         del settings, shape
         return latent_dim
 
+    def embed(self, batch: Batch) -> Batch:
+        """What the encoder reads: real values as they are, of tokens their vectors."""
+        return batch if self.embedding is None else self.embedding.read(batch)
+
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
         """The code that is judged and used: deterministic, without noise."""
-        codes: Tensor = self.encoder(batch)
+        codes: Tensor = self.encoder(self.embed(batch))
         return codes
 
     def decode(
@@ -109,18 +117,24 @@ class Autoencoder(nn.Module):
     ) -> Float[Tensor, "members batch ..."]:
         """What the likelihood takes for values of the input's shape: their means, or logits.
 
-        Of sequences no more than `steps`, where that is given.
+        Of a token those of the whole vocabulary. Of sequences no more than `steps`, where that is given.
         """
         values: Tensor = self.decoder(codes, steps)
-        return values
+        return values if self.embedding is None else self.embedding.write(values)
 
     def nats(self, batch: Batch, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
         """Negative log-likelihood of a sample of `batch` given its code, on average."""
         return self.likelihood.negative_log_likelihood(batch, self.decode(codes, batch.padded))
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
-        """Expected values given the code, zero in padding."""
+        """Expected values given the code, of tokens the most probable, zero in padding."""
         return self.likelihood.mean(self.decode(self.encode(batch), batch.padded)) * batch.mask
+
+    def residuals(self, batch: Batch) -> Float[Tensor, "members batch values"]:
+        """By how much the reconstruction misses each value, squared, of tokens in nats; NaN in padding."""
+        outputs = self.decode(self.encode(batch), batch.padded)
+        missed = self.likelihood.residuals(batch, outputs)
+        return missed.masked_fill(batch.mask == 0, math.nan).flatten(2)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""

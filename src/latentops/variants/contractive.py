@@ -8,6 +8,8 @@ Where the decoder has weights of its own, that is met for the most part by shrin
 up again; Rifai et al. tie them to the encoder's. `scale: free` takes the norm over the code's own variation
 instead: it can only be lowered by contracting some directions more than those that the data varies in.
 
+Tokens have no small changes: there the Jacobian is by the numbers that they are read as.
+
 Diagnosis: that norm on held-out data, how many directions it leaves, how much less the code moves near the
 data than far from it, and the variation left in the code: too much contraction collapses it.
 """
@@ -87,7 +89,11 @@ class Variant(Autoencoder):
 
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
         """The encoder's output, or its sigmoid."""
-        codes = super().encode(batch)
+        return self.code(self.embed(batch))
+
+    def code(self, seen: Batch) -> Float[Tensor, "members batch latent"]:
+        """The code of what the encoder reads."""
+        codes: Tensor = self.encoder(seen)
         return codes if self.linear else torch.sigmoid(codes)
 
     def slopes(self, codes: Float[Tensor, "members batch latent"]) -> Slopes:
@@ -95,21 +101,24 @@ class Variant(Autoencoder):
         return None if self.linear else codes * (1 - codes)
 
     def jacobian(self, batch: Batch) -> Float[Tensor, "members batch latent values"]:
-        """``∂z/∂x`` of each sample by its valid values."""
-        return jacobian(self.encoder, batch, self.slopes(self.encode(batch)))
+        """``∂z/∂x`` of each sample by its valid values, of tokens by their vectors."""
+        seen = self.embed(batch)
+        return jacobian(self.encoder, seen, self.slopes(self.code(seen)))
 
     def squared_jacobian_norm(self, batch: Batch) -> Float[Tensor, "members batch"]:
         """``‖∂z/∂x‖²_F`` of each sample, over its valid values, exact and differentiable."""
-        return self._exact_norm(batch, self.slopes(self.encode(batch)))
+        seen = self.embed(batch)
+        return self._exact_norm(seen, self.slopes(self.code(seen)))
 
-    def _exact_norm(self, batch: Batch, slopes: Slopes) -> Float[Tensor, "members batch"]:
+    def _exact_norm(self, seen: Batch, slopes: Slopes) -> Float[Tensor, "members batch"]:
         if exact_way(self.encoder, self.shape.ragged, self.linear) == "closed":
-            return closed_norm(self.encoder, batch, slopes)
-        return jacobian(self.encoder, batch, slopes).square().sum((2, 3))
+            return closed_norm(self.encoder, seen, slopes)
+        return jacobian(self.encoder, seen, slopes).square().sum((2, 3))
 
     def codes_and_estimate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Float[Tensor, "members batch"]]:
         """Codes, and an estimate of each sample's squared norm."""
-        return estimated_norm(self.encoder, self.encode, batch, noise, self.latent_dim, self.linear)
+        seen = self.embed(batch)
+        return estimated_norm(self.encoder, self.code, seen, noise, self.latent_dim, self.linear)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`contraction` is the mean squared Jacobian norm over the batch or the first `samples` of it."""
@@ -117,10 +126,11 @@ class Variant(Autoencoder):
         if way == "estimate":
             codes, norms = self.codes_and_estimate(batch, noise)
             return self._terms(batch, codes, norms)
-        codes = self.encode(batch)
+        seen = self.embed(batch)
+        codes = self.code(seen)
         slopes = self.slopes(codes)  # of whole batches: a sigmoid's bytes depend on how many there are
         part = slice(None if way == "closed" else self.settings.samples)
-        norms = self._exact_norm(_rows(batch, part), None if slopes is None else slopes[:, part])
+        norms = self._exact_norm(_rows(seen, part), None if slopes is None else slopes[:, part])
         return self._terms(batch, codes, norms)
 
     def _terms(self, batch: Batch, codes: Tensor, norms: Tensor) -> dict[str, Float[Tensor, " members"]]:
@@ -152,14 +162,15 @@ class Variant(Autoencoder):
         `contraction_far`: how far the code moves for a move of the input, a short and a long one;
         `code_variance`: mean over units.
         """
-        seen = self._seen(batch)
-        values = singular_values(self.jacobian(seen).detach())
+        some = self._seen(batch)
+        seen = self.embed(some)
+        values = singular_values(self.jacobian(some).detach())
         squares = values.square()
         norms = squares.sum(-1)
         shares = values / values.sum(-1, keepdim=True).clamp_min(1e-12)
         members = len(batch.values)
         noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
-        _, estimates = self.codes_and_estimate(seen, noise)
+        _, estimates = self.codes_and_estimate(some, noise)
         mean, codes = norms.mean(-1), self.encode(batch)
         typical = self._typical(seen)
         return {
@@ -169,8 +180,8 @@ class Variant(Autoencoder):
             "jacobian_top": (squares[..., 0] / norms.clamp_min(1e-12)).mean(-1),
             "estimate_error": (estimates.detach().mean(-1) / mean.clamp_min(1e-12) - 1).abs(),
             "estimated": torch.full_like(mean, float(self.way == "estimate")),
-            "contraction_near": contraction_ratio(self.encode, seen, NEAR * typical, noise).mean(-1),
-            "contraction_far": contraction_ratio(self.encode, seen, FAR * typical, noise).mean(-1),
+            "contraction_near": contraction_ratio(self.code, seen, NEAR * typical, noise).mean(-1),
+            "contraction_far": contraction_ratio(self.code, seen, FAR * typical, noise).mean(-1),
             "code_variance": codes.var(dim=1).mean(-1),
         }
 
@@ -179,11 +190,12 @@ class Variant(Autoencoder):
 
         Both are means over up to `DIAGNOSED` rows; the values are ranked row by row.
         """
-        seen = self._seen(batch)
+        some = self._seen(batch)
+        seen = self.embed(some)
         noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(len(batch.values))])
         typical = self._typical(seen)
-        ratios = [contraction_ratio(self.encode, seen, each * typical, noise).mean(-1) for each in DISTANCES]
-        values = singular_values(self.jacobian(seen).detach()).mean(1)
+        ratios = [contraction_ratio(self.code, seen, each * typical, noise).mean(-1) for each in DISTANCES]
+        values = singular_values(self.jacobian(some).detach()).mean(1)
         return {
             "contraction_ratio": Profile(
                 DISTANCES,

@@ -9,17 +9,19 @@ Diagnosis: error on corrupted input, which has to be below the corruption's own;
 imputing values that are missing. `latentops.evaluation.denoising` holds it against other corruptions.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Generator, Tensor
 
+from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.likelihood import mean_squared_error
-from latentops.variants.parts.corruption import CORRUPTIONS, Level, mixed
+from latentops.variants.parts.corruption import CORRUPTIONS, Level, check_corruption, fitting, mixed
 from latentops.variants.parts.imputation import imputation_error
 
 MISSING = 0.2
@@ -27,15 +29,17 @@ MISSING = 0.2
 
 
 class DenoisingSettings(VariantSettings):
-    """`corruption`: what is done to the input, mixed being one of the three for each sample;
+    """`corruption`: what is done to the input; auto is gaussian, of tokens replace.
 
+    Real values take gaussian, masking and salt_and_pepper, tokens replace and drop, and mixed is one of those
+    for each sample;
     `level`: deviation of Gaussian noise over that of the data, for gaussian and mixed;
-    `share`: part of the values that is replaced, for masking, salt_and_pepper and mixed;
+    `share`: part of the values or tokens that is replaced, for all others and mixed;
     `start`: strength of the corruption at the first step over that at the last;
     `ramp`: share of the steps in which it goes from the one to the other, linearly.
     """
 
-    corruption: Literal["gaussian", "masking", "salt_and_pepper", "mixed"] = "gaussian"
+    corruption: Literal["auto", "gaussian", "masking", "salt_and_pepper", "replace", "drop", "mixed"] = "auto"
     level: Annotated[float, Field(ge=0)]
     share: Annotated[float, Field(ge=0, le=1)] = 0.3
     start: Annotated[float, Field(ge=0)] = 1.0
@@ -57,6 +61,21 @@ class Variant(Autoencoder):
     Settings = DenoisingSettings
     settings: DenoisingSettings
 
+    def __init__(
+        self,
+        settings: DenoisingSettings,
+        architecture: ArchitectureName,
+        architectures: Architectures,
+        shape: Shape,
+        latent_dim: int,
+        generators: Sequence[Generator],
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
+    ) -> None:
+        super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)
+        self.kind = next(iter(fitting(shape))) if settings.corruption == "auto" else settings.corruption
+        if self.kind != "mixed":
+            check_corruption(self.kind, shape)
+
     def schedules(self, progress: float = 1.0) -> dict[str, float]:
         """`strength` of the corruption over that of the settings, where it changes."""
         start = self.settings.start
@@ -68,8 +87,9 @@ class Variant(Autoencoder):
     def corruption(self) -> str:
         """The corruption and its level, of mixed ones both."""
         level, share = f"{self.settings.level:g}", f"{self.settings.share:g}"
-        strength = {"gaussian": level, "mixed": f"{level}, {share}"}.get(self.settings.corruption, share)
-        return f"{self.settings.corruption} {strength}"
+        mixture = f"{level}, {share}" if self.shape.vocabulary is None else share
+        strength = {"gaussian": level, "mixed": mixture}.get(self.kind, share)
+        return f"{self.kind} {strength}"
 
     def corrupt(self, batch: Batch, noise: Noise) -> Batch:
         """Corrupt valid values; padding stays zero."""
@@ -77,11 +97,10 @@ class Variant(Autoencoder):
         share: Level = self.settings.share
         if self.settings.start != 1:
             level, share = (each * self.scheduled("strength") for each in (level, share))
-        if self.settings.corruption == "mixed":
-            return mixed(batch, level, share, noise, self.shape)
-        corruption = self.settings.corruption
-        strength = level if corruption == "gaussian" else share
-        return CORRUPTIONS[corruption](batch, strength, noise, self.shape)
+        levels = {name: level if name == "gaussian" else share for name in CORRUPTIONS}
+        if self.kind == "mixed":
+            return mixed(batch, levels, noise, self.shape)
+        return CORRUPTIONS[self.kind](batch, levels[self.kind], noise, self.shape)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`reconstruction` of the clean batch from the corrupted one."""
@@ -90,12 +109,12 @@ class Variant(Autoencoder):
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`noise_kept`: squared error after denoising over that before it; below 1 is denoising.
 
-        Without any noise it is NaN. Of a table `imputation_error`, over that of
-        the columns' means: missing values as reconstructed.
+        Of tokens errors are the shares of wrong ones. Without any noise it is NaN. Of a table
+        `imputation_error`, over that of the columns' means: missing values as reconstructed.
         """
         corrupted = self.corrupt(batch, self._same_noise(batch))
-        before = mean_squared_error(batch, corrupted.values).mean(-1)
-        after = mean_squared_error(batch, self.reconstruct(corrupted)).mean(-1)
+        before = self.likelihood.mean_error(batch, corrupted.values).mean(-1)
+        after = self.likelihood.mean_error(batch, self.reconstruct(corrupted)).mean(-1)
         found = {"noise_kept": after / before.masked_fill(before == 0, torch.nan)}
         if len(self.shape.sizes) == 1:
             found["imputation_error"] = imputation_error(self, batch, MISSING, self._same_noise(batch))

@@ -23,7 +23,38 @@ HUBER_THRESHOLD = 1.345
 """Deviations from which on a residual counts by its size alone; 95 % as efficient where all is normal."""
 
 
-class GaussianLikelihood(nn.Module):
+class Likelihood(nn.Module):
+    """What a decoder's outputs say of values: how probable these are, and which were to be expected."""
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The expected values: the decoder's outputs themselves."""
+        return outputs
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over valid values and averaged over the batch."""
+        raise NotImplementedError
+
+    def residuals(self, batch: Batch, outputs: Tensor) -> Float[Tensor, "members batch ..."]:
+        """By how much the outputs miss each value; what is in padding means nothing."""
+        return self.errors(batch.values, self.mean(outputs))
+
+    def errors(self, values: Tensor, others: Tensor) -> Tensor:
+        """How unlike two values of a kind are: the square of their difference."""
+        return (values - others) ** 2
+
+    def centre(self, batch: Batch) -> Float[Tensor, "members 1 ..."]:
+        """The value of each column that has the least error over the batch's valid ones: their mean."""
+        mask = batch.mask.expand_as(batch.values)
+        return (batch.values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
+
+    def mean_error(self, batch: Batch, others: Tensor) -> Float[Tensor, "members batch"]:
+        """Mean over each sample's valid values of how unlike `others` they are."""
+        mask = batch.mask.expand_as(batch.values)
+        errors = (self.errors(batch.values, others) * mask).flatten(2).sum(-1)
+        return errors / mask.flatten(2).sum(-1)
+
+
+class GaussianLikelihood(Likelihood):
     """A normal density around the decoder's output, with one learned variance a member.
 
     It starts at the data's own (`spread` squared), where a reconstruction explains nothing yet. The negative
@@ -43,10 +74,6 @@ class GaussianLikelihood(nn.Module):
         """``log σ²``, learned."""
         return VARIANCE_RATE * self.scaled_log_variance
 
-    def mean(self, outputs: Tensor) -> Tensor:
-        """The expected values: the decoder's outputs themselves."""
-        return outputs
-
     def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
         """Nats a sample, summed over valid values and averaged over the batch."""
         mask = None if batch.lengths is None else batch.mask
@@ -56,7 +83,7 @@ class GaussianLikelihood(nn.Module):
         return nats
 
 
-class FixedGaussianLikelihood(nn.Module):
+class FixedGaussianLikelihood(Likelihood):
     """A normal density of known `variance`: squared error over ``2σ²`` and a constant.
 
     At variance 1/2 it is the sum of squares, but for the constant; the smaller it is, the less a penalty in
@@ -66,10 +93,6 @@ class FixedGaussianLikelihood(nn.Module):
     def __init__(self, variance: float) -> None:
         super().__init__()
         self.scaled_log_variance = math.log(variance) / VARIANCE_RATE
-
-    def mean(self, outputs: Tensor) -> Tensor:
-        """The expected values: the decoder's outputs themselves."""
-        return outputs
 
     def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
         """Nats a sample, summed over valid values and averaged over the batch."""
@@ -117,7 +140,7 @@ class _GaussianNats(torch.autograd.Function):
         return difference * factor, by_variance, None, None, None
 
 
-class BernoulliLikelihood(nn.Module):
+class BernoulliLikelihood(Likelihood):
     """Binary cross-entropy: the decoder's outputs are logits of values in [0, 1].
 
     The negative log-likelihood of a sample is the sum over its valid values of
@@ -158,7 +181,7 @@ class HuberLikelihood(GaussianLikelihood):
         return losses + batch.valid * (0.5 * self.log_variance + self.log_normaliser)
 
 
-class MixedLikelihood(nn.Module):
+class MixedLikelihood(Likelihood):
     """A table of numbers and categories: a normal density for the numbers, a softmax for each category.
 
     `columns` are the columns' widths, as `Shape` has them. The decoder's outputs are means of the numbers and
@@ -197,9 +220,56 @@ class MixedLikelihood(nn.Module):
             yield width, values[..., end - width : end]
 
 
-Likelihood = (
-    GaussianLikelihood | FixedGaussianLikelihood | BernoulliLikelihood | HuberLikelihood | MixedLikelihood
-)
+class CategoricalLikelihood(Likelihood):
+    """A softmax over the vocabulary at each step: outputs are the logits of all tokens, values their ids.
+
+    The negative log-likelihood of a sample is ``-Σ_t log p_t(x_t)`` over its valid steps.
+    """
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The most probable token of each step: its id, as the values have it."""
+        return outputs.argmax(-1, keepdim=True).to(outputs.dtype)
+
+    def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
+        """Nats a sample, summed over valid steps and averaged over the batch."""
+        return (self.residuals(batch, outputs) * batch.mask).flatten(2).sum(-1).mean(-1)
+
+    def residuals(self, batch: Batch, outputs: Tensor) -> Float[Tensor, "members batch steps 1"]:
+        """The nats of each token."""
+        ids = (batch.values * batch.mask).long()
+        nats: Tensor = _TokenNats.apply(outputs, ids)  # type: ignore[no-untyped-call]
+        return nats
+
+    def errors(self, values: Tensor, others: Tensor) -> Tensor:
+        """1 where they are different tokens, else 0."""
+        return (values != others).to(values.dtype)
+
+    def centre(self, batch: Batch) -> Float[Tensor, "members 1 steps 1"]:
+        """The most frequent token of each step."""
+        ids = (batch.values * batch.mask).long()
+        members, _, steps, _ = ids.shape
+        counts = batch.values.new_zeros(members, int(ids.max()) + 1, steps, 1)
+        counts.scatter_add_(1, ids, batch.mask)
+        return counts.argmax(1, keepdim=True).to(batch.values.dtype)
+
+
+class _TokenNats(torch.autograd.Function):
+    """`forward(logits, ids)`: ``-log p`` of each token `[…, 1]`, as one node.
+
+    Logits of a whole vocabulary are large: on the way back there is one more tensor of their size, not two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        logs = torch.log_softmax(logits, -1)
+        ctx.save_for_backward(logs, ids)
+        return -logs.gather(-1, ids)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        logs, ids = ctx.saved_tensors
+        return logs.exp().mul_(gradient).scatter_add_(-1, ids, -gradient), None
 
 
 def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, shape: Shape) -> Likelihood:
@@ -209,6 +279,8 @@ def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, 
         return BernoulliLikelihood()
     if settings.name == "huber":
         return HuberLikelihood(members, shape.spread, settings.threshold or HUBER_THRESHOLD)
+    if settings.name == "categorical":
+        return CategoricalLikelihood()
     if settings.name == "mixed":
         return MixedLikelihood(members, shape.spread, shape.columns)
     if settings.variance is not None:
@@ -216,18 +288,25 @@ def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, 
     return GaussianLikelihood(members, shape.spread)
 
 
-def check_range(name: LikelihoodName, bounds: tuple[float, float] | None) -> None:
-    """Raise `LikelihoodError` where `name` can't take prepared values within `bounds` (None: anywhere)."""
+def check_likelihood(name: LikelihoodName, shape: Shape) -> None:
+    """Raise `LikelihoodError` where prepared data of that `shape` isn't what `name` is the density of."""
+    bounds, columns = shape.bounds, shape.columns
+    if shape.vocabulary is not None and name != "categorical":
+        raise LikelihoodError(
+            f"likelihood: {name} is of real values, but the prepared data holds ids of {shape.vocabulary} "
+            "tokens; use likelihood: categorical"
+        )
+    if shape.vocabulary is None and name == "categorical":
+        raise LikelihoodError(
+            "likelihood: categorical is of tokens, but the prepared data holds real values; use likelihood: "
+            "gaussian, or mixed for a table with categories"
+        )
     if name == "bernoulli" and (bounds is None or bounds[0] < 0 or bounds[1] > 1):
         found = "unbounded values" if bounds is None else f"values in [{bounds[0]:g}, {bounds[1]:g}]"
         raise LikelihoodError(
             f"likelihood: bernoulli takes values in [0, 1], but the prepared data has {found}; "
             "use likelihood: gaussian, or scaling: range with a source.value_range"
         )
-
-
-def check_columns(name: LikelihoodName, columns: Sequence[int], shape: Sequence[int]) -> None:
-    """Raise `LikelihoodError` where the columns' widths don't make up a table that `name` can take."""
     if name != "mixed":
         return
     if not columns:
@@ -235,21 +314,8 @@ def check_columns(name: LikelihoodName, columns: Sequence[int], shape: Sequence[
             "likelihood: mixed is for tables of numbers and categories, but the prepared data names no "
             "categorical column; use likelihood: gaussian"
         )
-    if tuple(shape) != (sum(columns),) or min(columns) < 1:
+    if shape.sizes != (sum(columns),) or min(columns) < 1:
         raise LikelihoodError(
             f"likelihood: mixed: columns of widths {', '.join(map(str, columns))} don't make up rows of "
-            f"shape {list(shape)}; prepare the data again"
+            f"shape {list(shape.sizes)}; prepare the data again"
         )
-
-
-def squared_residuals(batch: Batch, reconstruction: Tensor) -> Float[Tensor, "members batch values"]:
-    """Squared difference of each value, NaN where it is padding."""
-    residuals = (batch.values - reconstruction) ** 2
-    return residuals.masked_fill(batch.mask == 0, math.nan).flatten(2)
-
-
-def mean_squared_error(batch: Batch, reconstruction: Tensor) -> Float[Tensor, "members batch"]:
-    """Mean over each sample's valid values of the squared difference."""
-    mask = batch.mask.expand_as(batch.values)
-    squares = ((batch.values - reconstruction) ** 2 * mask).flatten(2).sum(-1)
-    return squares / mask.flatten(2).sum(-1)

@@ -59,7 +59,11 @@ class Variant(Autoencoder):
 
     def encode(self, batch: Batch) -> Codes:
         """Rectified where units have to be sparse; these start on."""
-        codes = super().encode(batch)
+        return self.units(self.embed(batch))
+
+    def units(self, seen: Batch) -> Codes:
+        """The code of what the encoder reads."""
+        codes: Tensor = self.encoder(seen)
         return torch.relu(codes + HEAD_START) if self.settings.regulariser == "sparsity" else codes
 
     @property
@@ -67,10 +71,10 @@ class Variant(Autoencoder):
         """Gaussian where noise is the regulariser."""
         return f"gaussian {self.settings.noise:g}" if self.settings.regulariser == "noise" else None
 
-    def corrupt(self, batch: Batch, noise: Noise) -> Batch:
-        """Add Gaussian noise to valid values; padding stays zero."""
-        draws = noise.normal(tuple(batch.values.shape)) * (self.settings.noise * self.shape.spread)
-        return batch.with_values((batch.values + draws) * batch.mask)
+    def corrupt(self, seen: Batch, noise: Noise) -> Batch:
+        """Add Gaussian noise to valid values, or tokens' vectors; padding stays zero."""
+        draws = noise.normal(tuple(seen.values.shape)) * (self.settings.noise * self.shape.spread)
+        return seen.with_values((seen.values + draws) * seen.mask)
 
     def drop(self, codes: Codes, noise: Noise) -> Codes:
         """Each unit zero with probability `dropout`, else scaled up so that its mean stays."""
@@ -86,7 +90,8 @@ class Variant(Autoencoder):
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """The reconstruction, from what noise or dropout leave; a penalty by its name."""
         regulariser = self.settings.regulariser
-        codes = self.encode(self.corrupt(batch, noise) if regulariser == "noise" else batch)
+        seen = self.embed(batch)
+        codes = self.units(self.corrupt(seen, noise) if regulariser == "noise" else seen)
         penalties = {}
         if regulariser == "weight_decay":
             penalties = {"weight_decay": self.squared_weights()}

@@ -5,8 +5,8 @@ et al. 2015). A gated recurrent unit reads the valid steps; a second one, driven
 back. A Transformer reads them at once (Vaswani et al. 2017). An image is read row by row, a table a few
 columns at a time.
 
-Diagnosis: error by step, since what lies far from the code's writing is lost first, and by frequency, since
-fine detail is.
+Diagnosis: error by step, since what lies far from the code's writing is lost first, and, of real values, by
+frequency, since fine detail is.
 """
 
 from typing import Literal, cast
@@ -39,17 +39,19 @@ class Variant(Autoencoder):
     Settings = SequenceSettings
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
-        """Of ragged data, `late_error`: squared error in the last valid step over that in the first.
+        """Of ragged data, `late_error`: squared error (or nats) in the last valid step over the first's.
 
         `slow_error` and `fast_error`: squared error of the sums and of the differences of neighbouring steps,
-        over the squares of the data's own.
+        over the squares of the data's own. Tokens have neither.
         """
         if batch.lengths is None:
             return {}
+        missed = self.residuals(batch).view_as(batch.values).mean(-1)
+        last = torch.gather(missed, 2, (batch.lengths - 1).unsqueeze(-1)).squeeze(-1)
+        found = {"late_error": last.mean(-1) / missed[:, :, 0].mean(-1).clamp_min(1e-12)}
+        if self.embedding is not None:
+            return found
         errors = self.reconstruct(batch) - batch.values
-        squares = errors.square().mean(-1)
-        last = torch.gather(squares, 2, (batch.lengths - 1).unsqueeze(-1)).squeeze(-1)
-        found = {"late_error": last.mean(-1) / squares[:, :, 0].mean(-1).clamp_min(1e-12)}
         for name, sign in (("slow_error", 1.0), ("fast_error", -1.0)):
             energies = [neighbours(batch.with_values(each), sign) for each in (errors, batch.values)]
             found[name] = energies[0] / energies[1].clamp_min(1e-12)
@@ -58,10 +60,11 @@ class Variant(Autoencoder):
     def profiles(self, batch: Batch) -> dict[str, Profile]:
         """`error_by_step` and `error_by_frequency`, each over what the data itself has there.
 
-        Steps are as the encoder reads them, of an image its rows. A table has none in an order.
+        Steps are as the encoder reads them, of an image its rows. A table has none in an order, and tokens
+        no variance.
         """
         reader = cast(Recurrent | Transformer, self.encoder).steps
-        if len(self.shape.sizes) == 1 or reader.steps < 2:
+        if len(self.shape.sizes) == 1 or reader.steps < 2 or self.embedding is not None:
             return {}
         lengths = batch.lengths
         if lengths is None:

@@ -26,7 +26,6 @@ from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
-from latentops.variants.likelihood import mean_squared_error
 from latentops.variants.parts.revival import raise_bias, readers, resample, silence
 from latentops.variants.parts.sparsity import HEAD_START, hoyer, keep_largest, kl_to_activity, normalised_l1
 
@@ -178,10 +177,10 @@ class Variant(Autoencoder):
         dead = quiet >= self.settings.dead_after
         silence(self.readers, dead)
         if self.settings.revive == "bias":
-            raise_bias(self.encoder, batch, dead, self.start)
+            raise_bias(self.encoder, self.embed(batch), dead, self.start)
         else:
-            errors = mean_squared_error(batch, self.reconstruct(batch))
-            resample(self.encoder, batch, dead, errors, noise, self.start)
+            errors = self.likelihood.mean_error(batch, self.reconstruct(batch))
+            resample(self.encoder, self.embed(batch), dead, errors, noise, self.start)
         quiet.mul_(~dead)
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:

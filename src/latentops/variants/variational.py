@@ -79,7 +79,7 @@ class Variant(Autoencoder):
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the code, each `[members, batch, latent]`."""
-        mean, log_variance = self.encoder(batch).chunk(2, dim=-1)
+        mean, log_variance = self.encoder(self.embed(batch)).chunk(2, dim=-1)
         return mean, log_variance.clamp(-12, 6)
 
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:

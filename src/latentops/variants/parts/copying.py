@@ -6,6 +6,7 @@ from torch import Generator, Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder
+from latentops.variants.likelihood import Likelihood
 
 ROWS = 2048
 """Rows that the copy score is taken on, at most."""
@@ -26,15 +27,18 @@ def permuted(batch: Batch, generator: Generator) -> Batch:
     return batch.with_values(torch.where(valid > 0, moved, values).view_as(batch.values))
 
 
-def explained(batch: Batch, reconstruction: Float[Tensor, "members batch ..."]) -> Float[Tensor, " members"]:
+def explained(
+    likelihood: Likelihood, batch: Batch, reconstruction: Float[Tensor, "members batch ..."]
+) -> Float[Tensor, " members"]:
     """R² of the reconstruction over all valid values: 1 is exact, 0 no better than each column's mean.
 
+    Of tokens λ, the share of the errors of naming each step's most frequent token that it avoids (Goodman &
+    Kruskal 1954, "Measures of association for cross classifications", §5.1).
     NaN where no column varies: there is nothing to explain.
     """
     mask = batch.mask.expand_as(batch.values)
-    mean = (batch.values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
-    residual = ((batch.values - reconstruction) ** 2 * mask).flatten(1).sum(1)
-    total = ((batch.values - mean) ** 2 * mask).flatten(1).sum(1)
+    residual = (likelihood.errors(batch.values, reconstruction) * mask).flatten(1).sum(1)
+    total = (likelihood.errors(batch.values, likelihood.centre(batch)) * mask).flatten(1).sum(1)
     squares = (batch.values**2 * mask).flatten(1).sum(1)
     return 1 - residual / total.masked_fill(total <= 1e-12 * squares, torch.nan)
 
@@ -49,6 +53,6 @@ def copying(model: Autoencoder, batch: Batch) -> dict[str, Float[Tensor, " membe
     rows = Batch(batch.values[:, :ROWS], lengths)
     noise = permuted(rows, Generator(rows.values.device).manual_seed(0))
     return {
-        "copy_score": explained(noise, model.reconstruct(noise)).clamp_min(0),
-        "explained": explained(rows, model.reconstruct(rows)),
+        "copy_score": explained(model.likelihood, noise, model.reconstruct(noise)).clamp_min(0),
+        "explained": explained(model.likelihood, rows, model.reconstruct(rows)),
     }

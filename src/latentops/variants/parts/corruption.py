@@ -1,11 +1,11 @@
 """What is done to a batch before it is encoded, so that the code can't be a copy of it.
 
 Each corruption is a function of a batch, a level and noise; `shape` says what a value's deviation and bounds
-are. One normal draw a value decides, whatever the corruption, so that two of them can be compared on the same
-draws. Padding stays zero, and no row is looked at but its own.
+are, or how many tokens there are. One normal draw a value decides, whatever the corruption, so that two of
+them can be compared on the same draws. Padding stays zero, and no row is looked at but its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
+from latentops.data.tokenizer import UNKNOWN
+from latentops.errors import ConfigError
 from latentops.variants.autoencoder import Noise
 
-CorruptionName = Literal["gaussian", "masking", "salt_and_pepper"]
+CorruptionName = Literal["gaussian", "masking", "salt_and_pepper", "replace", "drop"]
 CORRUPTION_NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
 
 Level = Tensor | float
@@ -53,24 +55,60 @@ def salt_and_pepper(batch: Batch, level: Level, noise: Noise, shape: Shape) -> B
     return batch.with_values(torch.where(draws >= -edge, high, peppered) * batch.mask)
 
 
-CORRUPTIONS: dict[CorruptionName, Callable[[Batch, Level, Noise, Shape], Batch]] = {
+def replace(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
+    """Put any token of the vocabulary, at equal odds, in place of a share of the tokens.
+
+    (Austin et al. 2021, "Structured denoising diffusion models in discrete state-spaces", §3.1, "uniform".)
+    A token that takes its own place is counted among them; padding and the unknown are never put in.
+    """
+    first, tokens = UNKNOWN + 1, (shape.vocabulary or 0) - UNKNOWN - 1
+    uniform = torch.special.ndtr(noise.normal(tuple(batch.values.shape)))
+    place = (uniform / level * tokens).floor().clamp(0, tokens - 1)
+    return batch.with_values(torch.where(uniform < level, first + place, batch.values) * batch.mask)
+
+
+def drop(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
+    """Put the unknown token in place of a share of the tokens (Bowman et al. 2016, §3.1, "word dropout").
+
+    The others stay where they are, so that a step is still held to the token that it had.
+    """
+    del shape
+    dropped = noise.normal(tuple(batch.values.shape)) < _quantile(level)
+    return batch.with_values(torch.where(dropped, float(UNKNOWN), batch.values) * batch.mask)
+
+
+Corruption = Callable[[Batch, Level, Noise, Shape], Batch]
+OF_VALUES: dict[CorruptionName, Corruption] = {
     "gaussian": gaussian,
     "masking": masking,
     "salt_and_pepper": salt_and_pepper,
 }
+OF_TOKENS: dict[CorruptionName, Corruption] = {"replace": replace, "drop": drop}
+CORRUPTIONS = OF_VALUES | OF_TOKENS
 
 
-def mixed(batch: Batch, level: Level, share: Level, noise: Noise, shape: Shape) -> Batch:
-    """One of the three for each sample, at equal odds: `gaussian` at `level`, the others at `share`."""
+def fitting(shape: Shape) -> dict[CorruptionName, Corruption]:
+    """The corruptions that there are for such data, the usual one first."""
+    return OF_VALUES if shape.vocabulary is None else OF_TOKENS
+
+
+def check_corruption(name: CorruptionName, shape: Shape) -> None:
+    """Raise `ConfigError` where data of `shape` can't be corrupted so."""
+    if name not in fitting(shape):
+        data, others = ("real values", "tokens") if shape.vocabulary is None else ("tokens", "real values")
+        known = " or ".join(fitting(shape))
+        raise ConfigError(f"corruption: {name} is for {others}, but the data holds {data}; use {known}")
+
+
+def mixed(batch: Batch, levels: Mapping[CorruptionName, Level], noise: Noise, shape: Shape) -> Batch:
+    """One of those that fit the data for each sample, at equal odds, each at its level of `levels`."""
     kind = noise.normal(tuple(batch.values.shape[:2])).view(*batch.values.shape[:2], *(1,) * len(shape.sizes))
     draws = _Again(noise.normal(tuple(batch.values.shape)))
-    noisy, masked, peppered = (
-        made(batch, strength, draws, shape).values
-        for made, strength in ((gaussian, level), (masking, share), (salt_and_pepper, share))
-    )
-    third = _quantile(1 / 3)
-    rest = torch.where(kind >= -third, peppered, masked)
-    return batch.with_values(torch.where(kind < third, noisy, rest))
+    every = fitting(shape)
+    *others, chosen = [made(batch, levels[name], draws, shape).values for name, made in every.items()]
+    for at in reversed(range(len(others))):
+        chosen = torch.where(kind < _quantile((at + 1) / len(every)), others[at], chosen)
+    return batch.with_values(chosen)
 
 
 class _Again(Noise):

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from latentops.architectures.affine import Linear
+from latentops.architectures.affine import Linear, followed
 from latentops.architectures.mlp import Encoder as Perceptron
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Noise
@@ -148,9 +148,9 @@ def _layers(encoder: nn.Module) -> list[Linear]:
 
 
 def _followed(encode: Encode, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The values as a leaf of the graph, and the codes they give."""
+    """The values as a part of the graph, and the codes they give."""
     with torch.enable_grad():
-        values = batch.values.detach().requires_grad_()
+        values = followed(batch.values)
         return values, encode(batch.with_values(values))
 
 

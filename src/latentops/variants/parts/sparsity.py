@@ -53,11 +53,13 @@ def dictionary(
 ) -> Float[Tensor, "members latent ..."]:
     """What each unit alone adds to the reconstruction: decode(unit) - decode(0), of the input's shape.
 
-    `sizes` are how far each unit is turned on, such as its mean where it is active; any variant has one.
+    Of tokens it is what each adds to their logits. `sizes` are how far each unit is turned on, such as its
+    mean where it is active; any variant has one.
     """
-    likelihood, nothing = model.likelihood, torch.zeros_like(sizes).unsqueeze(1)
-    alone = likelihood.mean(model.decode(torch.diag_embed(sizes)))
-    return alone - likelihood.mean(model.decode(nothing))
+    alone, nothing = model.decode(torch.diag_embed(sizes)), model.decode(torch.zeros_like(sizes).unsqueeze(1))
+    if model.embedding is not None:
+        return alone - nothing
+    return model.likelihood.mean(alone) - model.likelihood.mean(nothing)
 
 
 def active_means(

@@ -57,7 +57,9 @@ def found(trained: Trained, given: Field) -> dict[str, Profile]:
 def test_every_profile_has_a_value_a_member_at_each_of_its_places(variant: str, kind: str) -> None:
     some = found(stack(variant, kind), field(kind))
     shared = {"withstood_error", "withstood_probe_accuracy", "unit_auroc"}
-    own = {"image": {"hidden_error"}, "tabular": {"imputation_error"}, "sequence": set()}[kind]
+    own = {"image": {"hidden_error"}, "tabular": {"imputation_error"}, "sequence": set(), "tokens": set()}[
+        kind
+    ]
     assert shared | own <= set(some)
     for each in some.values():
         assert each.values.shape == (len(MEMBERS), len(each.x))

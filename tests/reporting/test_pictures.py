@@ -204,7 +204,7 @@ def test_texts_are_shown_as_texts(trained: Path, params: Params) -> None:
         made = Recipe.resolve(variant, section, "mlp", sizes, 4, description, "categorical")
         members = stack_members([0, 3], ["0"])
         Trained(made.build(members), members, made).save(trained / "models/digit_columns" / variant)
-    reconstructions, drawn_from = drawn(trained, "digit_columns").others
+    reconstructions, drawn_from, *_ = drawn(trained, "digit_columns").others
     originals, others = reconstructions.texts[::2], reconstructions.texts[1::2]
     assert {text for _, text in originals} <= set(told)
     assert {name for name, _ in others} == {"reconstruction"}

@@ -113,7 +113,7 @@ def probe_by_depth(trained: Trained, field: Field) -> Profile:
 def rectified_maps(trained: Trained, batch: Batch) -> list[Float[Tensor, "members batch c h w"]]:
     """What each layer of a convolutional encoder hands on to the next."""
     encoder = cast(Convolutional, trained.model.encoder)
-    return [functional.leaky_relu(maps) for maps in encoder.maps(batch)]
+    return [functional.leaky_relu(maps) for maps in encoder.maps(trained.model.embed(batch))]
 
 
 def _unit_auroc(codes: NDArray[np.floating], labels: NDArray[np.integer], classes: Sequence[str]) -> Profile:

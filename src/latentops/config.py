@@ -19,6 +19,7 @@ ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
 PoolingName = Literal["mean", "last", "attention"]
+DecoderName = Literal["conditioned", "autoregressive"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
@@ -136,11 +137,17 @@ class Convolutional(Settings):
 
 
 class Recurrent(Settings):
-    """The recurrent cell, the width of its state, and how the states of all steps become one vector."""
+    """The recurrent cell, the width of its state, and how the states of all steps become one vector.
+
+    The decoder's steps are driven by the code alone (`conditioned`) or by the step before as well. Of a
+    longer sequence no more than a `chunk` of steps is kept for the way back; the others are taken again.
+    """
 
     cell: CellName = "gru"
     hidden: Count
     pooling: PoolingName = "last"
+    decoder: DecoderName = "conditioned"
+    chunk: Count | None = None
 
 
 class Transformer(Settings):
@@ -148,7 +155,9 @@ class Transformer(Settings):
 
     A step is `width` numbers, `expansion` times as many within a block's perceptron. With a `patch` an image
     is read in squares of that side, else row by row. Of a longer sequence no more than `queries` steps attend
-    at once: more are faster and take more memory.
+    at once: more are faster and take more memory. The decoder's steps are driven by the code alone
+    (`conditioned`) or by the step before as well. With a `checkpoint` a block keeps what it is given alone
+    for the way back, and is taken again there.
     """
 
     width: Count = 32
@@ -159,6 +168,8 @@ class Transformer(Settings):
     pooling: PoolingName = "attention"
     patch: Count | None = None
     queries: Count = 256
+    decoder: DecoderName = "conditioned"
+    checkpoint: bool = False
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -244,6 +255,14 @@ class Dataset(Settings):
                 f"architectures.transformer.patch is for images, but source.kind is {self.source.kind}; "
                 "set it to null"
             )
+        sizes = self.architectures
+        decoders = {"recurrent": sizes.recurrent.decoder, "transformer": sizes.transformer.decoder}
+        for name, decoder in decoders.items():
+            if self.likelihood.name == "mixed" and decoder == "autoregressive":
+                raise ValueError(
+                    f"architectures.{name}.decoder: autoregressive goes by what is expected of each step, "
+                    "but under likelihood: mixed a category may lie across steps; use decoder: conditioned"
+                )
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
         return self

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from latentops.architectures import convolutional, mlp, recurrent, transformer
+from latentops.architectures.feedback import Expected
 from latentops.config import ArchitectureName, Architectures
 
 
@@ -25,6 +26,11 @@ class Shape:
     columns: tuple[int, ...] = ()
 
 
+def unchanged(outputs: Tensor) -> Tensor:
+    """Of a decoder that gives the expected values themselves."""
+    return outputs
+
+
 def build(
     name: ArchitectureName,
     settings: Architectures,
@@ -32,8 +38,12 @@ def build(
     outputs: int,
     latent_dim: int,
     generators: Sequence[Generator],
+    expected: Expected = unchanged,
 ) -> tuple[nn.Module, nn.Module]:
-    """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator."""
+    """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator.
+
+    `expected` makes the expected values of what the decoder gives, for one that goes by its own steps.
+    """
     if name == "mlp":
         hidden = [max(width, latent_dim) for width in settings.mlp.hidden]  # only the code may be narrow
         encoder = mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators, settings.mlp.activation)
@@ -49,9 +59,13 @@ def build(
     if name == "recurrent":
         return (
             recurrent.Encoder(shape.sizes, shape.ragged, settings.recurrent, outputs, generators),
-            recurrent.Decoder(shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators),
+            recurrent.Decoder(
+                shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators, expected
+            ),
         )
     return (
         transformer.Encoder(shape.sizes, shape.ragged, settings.transformer, outputs, generators),
-        transformer.Decoder(shape.sizes, shape.ragged, settings.transformer, latent_dim, generators),
+        transformer.Decoder(
+            shape.sizes, shape.ragged, settings.transformer, latent_dim, generators, expected
+        ),
     )

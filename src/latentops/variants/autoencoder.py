@@ -67,10 +67,11 @@ class Autoencoder(nn.Module):
         self.settings = settings
         self.shape = shape
         self.latent_dim = latent_dim
-        self.encoder, self.decoder = build(
-            architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators
-        )
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape)
+        self.encoder, self.decoder = build(
+            *(architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators),
+            self.likelihood.mean,
+        )
         self.now: Mapping[str, Tensor] = {}
         """What `schedules` says of the step that is being taken; empty between steps."""
 
@@ -95,14 +96,25 @@ class Autoencoder(nn.Module):
     ) -> Float[Tensor, "members batch ..."]:
         """What the likelihood takes for values of the input's shape: their means, or logits.
 
-        Of sequences no more than `steps`, where that is given.
+        Of sequences no more than `steps`, where that is given. An autoregressive decoder goes by what it
+        expects itself of each step, the likeliest course alone.
         """
         values: Tensor = self.decoder(codes, steps)
         return values
 
+    def decode_told(
+        self, codes: Float[Tensor, "members batch latent"], told: Batch
+    ) -> Float[Tensor, "members batch ..."]:
+        """What the likelihood takes for the values of `told`, each given the code and the true steps before.
+
+        So an autoregressive decoder factorises a likelihood (teacher forcing); to any other it is `decode`.
+        """
+        values: Tensor = self.decoder(codes, told.padded, told)
+        return values
+
     def nats(self, batch: Batch, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
         """Negative log-likelihood of a sample of `batch` given its code, on average."""
-        return self.likelihood.negative_log_likelihood(batch, self.decode(codes, batch.padded))
+        return self.likelihood.negative_log_likelihood(batch, self.decode_told(codes, batch))
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
         """Expected values given the code, zero in padding."""

@@ -53,7 +53,7 @@ def log_weights(
     weights, zero = [], torch.zeros_like(mean)
     for _ in range(draws):
         codes = mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape))
-        nats = sample_nats(model.likelihood, batch, model.decode(codes, batch.padded))
+        nats = sample_nats(model.likelihood, batch, model.decode_told(codes, batch))
         weights.append(log_normal(codes, zero, zero) - log_normal(codes, mean, log_variance) - nats)
     return torch.stack(weights)
 
@@ -102,7 +102,7 @@ def gradients(
         epsilon = noise.normal(tuple(mean.shape))
         codes = (mean + deviation * epsilon).detach().requires_grad_()
         with torch.enable_grad():
-            nats = sample_nats(model.likelihood, batch, model.decode(codes, batch.padded))
+            nats = sample_nats(model.likelihood, batch, model.decode_told(codes, batch))
             (slope,) = torch.autograd.grad(-nats.sum(), codes)
         pathwise.append(torch.cat([slope, 0.5 * slope * deviation * epsilon], dim=-1))
         likely = -nats.detach().unsqueeze(-1)

@@ -196,12 +196,14 @@ class LikelihoodSettings(Settings):
     """The density of a value given its reconstruction: a name, or `{name: …}` with what is fixed of it.
 
     `variance` is the Gaussian's, in prepared units; without it, it is learned. `threshold` is where Huber's
-    density passes from normal to exponential tails, in its own deviations.
+    density passes from normal to exponential tails, in its own deviations. With `length` a sequence's number
+    of steps is modelled as well.
     """
 
     name: LikelihoodName
     variance: Positive | None = None
     threshold: Positive | None = None
+    length: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -218,7 +220,7 @@ class LikelihoodSettings(Settings):
 
     def to_json(self) -> str | dict[str, object]:
         """The name, or a mapping where more than that is set."""
-        chosen = self.model_dump(exclude_none=True)
+        chosen = self.model_dump(exclude_defaults=True)
         return self.name if len(chosen) == 1 else chosen
 
 
@@ -254,6 +256,11 @@ class Dataset(Settings):
             raise ValueError(
                 f"architectures.transformer.patch is for images, but source.kind is {self.source.kind}; "
                 "set it to null"
+            )
+        if self.likelihood.length and self.source.kind != "sequence":
+            raise ValueError(
+                f"likelihood: length is modelled of sequences alone, but source.kind is {self.source.kind}; "
+                "drop length"
             )
         sizes = self.architectures
         decoders = {"recurrent": sizes.recurrent.decoder, "transformer": sizes.transformer.decoder}

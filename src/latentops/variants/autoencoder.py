@@ -12,8 +12,9 @@ from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
 from latentops.architectures.transformer import Encoder as Transformer
 from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, Settings
-from latentops.errors import LatentOpsError
+from latentops.errors import LatentOpsError, LikelihoodError
 from latentops.variants.likelihood import Likelihood, build_likelihood
+from latentops.variants.parts.lengths import Lengths
 
 
 class VariantSettings(Settings):
@@ -72,8 +73,16 @@ class Autoencoder(nn.Module):
             *(architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators),
             self.likelihood.mean,
         )
+        self.lengths = self._lengths(LikelihoodSettings.model_validate(likelihood), generators)
         self.now: Mapping[str, Tensor] = {}
         """What `schedules` says of the step that is being taken; empty between steps."""
+
+    def _lengths(self, likelihood: LikelihoodSettings, generators: Sequence[Generator]) -> Lengths | None:
+        if likelihood.length and not self.shape.ragged:
+            raise LikelihoodError(
+                "likelihood: length is modelled of sequences alone, but this data has none; drop length"
+            )
+        return Lengths(self.latent_dim, self.shape.sizes[0], generators) if likelihood.length else None
 
     @property
     def takes_fewer_steps(self) -> bool:
@@ -120,15 +129,27 @@ class Autoencoder(nn.Module):
         """Expected values given the code, zero in padding."""
         return self.likelihood.mean(self.decode(self.encode(batch), batch.padded)) * batch.mask
 
+    def likelihood_terms(
+        self, batch: Batch, codes: Float[Tensor, "members batch latent"]
+    ) -> dict[str, Float[Tensor, " members"]]:
+        """Nats of the samples given their codes: `reconstruction` of the values, and `length` if modelled."""
+        terms = {"reconstruction": self.nats(batch, codes)}
+        if self.lengths is not None and batch.lengths is not None:
+            terms["length"] = self.lengths.nats(codes, batch.lengths).mean(-1)
+        return terms
+
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""
         del noise
-        return {"reconstruction": self.nats(batch, self.encode(batch))}
+        return self.likelihood_terms(batch, self.encode(batch))
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
-        """Weight of each term that `loss_terms` names, when `progress` of the steps is done."""
+        """Weight of each term that `loss_terms` names, when `progress` of the steps is done.
+
+        Those of the likelihood count once.
+        """
         del progress
-        return {"reconstruction": 1.0}
+        return {"reconstruction": 1.0} | ({} if self.lengths is None else {"length": 1.0})
 
     def schedules(self, progress: float = 1.0) -> dict[str, float]:
         """Numbers that `loss_terms` reads by `scheduled`, when `progress` of the steps is done."""
@@ -155,8 +176,12 @@ class Autoencoder(nn.Module):
         del batch
         return {}
 
-    def sample(self, count: int, noise: Noise) -> Float[Tensor, "members count ..."]:
-        """Decode `count` draws from the prior.
+    def draw(self, count: int, noise: Noise) -> Float[Tensor, "members count latent"]:
+        """`count` codes from the prior."""
+        return noise.normal((len(noise.generators), count, self.latent_dim))
+
+    def sample(self, count: int, noise: Noise) -> Batch:
+        """Decode `count` draws from the prior; where lengths are modelled they are drawn too.
 
         Raises `LatentOpsError` where the variant has none.
         """
@@ -164,5 +189,9 @@ class Autoencoder(nn.Module):
             raise LatentOpsError(
                 "this variant has no prior to sample from; variational and adversarial have one"
             )
-        codes = noise.normal((len(noise.generators), count, self.latent_dim))
-        return self.likelihood.mean(self.decode(codes))
+        codes = self.draw(count, noise)
+        values = self.likelihood.mean(self.decode(codes))
+        if self.lengths is None:
+            return Batch(values)
+        drawn = Batch(values, self.lengths.drawn(codes, noise.normal(tuple(codes.shape[:2]))))
+        return drawn.with_values(values * drawn.mask)

@@ -7,7 +7,7 @@ Long sequences are gone through a `chunk` of steps at a time, of which no more t
 kept for the way back; gradients are still those of the whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,21 +44,30 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
         """Encode a batch; steps beyond a sequence's length change nothing."""
+        if self.pooling.name == "last":  # where the state has stayed since the last valid step
+            *_, (_, pooled) = self._states(batch)
+        else:
+            states = _joined([each for each, _ in self._states(batch)])
+            pooled = self.pooling(states.transpose(1, 2), batch.steps)
+        outputs: Tensor = self.head(pooled)
+        return outputs
+
+    def each(self, batch: Batch) -> Float[Tensor, "members batch steps outputs"]:
+        """The outputs for each step, of all steps up to it; their mean is what pooling by mean gives."""
+        states = _joined([each for each, _ in self._states(batch)])
+        outputs: Tensor = self.head(states.flatten(1, 2))
+        return outputs.view(*states.shape[:3], -1).transpose(1, 2)
+
+    def _states(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        """Part by part, the states after each step `[members, steps, batch, hidden]` and after the last."""
         values, valid = self.steps.read(batch).transpose(1, 2), batch.steps
         members, steps, samples, _ = values.shape
         state = self.cell.begin(values.new_zeros(members, samples, self.cell.hidden))
-        last = self.pooling.name == "last"
-        seen = []
         for part in parts(steps, self.chunk):
             given = values[:, part], None if valid is None else valid[:, :, part], *state
             states, *rest = _taken(self.chunk, self._read, self.cell, *given)
             state = tuple(rest)
-            if not last:
-                seen.append(states)
-        # The last state is where it has stayed since the last valid step.
-        pooled = state[0] if last else self.pooling(_joined(seen).transpose(1, 2), valid)
-        outputs: Tensor = self.head(pooled)
-        return outputs
+            yield states, state[0]
 
     def _read(self, values: Tensor, valid: Valid, *state: Tensor) -> State:
         """The states after some steps, and the whole of the last."""
@@ -71,7 +80,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A cell that starts from the code and is driven by it; one affine layer to each step's values.
 
-    Where it is autoregressive it is driven by the step before as well.
+    Where it is autoregressive it is driven by the step before as well. Where each step has a code of its own
+    it starts from the first.
     """
 
     def __init__(
@@ -95,7 +105,7 @@ class Decoder(nn.Module):
 
     def forward(
         self,
-        codes: Float[Tensor, "members batch latent"],
+        codes: Float[Tensor, "members batch *steps latent"],
         steps: int | None = None,
         told: Batch | None = None,
     ) -> Float[Tensor, "members batch ..."]:
@@ -104,21 +114,26 @@ class Decoder(nn.Module):
         An autoregressive decoder goes by the true steps where it is `told` them, else by its own.
         """
         steps = steps or self.steps.steps
-        drive = self.cell.inlet(codes).unsqueeze(1)
-        state = self.cell.begin(torch.tanh(self.start(codes)))
+        if codes.ndim == 3:
+            first, drive = codes, self.cell.inlet(codes).unsqueeze(1)
+        else:
+            own = codes.transpose(1, 2)[:, :steps]
+            first, drive = own[:, 0], self.cell.inlet(own.flatten(1, 2)).view(*own.shape[:3], -1)
+        state = self.cell.begin(torch.tanh(self.start(first)))
         if self.feedback is None:
             values = self._write_parts(steps, drive, None, state)
         elif told is not None:
             values = self._write_parts(steps, drive, self.feedback.true(told).transpose(1, 2), state)
         else:
-            values = self._write_freely(steps, drive[:, 0], state, self.feedback)
+            values = self._write_freely(steps, drive, state, self.feedback)
         return self.steps.write(values.transpose(1, 2))
 
     def _write_parts(self, steps: int, drive: Tensor, before: Tensor | None, state: State) -> Tensor:
         """The values of all steps `[members, steps, batch, width]`, where what stands `before` is known."""
         written = []
         for part in parts(steps, self.chunk):
-            given = part.stop - part.start, drive, None if before is None else before[:, part], *state
+            driven = drive if drive.shape[1] == 1 else drive[:, part]
+            given = part.stop - part.start, driven, None if before is None else before[:, part], *state
             values, *rest = _taken(self.chunk, self._write, self, *given)
             state = tuple(rest)
             written.append(values)
@@ -134,9 +149,10 @@ class Decoder(nn.Module):
 
     def _write_freely(self, steps: int, drive: Tensor, state: State, feedback: Feedback) -> Tensor:
         """The same, where each step goes by what was written before it."""
-        written, before = [], feedback.first(drive.shape[1])
+        written, before = [], feedback.first(drive.shape[2])
         for step in range(steps):
-            state = self.cell.go_one(drive + feedback(before), state)
+            driven = drive[:, 0 if drive.shape[1] == 1 else step]
+            state = self.cell.go_one(driven + feedback(before), state)
             written.append(self.head(state[0]))
             before = feedback.own(written[-1], step)
         return torch.stack(written, dim=1)

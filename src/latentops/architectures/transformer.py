@@ -101,13 +101,22 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "members batch outputs"]:
         """Encode a batch; steps beyond a sequence's length are never attended to."""
+        outputs: Tensor = self.head(self.pooling(self._tokens(batch), batch.steps))
+        return outputs
+
+    def each(self, batch: Batch) -> Float[Tensor, "members batch steps outputs"]:
+        """The outputs for each step; their mean is what pooling by mean gives."""
+        tokens = self._tokens(batch)
+        outputs: Tensor = self.head(tokens.flatten(1, 2))
+        return outputs.view(*tokens.shape[:3], -1)
+
+    def _tokens(self, batch: Batch) -> Tokens:
         values, valid = self.steps.read(batch), batch.steps
         members, samples, steps, _ = values.shape
         tokens = self.embed(values.flatten(1, 2)).view(members, samples, steps, -1)
         if self.sinusoidal:
             tokens = tokens + sinusoids(steps, tokens.shape[-1], tokens)
-        outputs: Tensor = self.head(self.pooling(norm(self.blocks(tokens, valid)), valid))
-        return outputs
+        return norm(self.blocks(tokens, valid))
 
 
 class Decoder(nn.Module):
@@ -119,7 +128,8 @@ class Decoder(nn.Module):
     attention over steps that are all alike gives the same whatever their distance.
 
     A sequence's steps attend to no later ones, so that those beyond its length, which a decoder doesn't know
-    of, change nothing. No more do those of any data where the decoder is autoregressive.
+    of, change nothing. No more do those of any data where the decoder is autoregressive. Where each step has
+    a code of its own, that gives the series which is taken at its position.
     """
 
     def __init__(
@@ -142,7 +152,7 @@ class Decoder(nn.Module):
 
     def forward(
         self,
-        codes: Float[Tensor, "members batch latent"],
+        codes: Float[Tensor, "members batch *steps latent"],
         steps: int | None = None,
         told: Batch | None = None,
     ) -> Float[Tensor, "members batch ..."]:
@@ -151,16 +161,25 @@ class Decoder(nn.Module):
         An autoregressive decoder goes by the true steps where it is `told` them, else by its own.
         """
         steps = steps or self.steps.steps
-        members, samples = codes.shape[:2]
-        coefficients = self.start(codes).view(members * samples, self.waves, -1)
-        waves = cosines(steps, self.waves, self.steps.steps, codes).expand(len(coefficients), -1, -1)
-        tokens = torch.bmm(waves, coefficients).view(members, samples, steps, -1)
+        tokens = self._series(codes, steps)
         tokens = tokens + sinusoids(steps, tokens.shape[-1], tokens)
         if self.feedback is not None and told is None:
             return self.steps.write(self._write_freely(tokens, self.feedback))
         if self.feedback is not None and told is not None:
             tokens = tokens + self.feedback(self.feedback.true(told))
         return self.steps.write(self._values(self.blocks(tokens)))
+
+    def _series(self, codes: Tensor, steps: int) -> Tokens:
+        """The series that the code gives, at all positions, or each step's own code at its position."""
+        waves = cosines(steps, self.waves, self.steps.steps, codes)
+        if codes.ndim == 4:
+            own = codes[:, :, :steps]
+            coefficients = self.start(own.flatten(1, 2)).view(*own.shape[:3], self.waves, -1)
+            return (waves.unsqueeze(-1) * coefficients).sum(3)
+        members, samples = codes.shape[:2]
+        coefficients = self.start(codes).view(members * samples, self.waves, -1)
+        every = torch.bmm(waves.expand(len(coefficients), -1, -1), coefficients)
+        return every.view(members, samples, steps, -1)
 
     def _write_freely(self, tokens: Tokens, feedback: Feedback) -> Float[Tensor, "members batch steps width"]:
         """The values, where each step goes by what was written before it."""

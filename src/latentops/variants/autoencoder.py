@@ -100,6 +100,10 @@ class Autoencoder(nn.Module):
         codes: Tensor = self.encoder(batch)
         return codes
 
+    def latent(self, batch: Batch) -> Float[Tensor, "members batch *steps latent"]:
+        """What a reconstruction is decoded from: the code, or more than is judged of it."""
+        return self.encode(batch)
+
     def decode(
         self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
     ) -> Float[Tensor, "members batch ..."]:
@@ -127,7 +131,7 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
         """Expected values given the code, zero in padding."""
-        return self.likelihood.mean(self.decode(self.encode(batch), batch.padded)) * batch.mask
+        return self.likelihood.mean(self.decode(self.latent(batch), batch.padded)) * batch.mask
 
     def likelihood_terms(
         self, batch: Batch, codes: Float[Tensor, "members batch latent"]
@@ -141,7 +145,7 @@ class Autoencoder(nn.Module):
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""
         del noise
-        return self.likelihood_terms(batch, self.encode(batch))
+        return self.likelihood_terms(batch, self.latent(batch))
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """Weight of each term that `loss_terms` names, when `progress` of the steps is done.

@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape)
         self.encoder, self.decoder = build(
             *(architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators),
-            self.likelihood.mean,
+            self.expected,
         )
         self.lengths = self._lengths(LikelihoodSettings.model_validate(likelihood), generators)
         self.now: Mapping[str, Tensor] = {}
@@ -103,6 +103,10 @@ class Autoencoder(nn.Module):
     def latent(self, batch: Batch) -> Float[Tensor, "members batch *steps latent"]:
         """What a reconstruction is decoded from: the code, or more than is judged of it."""
         return self.encode(batch)
+
+    def expected(self, outputs: Float[Tensor, "members batch width"]) -> Tensor:
+        """Of some values what is expected, as an encoder reads them, from what a decoder gives for them."""
+        return self.likelihood.mean(outputs)
 
     def decode(
         self, codes: Float[Tensor, "members batch latent"], steps: int | None = None

@@ -5,7 +5,9 @@ CPU seconds of that, and by how many bytes it raised the most memory that this p
 data isn't timed, but the data is in the memory. All on one thread.
 """
 
+import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.contestants.ours import recipe_of
-from benchmarks.contestants.protocol import Job, peak_bytes
-from latentops.config import Budget, load_params
+from benchmarks.contestants.protocol import Job, Kind, peak_bytes
+from latentops.config import Architectures, Budget, load_params
 from latentops.data.prepared import Samples
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.probe import linear_probe
@@ -25,6 +27,9 @@ from latentops.training.members import VIEW_ALL, Member
 
 WIDTH = 8
 """Columns of codes, and of rows whose number grows."""
+
+DEEP_STEPS = 256
+"""Of the sequences that a Transformer of many blocks reads."""
 
 QUERIES = 64
 CLASSES = 5
@@ -52,21 +57,47 @@ def features(count: int) -> Callable[[], object]:
 
 def length(steps: int) -> Callable[[], object]:
     """One recurrent autoencoder on a batch of sequences that all have `steps`."""
-    job = Job("gru", (steps, 4), (8,), 4, batch=32, rows=32, threads=1, lengths=(steps, steps))
-    return training(job, steps=2)
+    return training(of_length("gru", steps), steps=2)
+
+
+def chunks(steps: int) -> Callable[[], object]:
+    """The same, a chunk of steps at a time: as many as there are chunks."""
+    return training(of_length("gru", steps), steps=2, recurrent={"chunk": math.isqrt(steps)})
 
 
 def attention(steps: int) -> Callable[[], object]:
     """One Transformer of a block on such a batch."""
-    job = Job("transformer", (steps, 4), (8,), 4, batch=32, rows=32, threads=1, lengths=(steps, steps))
-    return training(job, steps=2)
+    return training(of_length("transformer", steps), steps=2)
 
 
-def training(job: Job, steps: int) -> Callable[[], object]:
-    """`fit` for so many steps, with one look at an eighth as many stop rows as there are rows."""
+def depth(blocks: int) -> Callable[[], object]:
+    """One Transformer of so many blocks on a batch of sequences of `DEEP_STEPS`."""
+    return training(of_length("transformer", DEEP_STEPS), steps=2, transformer={"layers": blocks})
+
+
+def checkpoints(blocks: int) -> Callable[[], object]:
+    """The same, where each block is taken again on the way back."""
+    knobs = {"layers": blocks, "checkpoint": True}
+    return training(of_length("transformer", DEEP_STEPS), steps=2, transformer=knobs)
+
+
+def of_length(kind: Kind, steps: int) -> Job:
+    """Sequences that all have so many steps."""
+    return Job(kind, (steps, 4), (8,), 4, batch=32, rows=32, threads=1, lengths=(steps, steps))
+
+
+def training(job: Job, steps: int, **sizes: Mapping[str, object]) -> Callable[[], object]:
+    """`fit` for so many steps, with one look at an eighth as many stop rows as there are rows.
+
+    `sizes` are changes of the job's architectures.
+    """
     train, stop = (drawn(job, count) for count in (job.rows, max(1, job.rows // 8)))
     stack = [Member(seed, VIEW_ALL) for seed in range(job.members)]
-    model = recipe_of(job).build(stack)
+    recipe = recipe_of(job)
+    whole = recipe.architectures.model_dump()
+    changed = {name: {**whole[name], **part} for name, part in sizes.items()}
+    architectures = Architectures.model_validate(whole | changed)
+    model = dataclasses.replace(recipe, architectures=architectures).build(stack)
     settings = load_params().training.model_copy(update={"batch_size": job.batch, "check_every": steps})
     budget = Budget(steps=steps, learning_rate=job.learning_rate)
     device = torch.device("cpu")
@@ -115,7 +146,10 @@ TASKS: Mapping[str, Task] = {
     "samples": samples,
     "features": features,
     "length": length,
+    "chunks": chunks,
     "attention": attention,
+    "depth": depth,
+    "checkpoints": checkpoints,
     "scoring": scoring,
     "reference": reference,
     "probe": probe,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Kind = Literal["mlp", "convolutional", "gru", "lstm", "transformer"]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,7 +30,7 @@ class Job:
     are standard deviations of the data's structure and of what is added to it.
     """
 
-    kind: Literal["mlp", "convolutional", "gru", "lstm", "transformer"]
+    kind: Kind
     shape: tuple[int, ...]
     hidden: tuple[int, ...]
     latent: int

@@ -80,7 +80,7 @@ def sharpness() -> Iterator[Finding]:
     variational, adversarial = stack("variational"), stack("adversarial")
     made = {
         "reconstructions": [each.reconstruct(stop) for each in (variational, adversarial)],
-        "samples": [each.sample(DRAWS, 0) for each in (variational, adversarial)],
+        "samples": [each.sample(DRAWS, 0)[0] for each in (variational, adversarial)],
     }
     for what, pair in made.items():
         without, remedied = ([sharpness_kept(each, stop.values, IMAGE) for each in one] for one in pair)

@@ -24,7 +24,12 @@ LAGS = (4, 16, 32)
 BITS = 4
 """Channels of a sequence whose first step is to be recalled, and size of its code."""
 
+SEQUENCES = "digit_columns"
+STEPS = 500
+
 Sizes = dict[str, dict[str, object]]
+
+AUTOREGRESSIVE: Sizes = {"recurrent": {"decoder": "autoregressive"}}
 
 
 def findings() -> Iterator[Finding]:
@@ -33,6 +38,8 @@ def findings() -> Iterator[Finding]:
     yield from match()
     yield from context()
     yield from recall()
+    yield from detail()
+    yield from history()
 
 
 def artefacts() -> Iterator[Finding]:
@@ -103,6 +110,43 @@ def recall() -> Iterator[Finding]:
                 "long range is lost over many steps", f"recall of the first step after {lag} others", remedy,
                 plain, _recalled(architecture, cell, lag), "higher",
             )  # fmt: skip
+
+
+def detail() -> Iterator[Finding]:
+    """What a decoder that goes by the step before keeps of a sequence, and what codes of its steps do."""
+    warning = "sequences lose fine detail"
+    plain = trained("sequence", SEQUENCES, steps=STEPS)
+    for remedy, other in (
+        ("decoder: autoregressive", trained("sequence", SEQUENCES, steps=STEPS, sizes=AUTOREGRESSIVE)),
+        ("latent: per_step", trained("sequence", SEQUENCES, steps=STEPS, latent="per_step")),
+    ):
+        before, after = (each.diagnose(samples(SEQUENCES, "stop")) for each in (plain, other))
+        for name in ("fast_error", "late_error"):
+            yield Finding(warning, f"{name} ({SEQUENCES})", remedy, before[name], after[name])
+        yield Finding(
+            warning, f"probe accuracy ({SEQUENCES})", remedy,
+            _probe(plain, SEQUENCES), _probe(other, SEQUENCES), "higher",
+        )  # fmt: skip
+
+
+def history() -> Iterator[Finding]:
+    """Nats of a variational code beside a decoder that can do without it."""
+    warning = "a decoder that goes by the past leaves the code unused"
+
+    def variational(sizes: Sizes, free_bits: float = 0.0) -> Trained:
+        return trained("variational", SEQUENCES, "recurrent", steps=STEPS, sizes=sizes, free_bits=free_bits)
+
+    plain = variational(AUTOREGRESSIVE)
+    for remedy, other in (
+        ("decoder: conditioned", variational({})),
+        ("free_bits: 1", variational(AUTOREGRESSIVE, free_bits=1.0)),
+    ):
+        before, after = (each.diagnose(samples(SEQUENCES, "stop"))["kl"] for each in (plain, other))
+        yield Finding(warning, f"KL ({SEQUENCES})", remedy, before, after, "higher")
+        yield Finding(
+            warning, f"probe accuracy ({SEQUENCES}, variational)", remedy,
+            _probe(plain, SEQUENCES), _probe(other, SEQUENCES), "higher",
+        )  # fmt: skip
 
 
 def _energy(images: np.ndarray) -> list[float]:

@@ -19,6 +19,7 @@ ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
 PoolingName = Literal["mean", "last", "attention"]
+DecoderName = Literal["conditioned", "autoregressive"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed", "categorical"]
 PrimaryMetric = Literal["probe_accuracy", "auroc"]
@@ -157,11 +158,17 @@ class Convolutional(Settings):
 
 
 class Recurrent(Settings):
-    """The recurrent cell, the width of its state, and how the states of all steps become one vector."""
+    """The recurrent cell, the width of its state, and how the states of all steps become one vector.
+
+    The decoder's steps are driven by the code alone (`conditioned`) or by the step before as well. Of a
+    longer sequence no more than a `chunk` of steps is kept for the way back; the others are taken again.
+    """
 
     cell: CellName = "gru"
     hidden: Count
     pooling: PoolingName = "last"
+    decoder: DecoderName = "conditioned"
+    chunk: Count | None = None
 
 
 class Transformer(Settings):
@@ -169,7 +176,9 @@ class Transformer(Settings):
 
     A step is `width` numbers, `expansion` times as many within a block's perceptron. With a `patch` an image
     is read in squares of that side, else row by row. Of a longer sequence no more than `queries` steps attend
-    at once: more are faster and take more memory.
+    at once: more are faster and take more memory. The decoder's steps are driven by the code alone
+    (`conditioned`) or by the step before as well. With a `checkpoint` a block keeps what it is given alone
+    for the way back, and is taken again there.
     """
 
     width: Count = 32
@@ -180,6 +189,8 @@ class Transformer(Settings):
     pooling: PoolingName = "attention"
     patch: Count | None = None
     queries: Count = 256
+    decoder: DecoderName = "conditioned"
+    checkpoint: bool = False
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -210,12 +221,14 @@ class LikelihoodSettings(Settings):
     """The density of a value given its reconstruction: a name, or `{name: …}` with what is fixed of it.
 
     `variance` is the Gaussian's, in prepared units; without it, it is learned. `threshold` is where Huber's
-    density passes from normal to exponential tails, in its own deviations.
+    density passes from normal to exponential tails, in its own deviations. With `length` a sequence's number
+    of steps is modelled as well.
     """
 
     name: LikelihoodName
     variance: Positive | None = None
     threshold: Positive | None = None
+    length: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -232,7 +245,7 @@ class LikelihoodSettings(Settings):
 
     def to_json(self) -> str | dict[str, object]:
         """The name, or a mapping where more than that is set."""
-        chosen = self.model_dump(exclude_none=True)
+        chosen = self.model_dump(exclude_defaults=True)
         return self.name if len(chosen) == 1 else chosen
 
 
@@ -304,6 +317,19 @@ class Dataset(Settings):
                 f"architectures.transformer.patch is for images, but source.kind is {self.source.kind}; "
                 "set it to null"
             )
+        if self.likelihood.length and self.source.kind != "sequence":
+            raise ValueError(
+                f"likelihood: length is modelled of sequences alone, but source.kind is {self.source.kind}; "
+                "drop length"
+            )
+        sizes = self.architectures
+        decoders = {"recurrent": sizes.recurrent.decoder, "transformer": sizes.transformer.decoder}
+        for name, decoder in decoders.items():
+            if self.likelihood.name == "mixed" and decoder == "autoregressive":
+                raise ValueError(
+                    f"architectures.{name}.decoder: autoregressive goes by what is expected of each step, "
+                    "but under likelihood: mixed a category may lie across steps; use decoder: conditioned"
+                )
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
         return self

@@ -81,7 +81,8 @@ def test_every_sweep_is_a_task_and_has_points_to_fit() -> None:
 
 @pytest.mark.parametrize("name", list(growing.TASKS))
 def test_a_task_does_what_its_size_asks_for(name: str) -> None:
-    smallest = {"members": 1, "length": 2, "features": 3}.get(name, 64)
+    few = {"members": 1, "length": 2, "chunks": 4, "features": 3, "depth": 1, "checkpoints": 1}
+    smallest = few.get(name, 64)
     told = growing.measure(growing.TASKS[name], smallest, smallest + 1)
     assert told["seconds"] > 0
     assert told["bytes"] >= 0

@@ -19,12 +19,15 @@ from mlflow.exceptions import MlflowException
 from safetensors.numpy import load_file
 
 import latentops
+from latentops.config import LikelihoodSettings
 from latentops.data import prepared
 from latentops.data.prepared import Samples
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.registry import packaging, store, versions
-from latentops.registry.package import Package
-from latentops.training.trained import Trained
+from latentops.registry.package import Facts, Package
+from latentops.training.members import VIEW_ALL, Member
+from latentops.training.trained import Recipe, Trained
+from tests.toy import SMALL, describe
 
 from .conftest import DATASETS
 
@@ -136,6 +139,21 @@ def test_samples_are_drawn_in_raw_units_and_repeat(at_live: Path, dataset: str) 
     table = pyfunc(dataset).predict(model.frame(drawn[:1]), params={"task": "sample", "n": 3, "seed": 4})
     assert len(table) == 3
     np.testing.assert_allclose(model.samples(table).values, model.samples(drawn).values, atol=1e-6)
+
+
+def test_a_sample_is_as_long_as_was_drawn_where_lengths_are_modelled() -> None:
+    likelihood = LikelihoodSettings(name="gaussian", length=True)
+    recipe = Recipe.resolve(
+        "variational", {"beta": 1.0}, "recurrent", SMALL, 2, describe("sequence"), likelihood
+    )
+    members = [Member(0, VIEW_ALL)]
+    trained = Trained(recipe.build(members), members, recipe)
+    model = Package(trained, {}, Facts("toy", "variational", 0, 0.05, "", "", "", {}))
+    rows, (_, lengths) = model.sample(20, seed=1), trained.sample(20, seed=1)
+    assert lengths is not None
+    assert [len(row) for row in rows] == lengths[0].tolist()
+    assert len(set(lengths[0])) > 1
+    assert len(model.predict(pd.DataFrame(), "sample", n=20, seed=1)) == 20
 
 
 def test_padding_changes_nothing(at_live: Path) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from latentops.architectures import convolutional, mlp, recurrent, transformer
+from latentops.architectures.feedback import Expected
 from latentops.config import ArchitectureName, Architectures
 
 
@@ -31,6 +32,11 @@ class Shape:
         return self if self.vocabulary is None else replace(self, sizes=(self.sizes[0], width))
 
 
+def unchanged(outputs: Tensor) -> Tensor:
+    """Of a decoder that gives the expected values themselves."""
+    return outputs
+
+
 def build(
     name: ArchitectureName,
     settings: Architectures,
@@ -38,8 +44,12 @@ def build(
     outputs: int,
     latent_dim: int,
     generators: Sequence[Generator],
+    expected: Expected = unchanged,
 ) -> tuple[nn.Module, nn.Module]:
-    """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator."""
+    """An encoder to `outputs` numbers a sample and a decoder from `latent_dim`, one a generator.
+
+    `expected` makes the expected values of what the decoder gives, for one that goes by its own steps.
+    """
     if name == "mlp":
         hidden = [max(width, latent_dim) for width in settings.mlp.hidden]  # only the code may be narrow
         encoder = mlp.Encoder(shape.sizes, shape.ragged, hidden, outputs, generators, settings.mlp.activation)
@@ -55,9 +65,13 @@ def build(
     if name == "recurrent":
         return (
             recurrent.Encoder(shape.sizes, shape.ragged, settings.recurrent, outputs, generators),
-            recurrent.Decoder(shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators),
+            recurrent.Decoder(
+                shape.sizes, shape.ragged, settings.recurrent, latent_dim, generators, expected
+            ),
         )
     return (
         transformer.Encoder(shape.sizes, shape.ragged, settings.transformer, outputs, generators),
-        transformer.Decoder(shape.sizes, shape.ragged, settings.transformer, latent_dim, generators),
+        transformer.Decoder(
+            shape.sizes, shape.ragged, settings.transformer, latent_dim, generators, expected
+        ),
     )

@@ -6,7 +6,7 @@ queries at a time, and what the way back needs of the table is made again there 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,12 +15,16 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from latentops.architectures.affine import Linear, Projection
+from latentops.architectures.steps import parts
 
 BASE = 10_000.0
 """Longest wavelength of positions over 2π, in steps (Vaswani et al. 2017, §3.5)."""
 
 QUERIES = 256
 """Steps that are attended from at once."""
+
+Past = tuple[Tensor, Tensor] | None
+"""Keys and values of the steps so far, each `[members batch heads, steps, size]`."""
 
 
 class SelfAttention(nn.Module):
@@ -51,16 +55,33 @@ class SelfAttention(nn.Module):
         valid: Bool[Tensor, "members batch steps"] | None = None,
     ) -> Float[Tensor, "members batch steps width"]:
         """What each step gathers from those that are `valid` (None: all)."""
+        queries, keys, values = self._three(tokens)
+        hidden = None
+        if valid is not None:
+            hidden = (~valid).unsqueeze(2).expand(-1, -1, self.heads, -1).reshape(-1, 1, tokens.shape[2])
+        return self._out(attend(queries, keys, values, hidden, self.causal, self.queries), tokens)
+
+    def go_on(
+        self, token: Float[Tensor, "members batch 1 width"], past: Past = None
+    ) -> tuple[Float[Tensor, "members batch 1 width"], Past]:
+        """What one step more gathers from itself and the `past` steps, and they with it."""
+        queries, keys, values = self._three(token, 0 if past is None else past[0].shape[1])
+        if past is not None:
+            keys, values = (torch.cat(each, dim=1) for each in zip(past, (keys, values), strict=True))
+        return self._out(attend(queries, keys, values), token), (keys, values)
+
+    def _three(self, tokens: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values `[members batch heads, steps, size]` of steps from the `first` on."""
         members, batch, steps, width = tokens.shape
         apart = (members, batch, steps, 3, self.heads, width // self.heads)
         three = self.inlet(tokens.flatten(1, 2)).view(apart).permute(3, 0, 1, 4, 2, 5)
         queries, keys, values = three.reshape(3, -1, steps, width // self.heads).unbind()
         if self.rotary:
-            queries, keys = rotate(queries), rotate(keys)
-        hidden = None
-        if valid is not None:
-            hidden = (~valid).unsqueeze(2).expand(-1, -1, self.heads, -1).reshape(-1, 1, steps)
-        gathered = attend(queries, keys, values, hidden, self.causal, self.queries)
+            queries, keys = rotate(queries, first), rotate(keys, first)
+        return queries, keys, values
+
+    def _out(self, gathered: Tensor, tokens: Tensor) -> Tensor:
+        members, batch, steps, width = tokens.shape
         together = gathered.view(members, batch, self.heads, steps, -1).transpose(2, 3)
         outputs: Tensor = self.outlet(together.reshape(members, batch * steps, width))
         return outputs.view(tokens.shape)
@@ -95,10 +116,10 @@ def sinusoids(steps: int, width: int, like: Tensor) -> Float[Tensor, "steps widt
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)[:, :width]
 
 
-def rotate(rows: Float[Tensor, "rows steps size"]) -> Float[Tensor, "rows steps size"]:
+def rotate(rows: Float[Tensor, "rows steps size"], first: int = 0) -> Float[Tensor, "rows steps size"]:
     """Each pair of numbers, one of the first half and one of the second, turned by its step's angle."""
     one, other = rows.chunk(2, -1)
-    angles = _angles(rows.shape[1], one.shape[-1], rows)
+    angles = _angles(first + rows.shape[1], one.shape[-1], rows)[first:]
     cosine, sine = torch.cos(angles), torch.sin(angles)
     return torch.cat([one * cosine - other * sine, other * cosine + one * sine], dim=-1)
 
@@ -136,10 +157,6 @@ def _plain(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None,
     return torch.bmm(torch.softmax(scores, -1), values)
 
 
-def _parts(steps: int, at_once: int) -> Iterator[slice]:
-    return (slice(start, min(start + at_once, steps)) for start in range(0, steps, at_once))
-
-
 class _Attention(torch.autograd.Function):
     """`forward(queries, keys, values, hidden, causal, at_once)`; a table of weights is kept where it is the
     only one.
@@ -153,7 +170,7 @@ class _Attention(torch.autograd.Function):
         queries, keys, values, hidden, causal, at_once = inputs
         ctx.inputs, ctx.weights = inputs, None
         gathered = []
-        for part in _parts(queries.shape[1], at_once):
+        for part in parts(queries.shape[1], at_once):
             seen, veiled = _seen(part, keys, hidden, causal)
             weights = _weights(queries[:, part], keys[:, seen], veiled)
             gathered.append(torch.bmm(weights, values[:, seen]))
@@ -173,7 +190,7 @@ class _Attention(torch.autograd.Function):
             found = iter(torch.autograd.grad(plain, wanted, gradient, create_graph=True))
             return *(next(found) if each.requires_grad else None for each in every), None, None, None
         of_queries, of_keys, of_values = [], torch.zeros_like(keys), torch.zeros_like(values)
-        for part in _parts(queries.shape[1], at_once):
+        for part in parts(queries.shape[1], at_once):
             own, weights = gradient[:, part], ctx.weights
             seen, veiled = _seen(part, keys, hidden, causal)
             if weights is None:

@@ -50,10 +50,28 @@ class Cell(nn.Module):
 
         `drive` has an entry a step, or one for all of them. Where a step is not `valid` the state stays.
         """
-        states: Tensor = _Unrolled.apply(  # type: ignore[no-untyped-call]
-            self, steps, valid, drive, start, self.recurrent.weight, self.recurrent.bias
+        return self.go_on(drive, self.begin(start), steps, valid)[0]
+
+    def begin(self, start: Float[Tensor, "members batch hidden"]) -> State:
+        """The state that shows `start`; what else it consists of is zero."""
+        return (start, *(torch.zeros_like(start) for _ in range(self.parts - 1)))
+
+    def go_on(
+        self,
+        drive: Float[Tensor, "members driven batch gates"],
+        state: State,
+        steps: int,
+        valid: Valid = None,
+    ) -> tuple[Float[Tensor, "members steps batch hidden"], State]:
+        """What `forward` gives, from any state, and the state after the last of `steps`."""
+        states, *others = _Unrolled.apply(  # type: ignore[no-untyped-call]
+            self, steps, valid, drive, self.recurrent.weight, self.recurrent.bias, *state
         )
-        return states
+        return states, (states[:, -1], *others)
+
+    def go_one(self, drive: Float[Tensor, "members batch gates"], state: State) -> State:
+        """The state after one step more."""
+        return self.step(drive, state, self.recurrent.weight, self.recurrent.bias)[0]
 
     @staticmethod
     @abstractmethod
@@ -144,10 +162,10 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 def _unroll(
-    cell: Cell, steps: int, valid: Valid, drive: Tensor, start: Tensor, weight: Tensor, bias: Tensor
+    cell: Cell, steps: int, valid: Valid, drive: Tensor, weight: Tensor, bias: Tensor, *start: Tensor
 ) -> tuple[list[State], list[State]]:
     """The start and the state after each step, and what each step keeps for its way back."""
-    states: list[State] = [(start, *(torch.zeros_like(start) for _ in range(cell.parts - 1)))]
+    states: list[State] = [start]
     kept = []
     for at in range(steps):
         after, needs = cell.step(drive[:, _entry(drive, at)], states[-1], weight, bias)
@@ -164,26 +182,29 @@ def _entry(drive: Tensor, step: int) -> int:
 
 
 class _Unrolled(torch.autograd.Function):
-    """`forward(cell, steps, valid, drive, start, weight, bias)`: `[members, steps, batch, hidden]`."""
+    """`forward(cell, steps, valid, drive, weight, bias, *start)`: what others see of the states,
+    `[members, steps, batch, hidden]`, and what else the last one consists of.
+    """
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> State:
         ctx.inputs = inputs
         ctx.states, ctx.kept = _unroll(*inputs)
-        return torch.stack([state[0] for state in ctx.states[1:]], dim=1)
+        return _shown(ctx.states)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        cell, steps, valid, drive, start, weight, bias = ctx.inputs
-        (of_states,) = gradients
+        cell, steps, valid, drive, weight, bias, *begun = ctx.inputs
+        of_states, *of_last = gradients
+        start = begun[0]
         if torch.is_grad_enabled():  # the gradient is to be differentiated again
-            every = (drive, start, weight, bias)
+            every = (drive, weight, bias, *begun)
             wanted = [each for each in every if each.requires_grad]
-            plain = torch.stack([state[0] for state in _unroll(*ctx.inputs)[0][1:]], dim=1)
-            found = iter(torch.autograd.grad(plain, wanted, of_states, create_graph=True))
+            plain = _shown(_unroll(*ctx.inputs)[0])
+            found = iter(torch.autograd.grad(plain, wanted, gradients, create_graph=True))
             return None, None, None, *(next(found) if each.requires_grad else None for each in every)
         back = weight.transpose(1, 2)
-        gradient: State = tuple(torch.zeros_like(start) for _ in range(cell.parts))
+        gradient: State = (torch.zeros_like(start), *of_last)
         of_drive = start.new_empty(len(start), steps, start.shape[1], weight.shape[2])
         of_recurrent = of_drive if cell.adds else torch.empty_like(of_drive)
         for at in reversed(range(steps)):
@@ -197,8 +218,12 @@ class _Unrolled(torch.autograd.Function):
         if drive.shape[1] == 1:
             of_drive = of_drive.sum(1, keepdim=True)
         if not weight.requires_grad:
-            return None, None, None, of_drive, gradient[0], None, None
+            return None, None, None, of_drive, None, None, *gradient
         of_gates = of_recurrent.flatten(1, 2)
         before = torch.stack([state[0] for state in ctx.states[:-1]], dim=1).flatten(1, 2)
         of_weight, of_bias = add_product(weight, before, of_gates), add_sum(bias, of_gates)
-        return None, None, None, of_drive, gradient[0], of_weight, of_bias
+        return None, None, None, of_drive, of_weight, of_bias, *gradient
+
+
+def _shown(states: Sequence[State]) -> State:
+    return (torch.stack([state[0] for state in states[1:]], dim=1), *states[-1][1:])

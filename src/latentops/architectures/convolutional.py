@@ -208,9 +208,13 @@ class Decoder(nn.Module):
         )
 
     def forward(
-        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+        self,
+        codes: Float[Tensor, "members batch latent"],
+        steps: int | None = None,
+        told: Batch | None = None,
     ) -> Float[Tensor, "members batch ..."]:
-        """Decode a batch of codes; of sequences the first `steps`, if given."""
+        """Decode a batch of codes; of sequences the first `steps`, if given. Each goes by the code alone."""
+        del told
         hidden = self.gather(self.head(codes).view(*codes.shape[:2], *self.start))
         for blocks, layer, each in zip(self.residuals, self.layers, self.norms, strict=True):
             hidden = each(layer(functional.leaky_relu(blocks(hidden))))

@@ -135,8 +135,12 @@ class Decoder(nn.Module):
         )
 
     def forward(
-        self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
+        self,
+        codes: Float[Tensor, "members batch latent"],
+        steps: int | None = None,
+        told: Batch | None = None,
     ) -> Float[Tensor, "members batch ..."]:
-        """Decode a batch of codes; of sequences the first `steps`, if given."""
+        """Decode a batch of codes; of sequences the first `steps`, if given. Each goes by the code alone."""
+        del told
         outputs: Tensor = self.layers(codes).view(*codes.shape[:2], *self.shape)
         return outputs if steps is None else outputs[:, :, :steps]

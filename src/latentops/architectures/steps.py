@@ -1,7 +1,7 @@
 """Any data as steps: a sequence's own, an image's rows or patches, a table's columns a few at a time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,12 @@ from latentops.architectures.stack import Batch
 
 COLUMNS_A_STEP = 5
 """Columns of a table that are read in one step; the last step is filled up with zeros."""
+
+
+def parts(steps: int, at_once: int | None) -> Iterator[slice]:
+    """`steps` from first to last, no more than `at_once` in a part; all of them where that is None."""
+    size = at_once or steps
+    return (slice(start, min(start + size, steps)) for start in range(0, steps, size))
 
 
 class Steps:
@@ -44,6 +50,12 @@ class Steps:
         filled = functional.pad(values, (0, across * wide - width, 0, down * high - height))
         apart = filled.view(members, samples, channels, down, high, across, wide)
         return apart.permute(0, 1, 3, 5, 2, 4, 6).reshape(members, samples, self.steps, self.width)
+
+    def real(self, step: int, like: Tensor) -> Float[Tensor, " width"] | float:
+        """1 for the values of a step that are the data's, 0 for what it is filled up with."""
+        if self.ragged:
+            return 1.0
+        return self.read(Batch(like.new_ones(1, 1, *self.shape)))[0, 0, step]
 
     def write(self, values: Float[Tensor, "members batch steps width"]) -> Float[Tensor, "members batch ..."]:
         """Steps as values of the data's shape."""

@@ -98,15 +98,14 @@ class Package:
         """`x` without what the model takes for noise: its reconstruction, by the same path."""
         return self.reconstruct(x)
 
-    def sample(self, n: int = 1, seed: int = 0) -> NDArray[np.float64] | list[str]:
-        """`n` new rows in raw units, sequences at full length; equal seeds give equal rows.
+    def sample(self, n: int = 1, seed: int = 0) -> Arrays:
+        """`n` new rows in raw units; equal seeds give equal rows.
 
+        Sequences have full length, or where that is modelled a length of their own: a list of [steps, C].
         Raises `LatentOpsError` where the variant has no prior to draw from.
         """
-        drawn = self._all.sample(n, seed)[0]
-        if self.description.tokenizer is not None:
-            return self.description.tokenizer.invert(drawn)
-        return self.description.transform.invert(drawn)
+        values, lengths = self._all.sample(n, seed)
+        return self._raw(values[0], None if lengths is None else lengths[0])
 
     def score(self, x: Input) -> pd.DataFrame:
         """How unlike the normal rows each row of `x` is: columns `score`, `p_value`, `is_anomaly`.

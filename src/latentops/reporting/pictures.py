@@ -133,7 +133,7 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
         if stack is not None:
             try:
                 count = min(len(test), MOST_ROWS) if description.kind == "tabular" else SHOWN
-                drawn[variant] = stack.sample(count, seed=0)[0]
+                drawn[variant] = stack.sample(count, seed=0)[0][0]
             except LatentOpsError as error:
                 notes.append(f"No samples of {variant}: {error}.")
     if description.kind == "image":

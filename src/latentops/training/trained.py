@@ -246,14 +246,16 @@ class Trained:
         """
         return self.map(samples, self.model.residuals, scratch)
 
-    def sample(self, count: int, seed: int) -> NDArray[np.float32]:
-        """Decoded draws from the prior `[members, count, *shape]`.
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        """Decoded draws from the prior `[members, count, *shape]`, and their lengths `[members, count]`.
 
-        Raises `LatentOpsError` where the variant has no prior.
+        There are none where they aren't modelled; beyond them values are zero. Raises `LatentOpsError` where
+        the variant has no prior.
         """
         generators = [Member(seed, member.view).generator("sample") for member in self.members]
         with torch.no_grad():
-            return self.model.sample(count, Noise(generators)).numpy()
+            drawn = self.model.sample(count, Noise(generators))
+        return drawn.values.numpy(), None if drawn.lengths is None else drawn.lengths.numpy()
 
     def diagnose(self, samples: Samples) -> dict[str, list[float]]:
         """The variant's health numbers on `samples`, one a member."""

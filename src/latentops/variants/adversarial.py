@@ -109,7 +109,7 @@ class Variant(Autoencoder):
         deceived = torch.func.functional_call(self.discriminator, frozen, (seen,))
         on_prior, on_codes = self.discriminator(drawn), self.discriminator(seen.detach())
         terms = {
-            "reconstruction": self.nats(batch, codes),
+            **self.likelihood_terms(batch, codes),
             "deception": functional.softplus(-deceived).mean(-1),
             "discrimination": (self._against_prior(on_prior) + functional.softplus(on_codes)).mean(-1),
             "discriminator_accuracy": _accuracy(on_prior, on_codes),
@@ -147,9 +147,8 @@ class Variant(Autoencoder):
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """The encoder's deception is weighted; the discriminator plays for itself and is watched."""
-        del progress
         weights = {
-            "reconstruction": 1.0,
+            **super().coefficients(progress),
             "deception": self.settings.weight,
             "discrimination": 1.0,
             "discriminator_accuracy": 0.0,
@@ -163,12 +162,12 @@ class Variant(Autoencoder):
         return {"instance_noise": level * (1 - progress)} if level else {}
 
     def monitored(self) -> tuple[str, ...]:
-        """The reconstruction alone: the two players' losses have no minimum to stop at."""
-        return ("reconstruction",)
+        """The likelihood alone: the two players' losses have no minimum to stop at."""
+        return tuple(super().coefficients())
 
-    def sample(self, count: int, noise: Noise) -> Float[Tensor, "members count ..."]:
-        """Decode `count` draws from the prior."""
-        return self.likelihood.mean(self.decode(self.prior.draw(noise, count)))
+    def draw(self, count: int, noise: Noise) -> Float[Tensor, "members count latent"]:
+        """`count` codes from the prior."""
+        return self.prior.draw(noise, count)
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`discriminator_accuracy` on codes and as many prior draws; of some of them, how well they match:

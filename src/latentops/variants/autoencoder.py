@@ -15,8 +15,9 @@ from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
 from latentops.architectures.transformer import Encoder as Transformer
 from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings, Settings
-from latentops.errors import LatentOpsError
+from latentops.errors import LatentOpsError, LikelihoodError
 from latentops.variants.likelihood import Likelihood, build_likelihood
+from latentops.variants.parts.lengths import Lengths
 
 
 class VariantSettings(Settings):
@@ -85,12 +86,26 @@ class Autoencoder(nn.Module):
         self.latent_dim = latent_dim
         width = architectures.embedding
         self.embedding = None if shape.vocabulary is None else Embedding(shape.vocabulary, width, generators)
-        self.encoder, self.decoder = build(
-            architecture, architectures, shape.read_as(width), self.heads * latent_dim, latent_dim, generators
-        )
         self.likelihood: Likelihood = build_likelihood(likelihood, len(generators), shape)
+        self.encoder, self.decoder = build(
+            *(architecture, architectures, shape.read_as(width), self.heads * latent_dim, latent_dim),
+            generators,
+            self.expected,
+        )
+        self.encoder, self.decoder = build(
+            *(architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators),
+            self.expected,
+        )
+        self.lengths = self._lengths(LikelihoodSettings.model_validate(likelihood), generators)
         self.now: Mapping[str, Tensor] = {}
         """What `schedules` says of the step that is being taken; empty between steps."""
+
+    def _lengths(self, likelihood: LikelihoodSettings, generators: Sequence[Generator]) -> Lengths | None:
+        if likelihood.length and not self.shape.ragged:
+            raise LikelihoodError(
+                "likelihood: length is modelled of sequences alone, but this data has none; drop length"
+            )
+        return Lengths(self.latent_dim, self.shape.sizes[0], generators) if likelihood.length else None
 
     @property
     def takes_fewer_steps(self) -> bool:
@@ -112,39 +127,73 @@ class Autoencoder(nn.Module):
         codes: Tensor = self.encoder(self.embed(batch))
         return codes
 
+    def latent(self, batch: Batch) -> Float[Tensor, "members batch *steps latent"]:
+        """What a reconstruction is decoded from: the code, or more than is judged of it."""
+        return self.encode(batch)
+
+    def expected(self, outputs: Float[Tensor, "members batch width"]) -> Tensor:
+        """Of some values what is expected, as an encoder reads them, from what a decoder gives for them."""
+        if self.embedding is None:
+            return self.likelihood.mean(outputs)
+        step = self.likelihood.mean(self.embedding.write(outputs.unsqueeze(2)))
+        return self.embed(Batch(step)).values.squeeze(2)
+
     def decode(
         self, codes: Float[Tensor, "members batch latent"], steps: int | None = None
     ) -> Float[Tensor, "members batch ..."]:
         """What the likelihood takes for values of the input's shape: their means, or logits.
 
-        Of a token those of the whole vocabulary. Of sequences no more than `steps`, where that is given.
+        Of a token those of the whole vocabulary. Of sequences no more than `steps`, where that is given. An
+        autoregressive decoder goes by what it expects itself of each step, the likeliest course alone.
         """
         values: Tensor = self.decoder(codes, steps)
         return values if self.embedding is None else self.embedding.write(values)
 
+    def decode_told(
+        self, codes: Float[Tensor, "members batch latent"], told: Batch
+    ) -> Float[Tensor, "members batch ..."]:
+        """What the likelihood takes for the values of `told`, each given the code and the true steps before.
+
+        So an autoregressive decoder factorises a likelihood (teacher forcing); to any other it is `decode`.
+        """
+        values: Tensor = self.decoder(codes, told.padded, self.embed(told))
+        return values if self.embedding is None else self.embedding.write(values)
+
     def nats(self, batch: Batch, codes: Float[Tensor, "members batch latent"]) -> Float[Tensor, " members"]:
         """Negative log-likelihood of a sample of `batch` given its code, on average."""
-        return self.likelihood.negative_log_likelihood(batch, self.decode(codes, batch.padded))
+        return self.likelihood.negative_log_likelihood(batch, self.decode_told(codes, batch))
 
     def reconstruct(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
         """Expected values given the code, of tokens the most probable, zero in padding."""
-        return self.likelihood.mean(self.decode(self.encode(batch), batch.padded)) * batch.mask
+        return self.likelihood.mean(self.decode(self.latent(batch), batch.padded)) * batch.mask
+
+    def likelihood_terms(
+        self, batch: Batch, codes: Float[Tensor, "members batch latent"]
+    ) -> dict[str, Float[Tensor, " members"]]:
+        """Nats of the samples given their codes: `reconstruction` of the values, and `length` if modelled."""
+        terms = {"reconstruction": self.nats(batch, codes)}
+        if self.lengths is not None and batch.lengths is not None:
+            terms["length"] = self.lengths.nats(codes, batch.lengths).mean(-1)
+        return terms
 
     def residuals(self, batch: Batch) -> Float[Tensor, "members batch values"]:
         """By how much the reconstruction misses each value, squared, of tokens in nats; NaN in padding."""
-        outputs = self.decode(self.encode(batch), batch.padded)
+        outputs = self.decode(self.latent(batch), batch.padded)
         missed = self.likelihood.residuals(batch, outputs)
         return missed.masked_fill(batch.mask == 0, math.nan).flatten(2)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""
         del noise
-        return {"reconstruction": self.nats(batch, self.encode(batch))}
+        return self.likelihood_terms(batch, self.latent(batch))
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
-        """Weight of each term that `loss_terms` names, when `progress` of the steps is done."""
+        """Weight of each term that `loss_terms` names, when `progress` of the steps is done.
+
+        Those of the likelihood count once.
+        """
         del progress
-        return {"reconstruction": 1.0}
+        return {"reconstruction": 1.0} | ({} if self.lengths is None else {"length": 1.0})
 
     def schedules(self, progress: float = 1.0) -> dict[str, float]:
         """Numbers that `loss_terms` reads by `scheduled`, when `progress` of the steps is done."""
@@ -181,8 +230,12 @@ class Autoencoder(nn.Module):
         """Name and level of what is done to inputs in training; None where nothing is."""
         return None
 
-    def sample(self, count: int, noise: Noise) -> Float[Tensor, "members count ..."]:
-        """Decode `count` draws from the prior.
+    def draw(self, count: int, noise: Noise) -> Float[Tensor, "members count latent"]:
+        """`count` codes from the prior."""
+        return noise.normal((len(noise.generators), count, self.latent_dim))
+
+    def sample(self, count: int, noise: Noise) -> Batch:
+        """Decode `count` draws from the prior; where lengths are modelled they are drawn too.
 
         Raises `LatentOpsError` where the variant has none.
         """
@@ -190,5 +243,9 @@ class Autoencoder(nn.Module):
             raise LatentOpsError(
                 "this variant has no prior to sample from; variational and adversarial have one"
             )
-        codes = noise.normal((len(noise.generators), count, self.latent_dim))
-        return self.likelihood.mean(self.decode(codes))
+        codes = self.draw(count, noise)
+        values = self.likelihood.mean(self.decode(codes))
+        if self.lengths is None:
+            return Batch(values)
+        drawn = Batch(values, self.lengths.drawn(codes, noise.normal(tuple(codes.shape[:2]))))
+        return drawn.with_values(values * drawn.mask)

@@ -137,7 +137,7 @@ class Variant(Autoencoder):
         contraction = norms.mean(-1)
         if self.settings.scale == "free":
             contraction = self.scale_free(contraction, codes)
-        return {"reconstruction": self.nats(batch, codes), "contraction": contraction}
+        return {**self.likelihood_terms(batch, codes), "contraction": contraction}
 
     def scale_free(
         self, norm: Float[Tensor, " members"], codes: Float[Tensor, "members batch latent"]
@@ -150,7 +150,7 @@ class Variant(Autoencoder):
         """The reconstruction counts once, the squared norm as often as `weight` says once it is warm."""
         warmup = self.settings.warmup
         risen = 1.0 if progress >= warmup else progress / warmup
-        return {"reconstruction": 1.0, "contraction": self.settings.weight * risen}
+        return {**super().coefficients(progress), "contraction": self.settings.weight * risen}
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """Of the Jacobian J and the code, on up to `DIAGNOSED` rows.

@@ -104,7 +104,7 @@ class Variant(Autoencoder):
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`reconstruction` of the clean batch from the corrupted one."""
-        return {"reconstruction": self.nats(batch, self.encode(self.corrupt(batch, noise)))}
+        return self.likelihood_terms(batch, self.encode(self.corrupt(batch, noise)))
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`noise_kept`: squared error after denoising over that before it; below 1 is denoising.

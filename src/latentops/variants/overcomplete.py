@@ -99,16 +99,17 @@ class Variant(Autoencoder):
             penalties = {"sparsity": normalised_l1(codes)}
         elif regulariser == "dropout":
             codes = self.drop(codes, noise)
-        return {"reconstruction": self.nats(batch, codes), **penalties}
+        return {**self.likelihood_terms(batch, codes), **penalties}
 
     def coefficients(self, progress: float = 1.0) -> dict[str, float]:
         """A penalty counts as its key says, sparsity from half-way on (units pressed at once die)."""
         regulariser = self.settings.regulariser
+        weights = super().coefficients(progress)
         if regulariser == "weight_decay":
-            return {"reconstruction": 1.0, "weight_decay": self.settings.weight_decay}
+            return weights | {"weight_decay": self.settings.weight_decay}
         if regulariser == "sparsity":
-            return {"reconstruction": 1.0, "sparsity": self.settings.sparsity * min(1.0, 2 * progress)}
-        return {"reconstruction": 1.0}
+            return weights | {"sparsity": self.settings.sparsity * min(1.0, 2 * progress)}
+        return weights
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`copy_score` and `explained`, R² on what isn't data and on what is."""

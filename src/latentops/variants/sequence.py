@@ -5,19 +5,26 @@ et al. 2015). A gated recurrent unit reads the valid steps; a second one, driven
 back. A Transformer reads them at once (Vaswani et al. 2017). An image is read row by row, a table a few
 columns at a time.
 
+Or in a vector a step, from which a sequence is written as long as the one that was read. As these carry more
+than one vector does, the code that is judged, their mean, is not all that a reconstruction is made of.
+
 Diagnosis: error by step, since what lies far from the code's writing is lost first, and, of real values, by
 frequency, since fine detail is.
 """
 
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
+from latentops.architectures import Shape
 from latentops.architectures.recurrent import Encoder as Recurrent
 from latentops.architectures.stack import Batch
 from latentops.architectures.transformer import Encoder as Transformer
+from latentops.config import ArchitectureName, Architectures, LikelihoodName, LikelihoodSettings
+from latentops.errors import ConfigError
 from latentops.variants.autoencoder import Autoencoder, Profile, VariantSettings
 
 PLACES = 10
@@ -27,16 +34,47 @@ PLACES = 10
 class SequenceSettings(VariantSettings):
     """The architecture is the variant: it reads steps in their order.
 
-    `architecture`: what reads the steps and writes them back.
+    `architecture`: what reads the steps and writes them back;
+    `latent`: one vector that the architecture's pooling makes of all steps (pooled), or a vector for each of
+    them (per_step), whose mean over the valid ones is the code that is judged.
     """
 
     architecture: Literal["recurrent", "transformer"] = "recurrent"
+    latent: Literal["pooled", "per_step"] = "pooled"
 
 
 class Variant(Autoencoder):
     """Minimises the reconstruction over valid steps."""
 
     Settings = SequenceSettings
+    settings: SequenceSettings
+
+    def __init__(
+        self,
+        settings: SequenceSettings,
+        architecture: ArchitectureName,
+        architectures: Architectures,
+        shape: Shape,
+        latent_dim: int,
+        generators: Sequence[Generator],
+        likelihood: LikelihoodSettings | LikelihoodName = "gaussian",
+    ) -> None:
+        if settings.latent == "per_step":
+            sizes = {name: getattr(architectures, name) for name in ("recurrent", "transformer")}
+            by_mean = {name: each.model_copy(update={"pooling": "mean"}) for name, each in sizes.items()}
+            architectures = architectures.model_copy(update=by_mean)
+        super().__init__(settings, architecture, architectures, shape, latent_dim, generators, likelihood)
+        if settings.latent == "per_step" and self.lengths is not None:
+            raise ConfigError(
+                "variants.sequence.latent: per_step tells a sequence's length by how many codes there are; "
+                "drop length from the likelihood, or use latent: pooled"
+            )
+
+    def latent(self, batch: Batch) -> Float[Tensor, "members batch *steps latent"]:
+        """The code, or those of all steps, of which `encode` is the mean over the valid ones."""
+        if self.settings.latent == "pooled":
+            return self.encode(batch)
+        return cast(Recurrent | Transformer, self.encoder).each(self.embed(batch))
 
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """Of ragged data, `late_error`: squared error (or nats) in the last valid step over the first's.

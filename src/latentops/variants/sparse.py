@@ -134,7 +134,7 @@ class Variant(Autoencoder):
         """
         del noise
         codes = self.encode(batch)
-        terms = {"reconstruction": self.nats(batch, codes)}
+        terms = self.likelihood_terms(batch, codes)
         if self.settings.penalty == "l1":
             terms["l1"] = normalised_l1(codes)
         elif self.settings.penalty == "kl":
@@ -156,14 +156,14 @@ class Variant(Autoencoder):
         What the controller makes of it (multiplicative, as Rezende & Viola 2018, "Taming VAEs", algorithm 1,
         hold a constraint) comes on top.
         """
-        weights = {"reconstruction": 1.0}
+        weights = super().coefficients(progress)
         if self.settings.penalty != "top_k":
             weights[self.settings.penalty] = self.settings.weight * min(1.0, 2 * progress)
         return weights | ({"excess": EXCESS} if self.settings.controller else {})
 
     def monitored(self) -> tuple[str, ...]:
         """What the controller's weight makes of the penalty isn't comparable between looks."""
-        return ("reconstruction", "excess") if self.settings.controller else super().monitored()
+        return (*super().coefficients(), "excess") if self.settings.controller else super().monitored()
 
     def schedules(self, progress: float = 1.0) -> dict[str, float]:
         """`reviving` is 1 as long as units may be revived, else 0."""

@@ -91,7 +91,7 @@ class Variant(Autoencoder):
         mean, log_variance = self.posterior(batch)
         codes = mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape))
         kl = kl_to_standard_normal(mean, log_variance)
-        return {"reconstruction": self.nats(batch, codes), self.cost: self._cost(kl)}
+        return {**self.likelihood_terms(batch, codes), self.cost: self._cost(kl)}
 
     @property
     def cost(self) -> str:
@@ -116,7 +116,7 @@ class Variant(Autoencoder):
         beta, ramp = self.settings.beta, self.settings.ramp
         if self.settings.warmup != "none":
             beta *= risen(progress, ramp, self.settings.cycles if self.settings.warmup == "cyclic" else 1)
-        return {"reconstruction": 1.0, self.cost: beta}
+        return {**super().coefficients(progress), self.cost: beta}
 
     def schedules(self, progress: float = 1.0) -> dict[str, float]:
         """The capacity in nats, where there is one."""

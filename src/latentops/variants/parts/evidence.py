@@ -46,6 +46,14 @@ def sample_nats(likelihood: Likelihood, batch: Batch, outputs: Tensor) -> Float[
     return each.negative_log_likelihood(alone, outputs.flatten(0, 1).unsqueeze(1)).view(members, size)
 
 
+def nats_given(model: Autoencoder, batch: Batch, codes: Tensor) -> Float[Tensor, "members batch"]:
+    """``-log p(x|z)`` of each sample, of its length too where that is modelled."""
+    nats = sample_nats(model.likelihood, batch, model.decode_told(codes, batch))
+    if model.lengths is None or batch.lengths is None:
+        return nats
+    return nats + model.lengths.nats(codes, batch.lengths)
+
+
 def log_weights(
     model: Autoencoder, batch: Batch, mean: Tensor, log_variance: Tensor, noise: Noise, draws: int = DRAWS
 ) -> Float[Tensor, "draws members batch"]:
@@ -53,7 +61,7 @@ def log_weights(
     weights, zero = [], torch.zeros_like(mean)
     for _ in range(draws):
         codes = mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape))
-        nats = sample_nats(model.likelihood, batch, model.decode(codes, batch.padded))
+        nats = nats_given(model, batch, codes)
         weights.append(log_normal(codes, zero, zero) - log_normal(codes, mean, log_variance) - nats)
     return torch.stack(weights)
 
@@ -102,7 +110,7 @@ def gradients(
         epsilon = noise.normal(tuple(mean.shape))
         codes = (mean + deviation * epsilon).detach().requires_grad_()
         with torch.enable_grad():
-            nats = sample_nats(model.likelihood, batch, model.decode(codes, batch.padded))
+            nats = nats_given(model, batch, codes)
             (slope,) = torch.autograd.grad(-nats.sum(), codes)
         pathwise.append(torch.cat([slope, 0.5 * slope * deviation * epsilon], dim=-1))
         likely = -nats.detach().unsqueeze(-1)

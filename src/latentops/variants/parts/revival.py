@@ -62,12 +62,11 @@ def readers(decoder: nn.Module, members: int, units: int) -> list[nn.Parameter]:
 
     They are those that get no gradient where all of it is zero.
     """
-    own = {name: each.detach().requires_grad_() for name, each in decoder.named_parameters()}
-    codes = next(iter(own.values())).new_zeros(members, 1, units)
+    own = list(decoder.parameters())
+    codes = own[0].new_zeros(members, 1, units)
     with torch.enable_grad():
-        outputs = torch.func.functional_call(decoder, own, (codes,))
-        gradients = torch.autograd.grad(outputs.square().sum(), list(own.values()))
-    found = zip(decoder.parameters(), gradients, strict=True)
+        gradients = torch.autograd.grad(decoder(codes).square().sum(), own)
+    found = zip(own, gradients, strict=True)
     return [each for each, gradient in found if each.shape[1:-1] == (units,) and not gradient.any()]
 
 

@@ -92,10 +92,6 @@ class Autoencoder(nn.Module):
             generators,
             self.expected,
         )
-        self.encoder, self.decoder = build(
-            *(architecture, architectures, shape, self.heads * latent_dim, latent_dim, generators),
-            self.expected,
-        )
         self.lengths = self._lengths(LikelihoodSettings.model_validate(likelihood), generators)
         self.now: Mapping[str, Tensor] = {}
         """What `schedules` says of the step that is being taken; empty between steps."""

@@ -33,6 +33,8 @@ def gradients(variant: str, **section: object) -> torch.Tensor:
         ("contractive", {"weight": 0.0}, {"weight": 1.0}),
         ("contractive", {"weight": 1.0, "samples": 16}, {"weight": 1.0, "samples": 32}),
         ("contractive", {"weight": 1.0, "norm": "exact"}, {"weight": 1.0, "norm": "estimate"}),
+        ("contractive", {"norm": "estimate", "draws": 1}, {"norm": "estimate", "draws": 2}),
+        ("contractive", {"scale": "as_is"}, {"scale": "free"}),
         ("variational", {"beta": 0.0}, {"beta": 4.0}),
         ("adversarial", {"weight": 0.0}, {"weight": 5.0}),
     ],

@@ -1,5 +1,6 @@
 """The train stage on small rows of its own: interrupted, resumed, and with members that fail."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import yaml
 from latentops.config import ArchitectureName
 from latentops.data import prepared
 from latentops.reporting import page, results
-from latentops.stages import train
+from latentops.stages import evaluate, train
 from latentops.training.trained import Trained
 from tests.toy import describe, draw
 
@@ -148,3 +149,32 @@ def test_members_that_fail_are_told_everywhere_and_the_others_are_as_they_were(
     for name, value in Trained.load(Path("models/breast_cancer/undercomplete")).model.state_dict().items():
         assert torch.isfinite(value).all()
         assert torch.equal(value[2:], healthy[name][2:])
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("variant", "architecture", "dataset", "kind"),
+    [
+        ("denoising", "recurrent", "digit_columns", "sequence"),
+        ("variational", "convolutional", "digits", "image"),
+        ("contractive", "recurrent", "digit_columns", "sequence"),
+    ],
+)
+def test_a_combination_takes_an_edit_of_the_params_alone(
+    variant: str, architecture: ArchitectureName, dataset: str, kind: str
+) -> None:
+    rows = {name: draw(kind, 64, seed) for seed, name in enumerate(prepared.SPLITS)}
+    description = replace(describe(kind), classes=("0", "1"))
+    prepared.write(Path("data/prepared", dataset), description, rows)
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["variants"][variant]["architecture"] = architecture
+    params["datasets"][dataset]["normal"] = ["1"]
+    params["training"]["budget"][architecture]["steps"] = 20
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    train.run(dataset, variant)
+    evaluate.run(dataset, variant)
+    model = Trained.load(Path("models", dataset, variant)).model
+    assert type(model.encoder).__module__ == f"latentops.architectures.{architecture}"
+    found = json.loads(Path("results/evaluate", dataset, variant, "metrics.json").read_text())
+    assert found["alive"] == {"scores_differ": True, "code_varies": True, "finite": True}
+    assert [row["name"] for row in found["rows"]] == [variant, f"untrained {variant}"]

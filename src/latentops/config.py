@@ -160,12 +160,14 @@ class Convolutional(Settings):
 class Recurrent(Settings):
     """The recurrent cell, the width of its state, and how the states of all steps become one vector.
 
-    The decoder's steps are driven by the code alone (`conditioned`) or by the step before as well. Of a
-    longer sequence no more than a `chunk` of steps is kept for the way back; the others are taken again.
+    Of more `layers` each is driven by the states of the one below, in the encoder and in the decoder. The
+    decoder's steps are driven by the code alone (`conditioned`) or by the step before as well. Of a longer
+    sequence no more than a `chunk` of steps is kept for the way back; the others are taken again.
     """
 
     cell: CellName = "gru"
     hidden: Count
+    layers: Count = 1
     pooling: PoolingName = "last"
     decoder: DecoderName = "conditioned"
     chunk: Count | None = None

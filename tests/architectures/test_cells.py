@@ -18,19 +18,29 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def cell_of(name: str) -> Cell:
-    return CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)]).double()
+@pytest.fixture(params=[1, 3])
+def layers(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
-def torchs(name: str, cell: Cell, member: int) -> torch.nn.RNNBase:
-    """The same cell as torch has it; it lays the LSTM's gates out in another order."""
-    other = TORCHS[name](INPUTS, HIDDEN, batch_first=True).double()
+def cell_of(name: str, layers: int = 1) -> Cell:
+    return CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)], layers).double()
+
+
+def torchs(name: str, cell: Cell, member: int, layers: int) -> torch.nn.RNNBase:
+    """The same cells as torch has them; it lays the LSTM's gates out in another order."""
+    other = TORCHS[name](INPUTS, HIDDEN, layers, batch_first=True).double()
     order = [0, 1, 2] if name == "gru" else [0, 1, 3, 2]
-    for layer, suffix in ((cell.inlet, "ih_l0"), (cell.recurrent, "hh_l0")):
-        for ours, kind in ((layer.weight, "weight"), (layer.bias, "bias")):
-            parts = ours.detach()[member].T.chunk(len(order))
-            value = torch.cat([parts[at] for at in order])
-            getattr(other, f"{kind}_{suffix}").data = value if kind == "weight" else value.flatten()
+    at: Cell | None = cell
+    for layer in range(layers):
+        assert at is not None
+        for affine, suffix in ((at.inlet, f"ih_l{layer}"), (at.recurrent, f"hh_l{layer}")):
+            for ours, kind in ((affine.weight, "weight"), (affine.bias, "bias")):
+                parts = ours.detach()[member].T.chunk(len(order))
+                value = torch.cat([parts[gate] for gate in order])
+                getattr(other, f"{kind}_{suffix}").data = value if kind == "weight" else value.flatten()
+        at = at.above
+    assert at is None
     return other
 
 
@@ -39,11 +49,11 @@ def driven(cell: Cell, values: Tensor) -> Tensor:
     return cell.inlet(values.flatten(1, 2)).view(members, steps, rows, -1)
 
 
-def test_states_are_torchs(name: str) -> None:
-    cell, values = cell_of(name), drawn(2, STEPS, ROWS, INPUTS)
+def test_states_are_torchs(name: str, layers: int) -> None:
+    cell, values = cell_of(name, layers), drawn(2, STEPS, ROWS, INPUTS)
     states = cell(driven(cell, values), torch.zeros(2, ROWS, HIDDEN, dtype=torch.float64), STEPS)
     for member in range(2):
-        theirs, _ = torchs(name, cell, member)(values[member].transpose(0, 1))
+        theirs, _ = torchs(name, cell, member, layers)(values[member].transpose(0, 1))
         torch.testing.assert_close(states[member].transpose(0, 1), theirs)
 
 
@@ -64,8 +74,8 @@ def test_the_way_back_is_the_chain_rule(name: str, masked: bool, driven_once: bo
     assert torch.autograd.gradgradcheck(states, inputs)
 
 
-def test_a_state_stays_where_a_step_is_not_valid(name: str) -> None:
-    cell, start = cell_of(name), drawn(2, ROWS, HIDDEN)
+def test_a_state_stays_where_a_step_is_not_valid(name: str, layers: int) -> None:
+    cell, start = cell_of(name, layers), drawn(2, ROWS, HIDDEN)
     drive = driven(cell, drawn(2, STEPS, ROWS, INPUTS))
     lengths = torch.tensor([[1, 2, 3, 4, 4, 2]] * 2)
     valid = torch.arange(STEPS) < lengths.unsqueeze(-1)

@@ -35,12 +35,13 @@ def test_what_lies_between_is_not_kept(again: bool) -> None:
     torch.testing.assert_close(weight.grad, 2 * rows.detach().T @ torch.exp(2 * rows @ weight).detach())
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", list(CELLS))
-def test_the_way_back_through_a_cell_is_the_chain_rule(name: str) -> None:
+def test_the_way_back_through_a_cell_is_the_chain_rule(name: str, layers: int) -> None:
     """Once and twice, whatever the state to go on from."""
-    cell: Cell = CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)]).double()
+    cell: Cell = CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)], layers).double()
     drive = drawn(2, STEPS, ROWS, cell.gates * HIDDEN).requires_grad_()
-    state = [drawn(2, ROWS, HIDDEN).requires_grad_() for _ in range(cell.parts)]
+    state = [drawn(2, ROWS, HIDDEN).requires_grad_() for _ in range(layers * cell.parts)]
     valid = (torch.arange(STEPS) < torch.tensor([1, 3, 4]).unsqueeze(-1)).expand(2, -1, -1)
 
     def part(drive: Tensor, valid: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -55,20 +56,21 @@ def test_the_way_back_through_a_cell_is_the_chain_rule(name: str) -> None:
         assert torch.autograd.gradgradcheck(each, (drive, *state))
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", list(CELLS))
-def test_a_cell_that_is_gone_through_in_chunks_ends_where_it_would_have(name: str) -> None:
-    cell: Cell = CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)]).double()
+def test_a_cell_that_is_gone_through_in_chunks_ends_where_it_would_have(name: str, layers: int) -> None:
+    cell: Cell = CELLS[name](INPUTS, HIDDEN, [generator(k) for k in range(2)], layers).double()
     drive = drawn(2, STEPS, ROWS, cell.gates * HIDDEN)
     begin = cell.begin(drawn(2, ROWS, HIDDEN))
     whole, end = cell.go_on(drive, begin, STEPS)
     first, state = cell.go_on(drive[:, :1], begin, 1)
     rest, state = cell.go_on(drive[:, 1:], state, STEPS - 1)
-    assert torch.equal(torch.cat([first, rest], dim=1), whole)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), whole)
     one = begin
     for step in range(STEPS):
         one = cell.go_one(drive[:, step], one)
     for reached in (state, one):
-        assert all(torch.equal(*each) for each in zip(reached, end, strict=True))
+        torch.testing.assert_close(reached, end)
 
 
 @pytest.mark.parametrize("rotary", [False, True])

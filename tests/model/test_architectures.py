@@ -39,6 +39,8 @@ OPTIONS: list[tuple[ArchitectureName, dict[str, object]]] = [
     ("recurrent", {"pooling": "attention"}),
     ("recurrent", {"decoder": "autoregressive"}),
     ("recurrent", {"chunk": 2}),
+    ("recurrent", {"layers": 2}),
+    ("recurrent", {"layers": 2, "cell": "lstm", "decoder": "autoregressive", "pooling": "mean"}),
     ("recurrent", {"cell": "lstm", "decoder": "autoregressive", "pooling": "mean", "chunk": 2}),
     ("transformer", {"heads": 4}),
     ("transformer", {"layers": 2}),

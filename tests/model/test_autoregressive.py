@@ -21,6 +21,7 @@ MEMBERS = [Member(0, "all"), Member(1, "all")]
 FORMS: dict[str, tuple[ArchitectureName, dict[str, object]]] = {
     "gru": ("recurrent", {}),
     "lstm": ("recurrent", {"cell": "lstm", "chunk": 2}),
+    "layers": ("recurrent", {"cell": "lstm", "layers": 2}),
     "sinusoidal": ("transformer", {"layers": 2}),
     "rotary": ("transformer", {"positions": "rotary", "layers": 2, "checkpoint": True}),
 }

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from latentops.architectures.affine import Linear, add_product, add_sum
 
 State = tuple[Tensor, ...]
-"""What a cell hands on, each `[members, batch, hidden]`; the first is what others see of it."""
+"""What a cell hands on, each `[members, batch, hidden]`, the top layer's first; the first is what is seen."""
 
 Valid = Bool[Tensor, "members batch steps"] | None
 
@@ -23,21 +23,23 @@ Valid = Bool[Tensor, "members batch steps"] | None
 class Cell(nn.Module):
     """A recurrent cell a member, batched over the member axis.
 
-    `inlet` maps a step's inputs to a drive of its gates, `recurrent` the state to what is added to it.
+    `inlet` maps a step's inputs to a drive of its gates, `recurrent` the state to what is added to it. Of
+    more `layers` the cell `above` is driven by the states of this one.
     """
 
     gates: ClassVar[int]
     parts: ClassVar[int] = 1
-    """Tensors that a state consists of."""
+    """Tensors that a layer's state consists of."""
 
     adds: ClassVar[bool]
     """Whether drive and recurrent gates are only added, so that they have one gradient."""
 
-    def __init__(self, inputs: int, hidden: int, generators: Sequence[Generator]) -> None:
+    def __init__(self, inputs: int, hidden: int, generators: Sequence[Generator], layers: int = 1) -> None:
         super().__init__()
         self.hidden = hidden
         self.inlet = Linear(inputs, self.gates * hidden, generators)
         self.recurrent = Linear(hidden, self.gates * hidden, generators)
+        self.above = type(self)(hidden, hidden, generators, layers - 1) if layers > 1 else None
 
     def forward(
         self,
@@ -46,15 +48,16 @@ class Cell(nn.Module):
         steps: int,
         valid: Valid = None,
     ) -> Float[Tensor, "members steps batch hidden"]:
-        """The states after each of `steps`.
+        """The top layer's states after each of `steps`.
 
         `drive` has an entry a step, or one for all of them. Where a step is not `valid` the state stays.
         """
         return self.go_on(drive, self.begin(start), steps, valid)[0]
 
     def begin(self, start: Float[Tensor, "members batch hidden"]) -> State:
-        """The state that shows `start`; what else it consists of is zero."""
-        return (start, *(torch.zeros_like(start) for _ in range(self.parts - 1)))
+        """The state that shows `start` in each layer; what else it consists of is zero."""
+        own = (start, *(torch.zeros_like(start) for _ in range(self.parts - 1)))
+        return own if self.above is None else (*self.above.begin(start), *own)
 
     def go_on(
         self,
@@ -64,14 +67,24 @@ class Cell(nn.Module):
         valid: Valid = None,
     ) -> tuple[Float[Tensor, "members steps batch hidden"], State]:
         """What `forward` gives, from any state, and the state after the last of `steps`."""
+        upper, own = state[: -self.parts], state[-self.parts :]
         states, *others = _Unrolled.apply(  # type: ignore[no-untyped-call]
-            self, steps, valid, drive, self.recurrent.weight, self.recurrent.bias, *state
+            self, steps, valid, drive, self.recurrent.weight, self.recurrent.bias, *own
         )
-        return states, (states[:, -1], *others)
+        own = (states[:, -1], *others)
+        if self.above is None:
+            return states, own
+        driven = self.above.inlet(states.flatten(1, 2)).view(*states.shape[:3], -1)
+        shown, upper = self.above.go_on(driven, upper, steps, valid)
+        return shown, (*upper, *own)
 
     def go_one(self, drive: Float[Tensor, "members batch gates"], state: State) -> State:
         """The state after one step more."""
-        return self.step(drive, state, self.recurrent.weight, self.recurrent.bias)[0]
+        upper, own = state[: -self.parts], state[-self.parts :]
+        own = self.step(drive, own, self.recurrent.weight, self.recurrent.bias)[0]
+        if self.above is None:
+            return own
+        return (*self.above.go_one(self.above.inlet(own[0]), upper), *own)
 
     @staticmethod
     @abstractmethod

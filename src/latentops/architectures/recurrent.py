@@ -25,7 +25,7 @@ from latentops.config import Recurrent
 
 
 class Encoder(nn.Module):
-    """A cell over the steps; one affine layer from its states, pooled, to `outputs` numbers."""
+    """Layers of cells over the steps; an affine one from the top's states, pooled, to `outputs` numbers."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.steps = Steps(shape, ragged)
         self.chunk = settings.chunk
-        self.cell = CELLS[settings.cell](self.steps.width, settings.hidden, generators)
+        self.cell = CELLS[settings.cell](self.steps.width, settings.hidden, generators, settings.layers)
         self.pooling = Pooling(settings.pooling, settings.hidden, generators)
         self.head = Linear(settings.hidden, outputs, generators)
 
@@ -78,10 +78,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A cell that starts from the code and is driven by it; one affine layer to each step's values.
+    """Cells that start from the code, the lowest driven by it; one affine layer to each step's values.
 
     Where it is autoregressive it is driven by the step before as well. Where each step has a code of its own
-    it starts from the first.
+    they start from the first.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.steps = Steps(shape, ragged)
         self.chunk = settings.chunk
-        self.cell = CELLS[settings.cell](latent_dim, settings.hidden, generators)
+        self.cell = CELLS[settings.cell](latent_dim, settings.hidden, generators, settings.layers)
         self.start = Linear(latent_dim, settings.hidden, generators)
         self.head = Linear(settings.hidden, self.steps.width, generators)
         self.feedback = None

@@ -696,14 +696,9 @@ def warnings(root: Path) -> str:
     for warning, names in WARNINGS.items():
         for name in names:
             rows = [row for row in found if row.warning == name]
-            if name == MEMORY:
-                told, verdict = next(iter(memory(root)), None), "–"
-            elif rows:
-                told, verdict = _told(rows[0]), ", ".join(_counted(rows))
-            else:
-                told = None
-            cells = [*told, verdict] if told else ["not measured yet", "", "", "", ""]
-            lines.append([escaped(warning), *cells])
+            told = memory(root) if name == MEMORY else [_told(row) for row in rows]
+            first = told[0] if told else ["not measured yet", "", "", ""]
+            lines.append([escaped(warning), *first, ", ".join(_counted(rows))])
     header = ["warning", "number", "remedy", "without", "with", "of all its remedies"]
     return table(header, lines, right=(3, 4))
 
@@ -731,8 +726,7 @@ def memory(root: Path) -> list[list[str]]:
     lines = []
     for name, (against, lighter) in LIGHTER.items():
         for kind in ("memory", "time"):
-            pair = [rows.get((each, against, kind)) for each in (name, lighter)]
-            plain, other = pair
+            plain, other = (rows.get((each, against, kind)) for each in (name, lighter))
             if plain is None or other is None:
                 continue
             size = max({size for size, _ in plain.points} & {size for size, _ in other.points})

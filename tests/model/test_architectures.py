@@ -1,5 +1,7 @@
 """Each option of an architecture does something, and the architectures that it makes are sound."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
@@ -94,6 +96,33 @@ def test_under_every_option_a_member_in_a_stack_equals_the_same_alone(
     alone, _ = train(made, MEMBERS[1:], samples, steps=12)
     for name, value in alone.state_dict().items():
         assert torch.equal(value[0], together.state_dict()[name][1]), name
+
+
+@pytest.mark.parametrize("sizes", [(3, 28, 28), (4, 5, 9), (2, 1, 7)])
+@pytest.mark.parametrize("architecture", get_args(ArchitectureName))
+def test_an_image_may_have_any_size_and_channels(
+    architecture: ArchitectureName, sizes: tuple[int, int, int]
+) -> None:
+    """Every value of it is read and written."""
+    encoder, decoder = parts(architecture, Shape(sizes, False))
+    values = torch.randn(1, 64, *sizes, generator=generator("images"), requires_grad=True)
+    codes = encoder(Batch(values))
+    assert codes.shape == (1, 64, 4)
+    (reached,) = torch.autograd.grad(codes.sum(), values)
+    assert bool((reached[0].abs().amax(0) > 0).all())
+    rebuilt = decoder(codes.detach())
+    assert rebuilt.shape == values.shape
+    assert bool((rebuilt[0].std(0) > 0).all())
+
+
+@pytest.mark.parametrize(
+    "options", [{"down": "pooled"}, {"up": "resize"}, {"residual": 1, "attention": True}]
+)
+@pytest.mark.parametrize("sizes", [(3, 28, 28), (4, 5, 9)])
+def test_so_it_is_with_other_convolutions(sizes: tuple[int, int, int], options: dict[str, object]) -> None:
+    encoder, decoder = parts("convolutional", Shape(sizes, False), **options)
+    values = torch.randn(1, 64, *sizes, generator=generator("images"))
+    assert decoder(encoder(Batch(values))).shape == values.shape
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_saved_stack_is_the_same_when_loaded_and_selects_its_members(
 
 
 @every_combination
-def test_codes_do_not_depend_on_what_else_is_in_the_batch(
+def test_neither_codes_nor_scores_depend_on_what_else_is_in_the_batch(
     variant: str, architecture: ArchitectureName, kind: str
 ) -> None:
     made = recipe(variant, kind, architecture)
@@ -140,6 +140,8 @@ def test_codes_do_not_depend_on_what_else_is_in_the_batch(
     assert np.allclose(
         trained.residuals(samples.select(order)), residuals[:, order], atol=1e-5, equal_nan=True
     )
+    alone = trained.residuals(samples.select(slice(3, 4)))
+    assert np.allclose(alone, residuals[:, 3:4], atol=1e-5, equal_nan=True)
 
 
 @every_combination

@@ -163,6 +163,35 @@ def test_a_chain_is_what_going_back_row_by_row_gives(architecture: str) -> None:
     assert exact_way(model.encoder, True, True) == ("chain" if architecture == "mlp" else "rows")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "code"), [("mlp", "linear"), ("convolutional", "sigmoid"), ("recurrent", "linear")]
+)
+def test_an_estimate_is_off_by_as_much_as_its_draws_allow(architecture: str, code: str) -> None:
+    """Its variance is Hutchinson's, and falls with the draws."""
+    batch = batch_of(draw("sequence", 64), 3)
+    found = {}
+    for draws in (1, 4):
+        made = recipe("contractive", "sequence", architecture, latent=4, draws=draws, code=code)
+        model = made.build(MEMBERS)
+        assert isinstance(model, Variant)
+        exact = model.squared_jacobian_norm(batch).mean(-1)
+        source = noise()
+        taken = torch.stack([model.codes_and_estimate(batch, source)[1].mean(-1) for _ in range(60)])
+        found[draws] = model.diagnose(batch)["estimate_error"]
+        error = (taken / exact - 1).square().mean(0).sqrt().detach()
+        torch.testing.assert_close(error, found[draws], rtol=0.3, atol=0)
+    torch.testing.assert_close(found[4], found[1] / 2)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "convolutional"])
+def test_draws_keep_a_member_what_it_is_alone(architecture: str) -> None:
+    samples, made = draw("image", 24), recipe("contractive", "image", architecture, norm="estimate", draws=3)
+    together, _ = train(made, MEMBERS, samples, steps=20)
+    alone, _ = train(made, MEMBERS[1:2], samples, steps=20)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value[0], together.state_dict()[name][1]), name
+
+
 def test_a_sigmoid_codes_estimate_is_right_on_average() -> None:
     model = layered("tabular", [9, 8], code="sigmoid")
     batch = batch_of(draw("tabular", 4), 3)
@@ -192,9 +221,12 @@ def test_auto_takes_the_exact_norm_where_it_is_cheap(
     assert diagnosis["estimated"].tolist() == [float(way == "estimate")] * 3
 
 
-@pytest.mark.parametrize(("latent", "way"), [(2, "rows"), (8, "estimate")])
-def test_so_it_does_with_other_encoders(latent: int, way: str) -> None:
-    model = recipe("contractive", "image", "convolutional", latent=latent, norm="auto").build(MEMBERS)
+@pytest.mark.parametrize(
+    ("latent", "draws", "way"), [(2, 1, "rows"), (8, 1, "estimate"), (8, 2, "rows"), (16, 2, "estimate")]
+)
+def test_so_it_does_with_other_encoders(latent: int, draws: int, way: str) -> None:
+    section = {"norm": "auto", "draws": draws}
+    model = recipe("contractive", "image", "convolutional", latent=latent, **section).build(MEMBERS)
     assert isinstance(model, Variant)
     assert model.way == way
 

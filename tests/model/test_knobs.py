@@ -15,13 +15,16 @@ MEMBERS = [Member(0, "all"), Member(1, "all")]
 
 
 def gradients(variant: str, **section: object) -> torch.Tensor:
+    """Of encoder, decoder and likelihood: what a variant has beside them may change its size."""
     made = recipe(variant, "tabular", **section)
     model = made.build(MEMBERS)
     noise = Noise([torch.Generator().manual_seed(i) for i in range(2)])
     weights = model.coefficients()
     terms = model.loss_terms(batch_of(draw("tabular", 32), 2), noise)
     sum(weights[name] * term.sum() for name, term in terms.items()).backward()  # type: ignore[union-attr]
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    parts = model.encoder, model.decoder, model.likelihood
+    found = [parameter.grad for part in parts for parameter in part.parameters()]
+    return torch.cat([gradient.flatten() for gradient in found if gradient is not None])
 
 
 @pytest.mark.parametrize(
@@ -33,12 +36,32 @@ def gradients(variant: str, **section: object) -> torch.Tensor:
         ("contractive", {"weight": 0.0}, {"weight": 1.0}),
         ("contractive", {"weight": 1.0, "samples": 16}, {"weight": 1.0, "samples": 32}),
         ("contractive", {"weight": 1.0, "norm": "exact"}, {"weight": 1.0, "norm": "estimate"}),
+        ("contractive", {"norm": "estimate", "draws": 1}, {"norm": "estimate", "draws": 2}),
+        ("contractive", {"scale": "as_is"}, {"scale": "free"}),
         ("variational", {"beta": 0.0}, {"beta": 4.0}),
         ("adversarial", {"weight": 0.0}, {"weight": 5.0}),
+        ("adversarial", {"hidden": 8}, {"hidden": 16}),
     ],
 )
 def test_a_knob_changes_the_gradients(variant: str, low: dict[str, object], high: dict[str, object]) -> None:
     assert not torch.allclose(gradients(variant, **low), gradients(variant, **high))
+
+
+@pytest.mark.parametrize(
+    ("variant", "low", "high"),
+    [
+        ("adversarial", {"prior": "mixture", "components": 2}, {"prior": "mixture", "components": 5}),
+        ("variational", {"warmup": "cyclic", "cycles": 2}, {"warmup": "cyclic", "cycles": 4}),
+    ],
+)
+def test_a_knob_changes_what_is_learned(
+    variant: str, low: dict[str, object], high: dict[str, object]
+) -> None:
+    """What acts in other steps than the first, or through the discriminator."""
+    samples = draw("tabular", 64)
+    one, other = (train(recipe(variant, "tabular", **each), MEMBERS, samples)[0] for each in (low, high))
+    pairs = zip(one.encoder.parameters(), other.encoder.parameters(), strict=True)
+    assert not all(torch.allclose(*pair) for pair in pairs)
 
 
 def diagnosis(variant: str, name: str, **section: object) -> float:

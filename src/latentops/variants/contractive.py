@@ -22,14 +22,16 @@ from pydantic import Field
 from torch import Tensor
 
 from latentops.architectures.stack import Batch
-from latentops.config import Fraction
+from latentops.config import Count, Fraction
 from latentops.variants.autoencoder import Autoencoder, Noise, Profile, VariantSettings
 from latentops.variants.parts.jacobian import (
+    TYPICAL_BATCH,
     Slopes,
     Way,
     cheapest_way,
     closed_norm,
     contraction_ratio,
+    estimate_deviation,
     estimated_norm,
     exact_way,
     jacobian,
@@ -53,6 +55,7 @@ class ContractiveSettings(VariantSettings):
     `norm`: exact (in closed form of all rows where there is one), estimate (of all rows), or auto: exact
     unless that costs several times as much, by a rule on sizes (`parts.jacobian.cheapest_way`);
     `samples`: rows of a batch that an exact norm without a closed form is taken on;
+    `draws`: of signs, that an estimate is the mean of: its variance falls with them, and each takes a pass;
     `code`: the encoder's output (linear), or its sigmoid as in Rifai et al. 2011;
     `scale`: as_is, or free, which penalises ``mean ‖J‖² σ² / Σ_j var(z_j)`` with σ² the variance of the data:
     it stays the same when the code is scaled.
@@ -62,6 +65,7 @@ class ContractiveSettings(VariantSettings):
     warmup: Fraction = 0.0
     norm: Literal["auto", "exact", "estimate"] = "exact"
     samples: Annotated[int, Field(gt=0, multiple_of=16)]
+    draws: Count = 1
     code: Literal["linear", "sigmoid"] = "linear"
     scale: Literal["as_is", "free"] = "as_is"
 
@@ -85,7 +89,7 @@ class Variant(Autoencoder):
         sizes = self.encoder, self.shape.ragged, self.linear
         if self.settings.norm == "exact":
             return exact_way(*sizes)
-        return cheapest_way(*sizes, self.latent_dim, self.settings.samples)
+        return cheapest_way(*sizes, self.latent_dim, self.settings.samples, self.settings.draws)
 
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
         """The encoder's output, or its sigmoid."""
@@ -118,7 +122,8 @@ class Variant(Autoencoder):
     def codes_and_estimate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Float[Tensor, "members batch"]]:
         """Codes, and an estimate of each sample's squared norm."""
         seen = self.embed(batch)
-        return estimated_norm(self.encoder, self.code, seen, noise, self.latent_dim, self.linear)
+        sizes = self.latent_dim, self.linear, self.settings.draws
+        return estimated_norm(self.encoder, self.code, seen, noise, *sizes)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """`contraction` is the mean squared Jacobian norm over the batch or the first `samples` of it."""
@@ -157,20 +162,20 @@ class Variant(Autoencoder):
 
         `jacobian_norm`: root of the mean of ‖J‖²; `contraction`: that mean, free of scale; `jacobian_rank`:
         directions that J keeps, as the exponential of its singular values' entropy (Roy & Vetterli 2007);
-        `jacobian_top`: share of ‖J‖² in the first of them; `estimate_error`: of the mean of ‖J‖² by one draw
-        of signs, over it; `estimated`: 1 where training goes by such estimates; `contraction_near` and
-        `contraction_far`: how far the code moves for a move of the input, a short and a long one;
-        `code_variance`: mean over units.
+        `jacobian_top`: share of ‖J‖² in the first of them; `estimate_error`: root mean square, over all
+        signs, of what an estimate of a batch of `TYPICAL_BATCH` is off, over the norm; `estimated`: 1 where
+        training goes by such estimates; `contraction_near` and `contraction_far`: how far the code moves for
+        a move of the input, a short and a long one; `code_variance`: mean over units.
         """
         some = self._seen(batch)
         seen = self.embed(some)
-        values = singular_values(self.jacobian(some).detach())
+        whole = self.jacobian(some).detach()
+        values = singular_values(whole)
         squares = values.square()
         norms = squares.sum(-1)
         shares = values / values.sum(-1, keepdim=True).clamp_min(1e-12)
         members = len(batch.values)
         noise = Noise([torch.Generator(batch.values.device).manual_seed(0) for _ in range(members)])
-        _, estimates = self.codes_and_estimate(some, noise)
         mean, codes = norms.mean(-1), self.encode(batch)
         typical = self._typical(seen)
         return {
@@ -178,7 +183,7 @@ class Variant(Autoencoder):
             "contraction": self.scale_free(mean, codes),
             "jacobian_rank": (torch.special.entr(shares).sum(-1).exp() * (norms > 0)).mean(-1),
             "jacobian_top": (squares[..., 0] / norms.clamp_min(1e-12)).mean(-1),
-            "estimate_error": (estimates.detach().mean(-1) / mean.clamp_min(1e-12) - 1).abs(),
+            "estimate_error": estimate_deviation(whole, TYPICAL_BATCH, self.settings.draws),
             "estimated": torch.full_like(mean, float(self.way == "estimate")),
             "contraction_near": contraction_ratio(self.code, seen, NEAR * typical, noise).mean(-1),
             "contraction_far": contraction_ratio(self.code, seen, FAR * typical, noise).mean(-1),

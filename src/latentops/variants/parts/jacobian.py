@@ -6,7 +6,7 @@ Four ways to that norm, each differentiable by the encoder's parameters:
   products alone, without any Jacobian;
 - `chain`: of any perceptron, its layers' Jacobians multiplied from the code to the input;
 - `rows`: of any encoder, one backward pass for each unit of the code;
-- `estimate`: of any encoder, one backward pass in all, right on average (Hutchinson 1990).
+- `estimate`: of any encoder, one backward pass a draw of signs, right on average (Hutchinson 1990).
 """
 
 from collections.abc import Callable
@@ -45,7 +45,9 @@ def exact_way(encoder: nn.Module, ragged: bool, linear: bool) -> Way:
     return "closed" if not ragged and (depth == 1 or (depth == 2 and linear)) else "chain"
 
 
-def cheapest_way(encoder: nn.Module, ragged: bool, linear: bool, latent_dim: int, samples: int) -> Way:
+def cheapest_way(
+    encoder: nn.Module, ragged: bool, linear: bool, latent_dim: int, samples: int, draws: int
+) -> Way:
     """The exact way where it costs at most `AFFORDABLE` times what the estimate does, else the estimate.
 
     Multiplications are counted, for a batch of `TYPICAL_BATCH` rows of which the chain and the rows take
@@ -53,8 +55,9 @@ def cheapest_way(encoder: nn.Module, ragged: bool, linear: bool, latent_dim: int
     preferred only where they are no more to go back through than the estimate's, each being a small pass.
     """
     way = exact_way(encoder, ragged, linear)
+    estimated = draws * TYPICAL_BATCH
     if way == "rows":
-        return way if latent_dim * samples <= TYPICAL_BATCH else "estimate"
+        return way if latent_dim * samples <= estimated else "estimate"
     layers = [layer.weight.shape[1:] for layer in _layers(encoder)]
     through = sum(inputs * outputs for inputs, outputs in layers)
     if way == "closed":
@@ -62,7 +65,7 @@ def cheapest_way(encoder: nn.Module, ragged: bool, linear: bool, latent_dim: int
         cost = squares + TYPICAL_BATCH * through
     else:
         cost = samples * latent_dim * sum(inputs * outputs for inputs, outputs in layers[:-1])
-    return way if cost <= AFFORDABLE * TYPICAL_BATCH * through else "estimate"
+    return way if cost <= AFFORDABLE * estimated * through else "estimate"
 
 
 def closed_norm(encoder: nn.Module, batch: Batch, slopes: Slopes) -> Float[Tensor, "members batch"]:
@@ -104,22 +107,45 @@ def jacobian(
 
 
 def estimated_norm(
-    encoder: nn.Module, encode: Encode, batch: Batch, noise: Noise, latent_dim: int, linear: bool
+    encoder: nn.Module,
+    encode: Encode,
+    batch: Batch,
+    noise: Noise,
+    latent_dim: int,
+    linear: bool,
+    draws: int,
 ) -> tuple[Float[Tensor, "members batch latent"], Float[Tensor, "members batch"]]:
     """Codes, and of each sample ``‖Jᵀv‖²`` with v of independent signs, which is ``‖J‖²_F`` on average.
 
-    (Hutchinson 1990.) One product with the transposed Jacobian, whatever the size of the code.
+    (Hutchinson 1990.) Each of the `draws` that it is the mean of takes one product with the transposed
+    Jacobian, whatever the size of the code.
     """
-    signs = noise.normal((*batch.values.shape[:2], latent_dim)).sign().to(batch.values.dtype)
+    shape = (*batch.values.shape[:2], latent_dim)
+    signs = [noise.normal(shape).sign().to(batch.values.dtype) for _ in range(draws)]
     if linear and isinstance(encoder, Perceptron):
-        codes, pulled = encoder.pull(batch, signs)
-        pulled = pulled.view_as(batch.values)
+        (codes, *_), pulled = zip(*(encoder.pull(batch, each) for each in signs), strict=True)
+        pulled = tuple(each.view_as(batch.values) for each in pulled)
     else:
         values, codes = _followed(encode, batch)
-        pulled = _pulled(codes, values, signs)
+        pulled = tuple(_pulled(codes, values, each) for each in signs)
     if batch.lengths is not None:
-        pulled = pulled * batch.mask
-    return codes, pulled.square().flatten(2).sum(-1)
+        pulled = tuple(each * batch.mask for each in pulled)
+    first, *others = (each.square().flatten(2).sum(-1) for each in pulled)
+    return codes, sum(others, first) / draws
+
+
+def estimate_deviation(
+    whole: Float[Tensor, "members batch latent values"], rows: int, draws: int
+) -> Float[Tensor, " members"]:
+    """Deviation of the mean of `rows` samples' estimated norms, over that of the exact ones.
+
+    Of one sample ``Var vᵀGv = 2 Σ_{i≠j} G_ij²`` with ``G = JJᵀ`` (Hutchinson 1990): none where the code's
+    units have gradients at right angles, the most where they are all the same.
+    """
+    products = whole @ whole.transpose(2, 3)
+    own = products.diagonal(dim1=2, dim2=3)
+    variance = 2 * (products.square().sum((2, 3)) - own.square().sum(-1)).clamp_min(0).mean(-1)
+    return (variance / (rows * draws)).sqrt() / own.sum(-1).mean(-1).clamp_min(1e-12)
 
 
 def singular_values(whole: Float[Tensor, "members batch latent values"]) -> Float[Tensor, "members batch k"]:

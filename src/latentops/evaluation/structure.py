@@ -1,7 +1,6 @@
 """Health of a code, whatever made it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
 from latentops.errors import DataError
+from latentops.evaluation.comparison import reconstruction_cost as reconstruction_cost  # noqa: PLC0414
 from latentops.evaluation.statistics import auroc
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
@@ -48,11 +48,6 @@ def wrong_tokens(trained: Trained, samples: Samples) -> list[float]:
     wrong = torch.from_numpy(trained.reconstruct(samples)) != batch.values
     shares: list[float] = ((wrong * batch.mask).flatten(1).sum(1) / batch.mask.flatten(1).sum(1)).tolist()
     return shares
-
-
-def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list[float]:
-    """What a demand on the code costs in reconstruction, seed by seed: its error over a plain model's."""
-    return [error / other for error, other in zip(errors, plain, strict=True)]
 
 
 def unit_auroc(codes: NDArray[np.floating], labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ RECALLING: Mapping[str, tuple[str, dict[str, object]]] = {
 }
 """Architectures of about as many parameters each; a Transformer's decoder has more for longer sequences."""
 
-RECALL_STEPS = 500
+RECALL_STEPS = 400
 
 SEQUENCES = "digit_columns"
 TABLE = "breast_cancer"

@@ -56,16 +56,16 @@ def ranking(dataset: str, stacks: Mapping[str, Trained]) -> Iterator[Finding]:
     probes = {name: probed(stack, train, seen, unseen) for name, stack in stacks.items()}
     reading = {name: found[0] for name, found in probes.items()}
     outcome = {name: found[1] for name, found in probes.items()}
+    yield Finding(
+        warning, f"rank correlation of −error with probe accuracy over {len(stacks)} variants ({dataset})",
+        "ranking by the probe on other rows",
+        agreement(nearness, outcome), agreement(reading, outcome), "higher",
+    )  # fmt: skip
     by_error, by_probe = (max(by, key=lambda name: fmean(by[name])) for by in (nearness, reading))
     yield Finding(
         warning, f"probe accuracy of the variant with the lowest error ({dataset}: {by_error})",
         f"the one with the best probe on other rows ({by_probe})",
         outcome[by_error], outcome[by_probe], "higher",
-    )  # fmt: skip
-    yield Finding(
-        warning, f"rank correlation of −error with probe accuracy over {len(stacks)} variants ({dataset})",
-        "ranking by the probe on other rows",
-        agreement(nearness, outcome), agreement(reading, outcome), "higher",
     )  # fmt: skip
 
 

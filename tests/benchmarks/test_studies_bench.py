@@ -90,7 +90,7 @@ def classes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("classes")
 def test_a_code_that_tells_classes_is_chosen_by_its_probe_and_not_by_its_error() -> None:
     stacks: Any = {"copies": Coded(0.0, 0.1), "between": Coded(0.25, 0.5), "reads": Coded(1.0, 0.9)}
-    choice, ranks = undercomplete.ranking("digits", stacks)
+    ranks, choice = undercomplete.ranking("digits", stacks)
     assert "(digits: copies)" in choice.number
     assert "(reads)" in choice.remedy
     assert list(choice.remedied) == [1.0] * len(SEEDS)

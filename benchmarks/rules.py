@@ -51,15 +51,15 @@ LARGEST = 3 * 10**7
 """Input values of a stack beyond which a layer isn't timed."""
 
 MODELS = (
-    (Job("mlp", (64,), (32, 16), 8, 64, rows=2048, threads=1), 400),
-    (Job("mlp", (64,), (128, 64), 8, 64, rows=2048, threads=1), 200),
-    (Job("mlp", (784,), (512, 256), 32, 128, rows=2048, threads=1), 20),
-    (Job("convolutional", (1, 8, 8), (8, 16), 8, 64, rows=2048, threads=1), 60),
+    (Job("mlp", (64,), (32, 16), 8, 64, rows=2048, threads=1), 2000),
+    (Job("mlp", (64,), (128, 64), 8, 64, rows=2048, threads=1), 900),
+    (Job("mlp", (784,), (512, 256), 32, 128, rows=2048, threads=1), 34),
+    (Job("convolutional", (1, 8, 8), (8, 16), 8, 64, rows=2048, threads=1), 330),
     (Job("convolutional", (1, 28, 28), (32, 64, 128), 32, 64, rows=1024, threads=1), 8),
-    (Job("gru", (8, 8), (48,), 8, 64, rows=1024, threads=1, lengths=(1, 8)), 60),
-    (Job("gru", (100, 8), (64,), 16, 64, rows=512, threads=1, lengths=(5, 100)), 8),
-    (Job("transformer", (8, 8), (32,), 8, 64, rows=1024, threads=1, lengths=(1, 8)), 40),
-    (Job("transformer", (100, 8), (64,), 16, 64, rows=512, threads=1, lengths=(5, 100)), 6),
+    (Job("gru", (8, 8), (48,), 8, 64, rows=1024, threads=1, lengths=(1, 8)), 230),
+    (Job("gru", (100, 8), (64,), 16, 64, rows=512, threads=1, lengths=(5, 100)), 4),
+    (Job("transformer", (8, 8), (32,), 8, 64, rows=1024, threads=1, lengths=(1, 8)), 130),
+    (Job("transformer", (100, 8), (64,), 16, 64, rows=512, threads=1, lengths=(5, 100)), 4),
 )
 """Whom stacks are trained of, and for how many steps; and for three times as many, to leave out the start."""
 
@@ -134,7 +134,7 @@ def trained(job: Job, way: ways.Way, steps: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def measure_members(rounds: int = 3) -> dict[str, Any]:
+def measure_members(rounds: int = 2) -> dict[str, Any]:
     """The table of `training/rules.json`; what it takes to start doesn't count into a step."""
     rows, starts = [], []
     every: tuple[ways.Way, ...] = ("stack", "in turns", "processes")

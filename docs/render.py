@@ -58,6 +58,36 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 EFFECTS = {"helps": "help", "no effect shown": "show no effect", "hurts": "hurt"}
 SIGNS = {"lower": "≤ ", "higher": "≥ "}
 OURS = "LatentOps"  # our name among the contestants
+MEMORY = "long contexts cost memory"
+LIGHTER = {
+    "training, GRU": ("length", "training, GRU in chunks"),
+    "training, Transformer": ("blocks", "training, Transformer with checkpoints"),
+}  # sweeps of benchmarks/growth.json, and what takes less memory for the same
+WARNINGS = {
+    "a good reconstruction is not a good code": ("a good reconstruction is not a good code",),
+    "bottleneck too narrow underfits, too wide copies": (
+        "a bottleneck too narrow underfits",
+        "a bottleneck too wide copies",
+    ),
+    "overcomplete learns the identity": ("overcomplete learns the identity",),
+    "too much sparsity hurts; its weight is delicate": (
+        "too much sparsity hurts",
+        "the weight of sparsity is delicate",
+    ),
+    "robust to irrelevant features?": ("robust to irrelevant features?",),
+    "corruption mismatch hurts transfer": ("corruption mismatch hurts transfer",),
+    "the Jacobian penalty costs compute": ("the Jacobian penalty costs compute",),
+    "too much contraction collapses variation": ("too much contraction collapses variation",),
+    "posterior collapse": ("posterior collapse",),
+    "blurred reconstructions": ("blurred reconstructions",),
+    "deconvolution artefacts": ("deconvolution leaves artefacts",),
+    "convolution loses global context": ("convolution loses global context",),
+    "sequences lose fine detail; long contexts cost memory": ("sequences lose fine detail", MEMORY),
+    "adversarial training is unstable; terms need balance": (
+        "adversarial training is unstable; terms need balance",
+    ),
+}  # what the field warns of, and what the studies call it
+MATRIX = "a code doesn't withstand what it wasn't trained on"  # shown as a matrix, not as remedies
 LEAST_BYTES = 10**5  # what `benchmarks.growth` can tell from none
 WIDTH = 1280
 LARGEST = 400_000  # bytes of a picture that a README should carry
@@ -657,53 +687,122 @@ def startup(root: Path) -> str:
     )
 
 
+def warnings(root: Path) -> str:
+    """A line for each warning of the field: the first number of its remedies, and how many of them help."""
+    if not (root / REMEDIES).exists():
+        return f"Not measured yet: `make bench-remedies` writes `{REMEDIES}`."
+    found = read(Remedies, root / REMEDIES, "make bench-remedies").rows
+    lines = []
+    for warning, names in WARNINGS.items():
+        for name in names:
+            rows = [row for row in found if row.warning == name]
+            told = memory(root) if name == MEMORY else [_told(row) for row in rows]
+            first = told[0] if told else ["not measured yet", "", "", ""]
+            lines.append([escaped(warning), *first, ", ".join(_counted(rows))])
+    header = ["warning", "number", "remedy", "without", "with", "of all its remedies"]
+    return table(header, lines, right=(3, 4))
+
+
+def _counted(rows: Sequence[RemedyRow]) -> list[str]:
+    counts = {word: sum(row.verdict == word for row in rows) for word in EFFECTS}
+    return [f"{count} {EFFECTS[word]}" for word, count in counts.items() if count]
+
+
+def _told(row: RemedyRow) -> list[str]:
+    """Number, remedy, and both sides, as cells."""
+    number = f"{escaped(row.number)} {ARROWS[row.better]}"
+    return [number, escaped(row.remedy), signed(row.without.mean), signed(row.remedied.mean)]
+
+
+def memory(root: Path) -> list[list[str]]:
+    """Number, remedy, and both sides, as cells: the sweeps of `LIGHTER` at their largest, plain and lighter.
+
+    Empty where `benchmarks/growth.json` has no such sweeps.
+    """
+    if not (root / GROWTH).exists():
+        return []
+    found = read(Growth, root / GROWTH, "make bench-growth").rows
+    rows = {(row.name, row.against, row.figure): row for row in found}
+    lines = []
+    for name, (against, lighter) in LIGHTER.items():
+        for kind in ("memory", "time"):
+            plain, other = (rows.get((each, against, kind)) for each in (name, lighter))
+            if plain is None or other is None:
+                continue
+            size = max({size for size, _ in plain.points} & {size for size, _ in other.points})
+            sides = [escaped(row.told(dict(row.points)[size])) for row in (plain, other)]
+            lines.append([escaped(f"{kind}, {name}, {against} {size:,} ↓"), escaped(lighter), *sides])
+    return lines
+
+
 def remedies(root: Path) -> str:
     """A table a warning of `benchmarks/remedies.json`, or how to get them."""
     if not (root / REMEDIES).exists():
         return f"Not measured yet: `make bench-remedies` writes `{REMEDIES}`."
     found = read(Remedies, root / REMEDIES, "make bench-remedies")
-    counts = {word: sum(row.verdict == word for row in found.rows) for word in EFFECTS}
-    told = ", ".join(f"{count} {EFFECTS[word]}" for word, count in counts.items())
-    parts = [taken_on(found.machine, found.commit), f"Of {len(found.rows)} remedies {told}."]
-    if older := sorted({row.topic for row in found.rows if row.commit != found.commit}):
+    rows = [row for row in found.rows if row.warning != MATRIX]
+    told = ", ".join(_counted(rows))
+    parts = [taken_on(found.machine, found.commit), f"Of {len(rows)} remedies {told}."]
+    if older := sorted({row.topic for row in rows if row.commit != found.commit}):
         parts.append(f"Taken at an earlier commit: {escaped(', '.join(older))}.")
     header = ["number", "remedy", "without", "with", "difference (95 %)", "verdict"]
-    for warning in dict.fromkeys(row.warning for row in found.rows):
+    for warning in dict.fromkeys(row.warning for row in rows):
         lines = [
             [
-                f"{escaped(row.number)} {ARROWS[row.better]}",
-                escaped(row.remedy),
-                signed(row.without.mean),
-                signed(row.remedied.mean),
+                *_told(row),
                 f"{signed(row.difference, '+')} ({signed(row.low, '+')} to {signed(row.high, '+')})",
                 row.verdict if row.verdict == "helps" else f"**{row.verdict}**",
             ]
-            for row in found.rows
+            for row in rows
             if row.warning == warning
         ]
         parts.append(f"**{escaped(warning[:1].upper() + warning[1:])}**")
         parts.append(table(header, lines, right=(2, 3, 4)))
+    if lines := memory(root):
+        parts.append(f"**{MEMORY.capitalize()}** (`{GROWTH}`, without intervals)")
+        parts.append(table(header[:4], lines, right=(2, 3)))
     return "\n\n".join(parts)
 
 
 def losses(root: Path) -> str:
     """What each loss of `benchmarks/remedies.json` leaves of each kind of error, side by side."""
-    if not (root / REMEDIES).exists():
-        return f"Not measured yet: `make bench-remedies TOPIC=losses` writes `{REMEDIES}`."
-    found = [
-        row for row in read(Remedies, root / REMEDIES, "make bench-remedies").rows if row.topic == "losses"
-    ]
+
+    def chosen(row: RemedyRow) -> bool:
+        return row.topic == "losses"
+
+    return side_by_side(root, chosen, "left by", "gaussian, learned variance", "losses")
+
+
+def matrix(root: Path) -> str:
+    """What each trained corruption of `benchmarks/remedies.json` makes of each one met."""
+
+    def chosen(row: RemedyRow) -> bool:
+        return row.warning == MATRIX
+
+    return side_by_side(root, chosen, "trained on", "nothing", "denoising")
+
+
+def side_by_side(root: Path, chosen: Callable[[RemedyRow], bool], corner: str, plain: str, topic: str) -> str:
+    """The `chosen` rows of `benchmarks/remedies.json`, a line a number and a column a remedy.
+
+    What differs from the `plain` column has a star.
+    """
+    path, found = root / REMEDIES, []
+    if path.exists():
+        found = [row for row in read(Remedies, path, "make bench-remedies").rows if chosen(row)]
+    if not found:
+        return f"Not measured yet: `make bench-remedies TOPIC={topic}` writes `{REMEDIES}`."
     names = dict.fromkeys(row.remedy for row in found)
     lines = []
     for number in dict.fromkeys(row.number for row in found):
         cells = {row.remedy: row for row in found if row.number == number}
-        plain = next(iter(cells.values())).without.mean
+        without = next(iter(cells.values())).without.mean
         told = [
             amount(cells[name].remedied.mean) + ("" if cells[name].verdict == "no effect shown" else "\\*")
             for name in names
         ]
-        lines.append([escaped(number), amount(plain), *told])
-    header = ["left by", "gaussian, learned variance", *map(escaped, names)]
+        lines.append([escaped(number), amount(without), *told])
+    header = [corner, plain, *map(escaped, names)]
     return table(header, lines, right=range(1, len(header)))
 
 
@@ -802,6 +901,8 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),
     (Path("docs/variants.md"), "losses", losses),
+    (Path("docs/variants.md"), "matrix", matrix),
+    (Path("docs/variants.md"), "warnings", warnings),
     (Path("docs/variants.md"), "remedies", remedies),
 )
 

@@ -1,6 +1,7 @@
 """Does a code withstand another corruption than the one it was trained for, and does a mixture help?"""
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from statistics import fmean
 
@@ -9,60 +10,44 @@ import torch
 
 from benchmarks.remedies.study import Finding, samples, trained
 from latentops.config import load_params
-from latentops.evaluation.denoising import Met, Withstood, withstood
+from latentops.evaluation.denoising import Withstood, met, withstood
 from latentops.evaluation.probe import fit_probe
 from latentops.training.trained import Trained
+from latentops.variants.parts.corruption import CorruptionName
 
-MATCHED = (Met("gaussian", 0.8), Met("masking", 0.3), Met("salt_and_pepper", 0.3))
-"""Each kind at the level that it is trained at."""
+KINDS: tuple[CorruptionName, ...] = ("gaussian", "masking", "salt_and_pepper")
+NOTHING = "nothing"
+"""What a plain autoencoder is trained on."""
 
 TABLE = "breast_cancer"
 
 
 @cache
 def model(corruption: str, dataset: str = "digits") -> Trained:
-    """Trained on one corruption, or on the mixture of all."""
+    """Trained on one corruption, on the mixture of all, or on none."""
+    if corruption == NOTHING:
+        return trained("undercomplete", dataset)
     return trained("denoising", dataset, corruption=corruption, level=0.8, share=0.3, start=1.0)
 
 
 @cache
-def row(corruption: str, dataset: str = "digits") -> list[Withstood]:
-    """What it makes of each of `MATCHED` on the stop rows.
+def row(corruption: str) -> list[Withstood]:
+    """What it makes of every corruption of `evaluation.denoising` on the stop rows.
 
     The probe's strength is chosen on the same rows, clean.
     """
-    train, stop = samples(dataset, "train"), samples(dataset, "stop")
-    trained_on = model(corruption, dataset)
+    train, stop = samples("digits", "train"), samples("digits", "stop")
+    trained_on, evaluation = model(corruption), load_params().evaluation
     codes = [torch.from_numpy(trained_on.encode(rows)) for rows in (train, stop)]
     labels = [torch.from_numpy(np.array(rows.labels)) for rows in (train, stop)]
-    strengths = load_params().evaluation.probe.strengths
-    probe = fit_probe(codes[0], labels[0], codes[1], labels[1], strengths)
-    return withstood(trained_on, probe, stop, MATCHED)
+    probe = fit_probe(codes[0], labels[0], codes[1], labels[1], evaluation.probe.strengths)
+    return withstood(trained_on, probe, stop, met(evaluation.denoising, trained_on.model.shape))
 
 
 def findings() -> Iterator[Finding]:
-    """The matrix's off-diagonal without and with mixed corruption; what a schedule and what masking adds."""
-    warning = "corruption mismatch hurts transfer"
-    kinds = [met.corruption for met in MATCHED]
-    cells = [(one, other) for one in range(3) for other in range(3) if one != other]
-    for name, better in (("error", "lower"), ("noise_kept", "lower"), ("probe_accuracy", "higher")):
-        values = {kind: [getattr(cell, name) for cell in row(kind)] for kind in (*kinds, "mixed")}
-        yield Finding(
-            warning,
-            f"{name} on a corruption not trained for (digits)",
-            "corruption: mixed",
-            _mean([values[kinds[one]][other] for one, other in cells]),
-            _mean([values["mixed"][other] for _, other in cells]),
-            better,  # type: ignore[arg-type]
-        )
-        yield Finding(
-            "a mixture costs where the corruption is known",
-            f"{name} on the corruption trained for (digits)",
-            "corruption: mixed",
-            _mean([values[kinds[at]][at] for at in range(3)]),
-            _mean(values["mixed"]),
-            better,  # type: ignore[arg-type]
-        )
+    """The matrix, its off-diagonal without and with mixed corruption; what a schedule and masking add."""
+    yield from matrix()
+    yield from mismatch()
     yield Finding(
         "missing values have to be trained for",
         "imputation error over the column means' (breast_cancer)",
@@ -81,6 +66,47 @@ def findings() -> Iterator[Finding]:
         )
 
 
-def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Seed by seed."""
-    return [fmean(seed) for seed in zip(*rows, strict=True)]
+def matrix() -> Iterator[Finding]:
+    """Each cell of trained × met, against a plain autoencoder that meets the same."""
+    for name, better in (("error", "lower"), ("probe_accuracy", "higher")):
+        for at, plain in enumerate(row(NOTHING)):
+            for kind in (*KINDS, "mixed"):
+                yield Finding(
+                    "a code doesn't withstand what it wasn't trained on",
+                    f"{name}, met with {plain.met.name} (digits)",
+                    kind,
+                    getattr(plain, name),
+                    getattr(row(kind)[at], name),
+                    better,  # type: ignore[arg-type]
+                )
+
+
+def mismatch() -> Iterator[Finding]:
+    """The matrix off its diagonal, and on it, over all levels: of one corruption and of the mixture."""
+    for name, better in (("error", "lower"), ("noise_kept", "lower"), ("probe_accuracy", "higher")):
+        for warning, words, which in (
+            ("corruption mismatch hurts transfer", "a corruption not trained for", operator.ne),
+            ("a mixture costs where the corruption is known", "the corruption trained for", operator.eq),
+        ):
+            yield Finding(
+                warning,
+                f"{name} on {words} (digits)",
+                "corruption: mixed",
+                mean(name, which, {kind: kind for kind in KINDS}),
+                mean(name, which, dict.fromkeys(KINDS, "mixed")),
+                better,  # type: ignore[arg-type]
+            )
+
+
+def mean(name: str, which: Callable[[str, str], bool], trained_on: Mapping[str, str]) -> list[float]:
+    """Of the cells `which` the corruptions of a row and of what is met name, seed by seed.
+
+    `trained_on` says which model stands in a row.
+    """
+    cells = [
+        getattr(cell, name)
+        for kind, corruption in trained_on.items()
+        for cell in row(corruption)
+        if cell.met.level and which(kind, cell.met.corruption)
+    ]
+    return [fmean(seed) for seed in zip(*cells, strict=True)]

@@ -11,7 +11,8 @@ from benchmarks.remedies.probing import probe_accuracy, squared_error, unit_auro
 from benchmarks.remedies.study import SEEDS, Finding, samples, trained
 from latentops.config import load_params
 from latentops.data import prepared
-from latentops.evaluation.structure import reconstruction_cost, with_irrelevant
+from latentops.evaluation.comparison import reconstruction_cost
+from latentops.evaluation.structure import with_irrelevant
 from latentops.training.loop import Look, fit
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe, Trained

@@ -124,7 +124,7 @@ def run(dataset_name: str, variant: str, sizes: Sequence[int] | None = None) -> 
     description = prepared.describe(source)
     values = math.prod(description.shape)
     wanted = sorted(set(sizes or powers_of_two(values)))
-    recipes = [_recipe(params, dataset_name, variant, size) for size in wanted]
+    recipes = [recipe_of(params, dataset_name, variant, size) for size in wanted]
     torch.set_num_threads(training.threads)
     members = stack_members(training.seeds, dataset.normal)
     train, stop = prepared.load(source, "train"), prepared.load(source, "stop")
@@ -235,7 +235,8 @@ def parse_sizes(text: str) -> list[int]:
     return sizes
 
 
-def _recipe(params: Params, dataset_name: str, variant: str, size: int) -> Recipe:
+def recipe_of(params: Params, dataset_name: str, variant: str, size: int) -> Recipe:
+    """Of `variant` with a code of `size`; `LatentOpsError` for one whose size isn't the dataset's to set."""
     dataset = params.dataset(dataset_name)
     recipe = Recipe.resolve(
         variant,

@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import growth as growing
 from docs import render
 from latentops.atomic import write_json
 from latentops.cli import guard
@@ -369,11 +371,13 @@ def test_the_remedies_stand_in_a_table_a_warning(project: Path) -> None:
         remedy("warm-up", -4.0, -2.0, "helps"),
         remedy("free|bits", -1.0, 1.5, "no effect shown"),
         remedy("revival", 0.001, 0.003, "hurts", warning="blur", better="higher", topic="sparse"),
+        remedy("gaussian", -4.0, -2.0, "helps", warning=render.MATRIX, topic="denoising"),
     ]
     write_json(project / render.REMEDIES, {"machine": {"cores": 2}, "commit": "abc123", "rows": rows})
     text = render.remedies(project)
     assert "cores 2, at commit `abc123`" in text
     assert "Of 3 remedies 1 help, 1 show no effect, 1 hurt." in text
+    assert render.MATRIX not in text
     collapse, blur = text.split("**Collapse**")[1].split("**Blur**")
     assert "| dead units ↓ | warm-up | 4.2 | 1.2 | −3 (−4 to −2) | helps |" in collapse
     assert "| free\\|bits | 4.2 | 4.45 | +0.25 (−1 to +1.5) | **no effect shown** |" in collapse
@@ -395,6 +399,92 @@ def test_losses_stand_side_by_side_with_a_star_where_they_differ(project: Path) 
     header, _, *lines = render.losses(project).splitlines()
     assert header == "| left by | gaussian, learned variance | huber | bernoulli |"
     assert lines == ["| dead units | 4.2 | 1.2\\* | 4.45 |"]
+
+
+def test_the_matrix_has_a_line_for_what_is_met_and_a_column_for_what_was_trained_on(project: Path) -> None:
+    rows = [
+        remedy(kind, low, high, verdict, warning=render.MATRIX, number=f"error, met with {met}", topic=topic)
+        for met in ("clean", "masking 0.3")
+        for kind, low, high, verdict, topic in (
+            ("gaussian", -4.0, -2.0, "helps", "denoising"),
+            ("mixed", -1.0, 1.5, "no effect shown", "denoising"),
+        )
+    ]
+    write_json(project / render.REMEDIES, {"machine": "here", "commit": "abc123", "rows": []})
+    assert "make bench-remedies TOPIC=denoising" in render.matrix(project)
+    write_json(project / render.REMEDIES, {"machine": "here", "commit": "abc123", "rows": rows})
+    header, _, *lines = render.matrix(project).splitlines()
+    assert header == "| trained on | nothing | gaussian | mixed |"
+    assert lines == [
+        "| error, met with clean | 4.2 | 1.2\\* | 4.45 |",
+        "| error, met with masking 0.3 | 4.2 | 1.2\\* | 4.45 |",
+    ]
+
+
+def warned(project: Path) -> dict[str, list[str]]:
+    """The cells beside each warning, of every line it has."""
+    lines = [line.split(" | ") for line in render.warnings(project).splitlines()[2:]]
+    return {
+        warning: [cell for first, *cells in lines if first == f"| {warning}" for cell in cells]
+        for warning in render.WARNINGS
+    }
+
+
+def test_every_warning_has_its_figures_once_it_is_measured(project: Path) -> None:
+    assert "make bench-remedies" in render.warnings(project)
+    names = [name for each in render.WARNINGS.values() for name in each if name != render.MEMORY]
+    rows = [
+        remedy(how, low, high, verdict, warning=name)
+        for name in names
+        for how, low, high, verdict in (
+            ("warm-up", -4.0, -2.0, "helps"),
+            ("revival", -4.0, -2.0, "helps"),
+            ("free bits", -1.0, 1.5, "no effect shown"),
+        )
+    ]
+    found = {"machine": "here", "commit": "abc123"}
+    write_json(project / render.REMEDIES, {**found, "rows": rows[3:]})
+    assert {name for name, cells in warned(project).items() if "not measured yet" in cells} == {
+        "a good reconstruction is not a good code",
+        "sequences lose fine detail; long contexts cost memory",
+    }
+    write_json(project / render.REMEDIES, {**found, "rows": rows})
+    light = [
+        grown("memory", 1.0, "length", name="training, GRU"),
+        grown("memory", 0.5, "length", name="training, GRU in chunks"),
+    ]
+    write_json(project / render.GROWTH, {**found, "rows": light})
+    for cells in warned(project).values():
+        told = "dead units ↓", "warm-up", "4.2", "1.2", "2 help, 1 show no effect |"
+        assert tuple(cells[:5]) == told
+    (long,) = [cells[5:] for name, cells in warned(project).items() if "memory" in name]
+    assert long[:4] == [
+        "memory, training, GRU, length 10,000 ↓", "training, GRU in chunks", "100 MB", "1 MB",
+    ]  # fmt: skip
+    assert "| training, GRU in chunks | 100 MB | 1 MB |" in render.remedies(project)
+
+
+def test_the_page_has_a_line_for_every_warning_of_the_design(root: Path) -> None:
+    page = (root / "docs/variants.md").read_text(encoding="utf-8")
+    section = page.split("<!-- warnings:start -->")[1].split("<!-- warnings:end -->")[0]
+    assert len(render.WARNINGS) == 14
+    for warning, names in render.WARNINGS.items():
+        assert section.count(f"| {warning} | ") == len(names)
+
+
+def test_every_warning_is_one_that_a_study_measures(root: Path) -> None:
+    sources = (root / "benchmarks/remedies").glob("*.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
+    told = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    names = {name for each in render.WARNINGS.values() for name in each}
+    assert names - told == {render.MEMORY}
+    assert render.MATRIX in told
+
+
+def test_what_is_lighter_in_memory_is_a_sweep_of_the_growth() -> None:
+    sweeps = {(sweep.name, sweep.against) for sweep in growing.SWEEPS}
+    for name, (against, lighter) in render.LIGHTER.items():
+        assert {(name, against), (lighter, against)} <= sweeps
 
 
 def test_what_is_lost_to_columns_of_noise_is_a_line_a_code_from_nothing(project: Path) -> None:

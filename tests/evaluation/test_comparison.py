@@ -3,7 +3,16 @@ import pytest
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, best_seed, choose, compare, health, rivals_of
+from latentops.evaluation.comparison import (
+    Row,
+    best_seed,
+    choose,
+    compare,
+    health,
+    reconstruction_cost,
+    reconstruction_costs,
+    rivals_of,
+)
 from latentops.evaluation.statistics import Resampling
 
 LABELS = np.arange(120) % 3
@@ -144,3 +153,25 @@ def test_a_health_number_has_students_interval_over_its_seeds() -> None:
     assert found["kl"] == {"mean": None, "low": None, "high": None, "values": [1.0, None, 3.0]}
     assert found["one"]["mean"] == 4
     assert found["one"]["low"] is None
+
+
+def test_the_cost_is_the_error_over_a_plain_models() -> None:
+    assert reconstruction_cost([2.0, 3.0], [1.0, 2.0]) == [2.0, 1.5]
+    assert np.isnan(reconstruction_cost([2.0], [0.0])[0])
+
+
+def test_every_variant_pays_what_it_reconstructs_worse_than_the_plain_one_with_the_same_seed() -> None:
+    rows = [*board(), row("undercomplete", "variant", 8, 0.9)]
+    rows[0].values["reconstruction_error"] = [0.1, 0.2, 0.3, 0.4]
+    rows[-1].values["reconstruction_error"] = [0.4, 0.3, 0.2, 0.1]
+    rows[-1].seeds.reverse()
+    costs = reconstruction_costs(rows)
+    assert set(costs) == {"sparse", "denoising", "overcomplete", "undercomplete"}
+    assert costs["sparse"] == pytest.approx([1.0] * 4)
+    assert costs["undercomplete"] == [1.0] * 4
+    rows[-1].seeds[:] = [0, 1, 2, 9]
+    assert np.isnan(reconstruction_costs(rows)["sparse"]).tolist() == [False, False, False, True]
+
+
+def test_without_a_plain_variant_there_is_no_cost() -> None:
+    assert reconstruction_costs(board()) == {}

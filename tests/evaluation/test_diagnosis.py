@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from latentops.data.prepared import Samples
 from latentops.evaluation.diagnosis import diagnosis
@@ -42,3 +43,23 @@ def test_sequences_of_one_step_have_no_frequencies() -> None:
     samples = draw("sequence", 20)
     samples.values[:, 1:] = 0
     assert "sharpness_kept" not in found("sequence", replace(samples, lengths=np.ones(20, dtype=np.int64)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reparameterised_gradient_varies_less_and_is_told_the_same_every_time(kind: str) -> None:
+    made, samples = recipe("variational", kind), draw(kind, 40)
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    ratio = trained.diagnose(samples)["gradient_variance_ratio"]
+    assert min(ratio) > 1
+    assert trained.diagnose(samples)["gradient_variance_ratio"] == ratio
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_where_the_decoder_takes_no_notice_of_the_code_the_ratio_is_left_out() -> None:
+    made, samples = recipe("variational", "tabular"), draw("tabular", 40)
+    trained = Trained(made.build(MEMBERS), MEMBERS, made)
+    codes = trained.encode(samples)
+    assert "gradient_variance_ratio" in diagnosis(trained, samples, codes)
+    with torch.no_grad():
+        trained.model.get_parameter("decoder.layers.0.weight")[1] = 0
+    assert "gradient_variance_ratio" not in diagnosis(trained, samples, codes)

@@ -15,7 +15,8 @@ from latentops.evaluation.structure import hidden_error
 from latentops.training.members import Member
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Profile
-from tests.toy import KINDS, VARIANTS, draw, recipe
+from latentops.variants.sequence import nats_by_step
+from tests.toy import KINDS, VARIANTS, batch_of, draw, recipe
 
 MEMBERS = [Member(0, "all"), Member(1, "all")]
 
@@ -148,3 +149,25 @@ def test_intervals_are_over_seeds_place_by_place_and_none_where_a_seed_has_no_nu
     assert summary["low"][0] < 1 < 3 < summary["high"][0]
     assert (summary["low"][1:], summary["high"][1:]) == ([2.0, None], [2.0, None])
     assert summary["x_title"] == "x"
+
+
+def test_tokens_cost_nats_by_their_place_and_padding_none() -> None:
+    lengths = torch.tensor([[3, 2, 1]])
+    nats = torch.tensor([[[1.0, 2.0, 6.0], [3.0, 4.0, torch.nan], [5.0, torch.nan, torch.nan]]])
+    places, found = nats_by_step(nats, lengths)
+    assert places == [0.0, 0.5, 1.0]
+    assert found.tolist() == [[3.0, 2.0, 5.0]]
+
+
+@pytest.mark.parametrize("architecture", ["recurrent", "transformer"])
+def test_a_sequence_of_tokens_has_its_error_by_step(architecture: str) -> None:
+    trained, samples = stack("sequence", "tokens", architecture), draw("tokens", 40)
+    profile = trained.profiles(samples)["error_by_step"]
+    assert profile.y_title == "nats a token"
+    assert profile.values.shape == (len(MEMBERS), 6)
+    whole = replace(samples, lengths=np.full(40, 6), values=np.maximum(samples.values, 1))
+    with torch.no_grad():
+        nats = trained.model.residuals(batch_of(whole, len(MEMBERS)))
+    by_step = trained.profiles(whole)["error_by_step"].values
+    torch.testing.assert_close(by_step, nats.mean(1))
+    assert set(trained.profiles(whole)) == {"error_by_step"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentops.errors import DataError
-from latentops.evaluation.structure import best_unit_auroc, reconstruction_cost, with_irrelevant
+from latentops.evaluation.structure import best_unit_auroc, with_irrelevant
 from tests.toy import draw
 
 LABELS = np.arange(90) % 3
@@ -34,10 +34,6 @@ def test_a_duplicated_unit_changes_nothing() -> None:
 def test_a_class_without_rows_has_no_number() -> None:
     best, _ = best_unit_auroc(np.eye(3)[LABELS], np.where(LABELS == 1, 2, LABELS))
     assert np.isnan(best).tolist() == [False, True, False]
-
-
-def test_the_cost_is_the_error_over_a_plain_models() -> None:
-    assert reconstruction_cost([2.0, 3.0], [1.0, 2.0]) == [2.0, 1.5]
 
 
 def test_irrelevant_columns_are_added_and_know_nothing() -> None:

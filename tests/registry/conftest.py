@@ -18,7 +18,7 @@ from latentops.config import ArchitectureName, load_params
 from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
-from latentops.evaluation.comparison import along
+from latentops.evaluation.comparison import along, health
 from latentops.registry import champion, store, tracking
 from latentops.reporting.profiles import drawings
 from latentops.stages import evaluate, train
@@ -132,6 +132,7 @@ def write_comparison(name: str, chosen: str = "variational", seed: int = 1, **ch
             "latent_dim": 3,
             "members": 2,
             "metrics": {primary: estimate},
+            "diagnosis": health(evaluated(name, variant)["diagnosis"], 0.95),
             "profiles": along(evaluated(name, variant)["profiles"], 0.95),
         }
         for variant in VARIANTS

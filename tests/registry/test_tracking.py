@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from mlflow import MlflowClient
 
+from latentops.atomic import write_json
 from latentops.config import load_params
 from latentops.errors import RegistryError
 from latentops.evaluation.comparison import along
@@ -91,6 +92,52 @@ def test_profiles_are_metrics_by_place_and_figures(project: Path) -> None:
         ElementTree.fromstring(drawing).get("aria-label")
         == "KL by unit of variational: nats by unit, by its KL"
     )
+
+
+def test_diagnoses_are_the_boards(project: Path) -> None:
+    path = Path("results/compare/pictures.json")
+    compared = json.loads(path.read_text())
+    cost = {"mean": 1.5, "low": None, "high": None, "values": [1.25, 1.75]}
+    lost = {"mean": None, "low": None, "high": None, "values": [None, 2.0]}
+    for row in compared["rows"]:
+        row["diagnosis"] |= {"reconstruction_cost": cost, "lost": lost}
+    write_json(path, compared)
+    record()
+    for run in runs()["variant"]:
+        assert run.data.metrics["diagnosis/reconstruction_cost"] == 1.5
+        assert "diagnosis/lost" not in run.data.metrics
+        assert run.data.metrics["diagnosis/effective_rank"] > 0
+    for run in runs()["member"]:
+        seed = int(run.data.tags["latentops.seed"])
+        assert run.data.metrics["diagnosis/reconstruction_cost"] == cost["values"][seed]
+        assert ("diagnosis/lost" in run.data.metrics) == (seed == 1)
+
+
+def test_what_all_variants_say_together_is_the_experiments_and_the_latest(project: Path) -> None:
+    def said() -> str | None:
+        return store.connect().get_experiment_by_name("pictures").tags.get(tracking.CORRELATION)
+
+    record()
+    assert said() is None
+    for value in (-0.25, 0.5):
+        write_comparison("pictures", error_rank_correlation=value)
+        record()
+        assert said() == str(value)
+    assert len(runs()["variant"]) == len(VARIANTS)
+
+
+def test_studies_go_with_the_runs_and_change_no_hash(project: Path) -> None:
+    study = Path("benchmarks/remedies.json")
+    study.parent.mkdir()
+    study.write_text('{"rows": []}')
+    hashes = record()
+    client = store.connect()
+    for run in runs()["variant"]:
+        names = {item.path for item in client.list_artifacts(run.info.run_id, "benchmarks")}
+        assert names == {"benchmarks/remedies.json"}
+    study.unlink()
+    assert record() == hashes
+    assert len(runs()["variant"]) == len(VARIANTS)
 
 
 def test_recording_twice_adds_nothing(project: Path) -> None:

@@ -12,7 +12,7 @@ from latentops.atomic import write_json
 from latentops.errors import DataError
 from latentops.reporting import page
 from latentops.reporting.leaderboard import interval, number
-from latentops.reporting.results import comparison
+from latentops.reporting.results import comparison, curves
 
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
 HOSTILE = '<script>alert("x")</script>&'
@@ -181,7 +181,7 @@ def test_gates_and_verdicts_are_shown(text: str) -> None:
     assert "Not met: beats PCA-8." in text
     assert "passes all 5 gates" in text
     assert "no difference shown" in text
-    assert "discriminator was not finite at step 310" in text
+    assert "deception ceased to be a number or was over strain_limit (20) at step 310" in text
 
 
 def test_without_models_the_page_says_what_is_missing(text: str) -> None:
@@ -262,3 +262,42 @@ def test_curves_that_break_off_are_drawn_without_what_is_not_a_number(project: P
     path.write_text("step,seed,objective,stop\n50,0,2.0,nan\n100,0,inf,1.0\n150,0,1.5,0.9\n")
     text = page.write(project).read_text(encoding="utf-8")
     assert not np.any([word in text for word in ('"nan', " nan ", "inf ")])
+
+
+def test_terms_of_a_variants_own_are_panels_where_they_move(tree: Node, finished: Path) -> None:
+    figure = next(node for node in section(tree, "digits").all("figure") if node.all("h4"))
+    objectives, terms = (node for node in figure.all("div") if "curves" in node.attributes.get("class", ""))
+    assert len(objectives.all("svg")) == 9
+    (panel,) = terms.all("div")
+    assert " ".join(panel.words.split()).startswith("adversarial discriminator accuracy")
+    assert len(terms.all("svg")) == 1
+    accuracy = curves("digits", "adversarial", finished)["discriminator_accuracy"]
+    assert accuracy[3][0] == (50, None, 0.9)
+    assert list(accuracy) == list(range(5))
+
+
+def test_what_a_loss_puts_first_is_a_table_where_it_is_measured(project: Path, text: str) -> None:
+    assert "What a loss puts first" not in text
+
+    def row(number: str, remedy: str, mean: float, verdict: str, topic: str = "losses") -> dict[str, Any]:
+        return {
+            "topic": topic, "number": number, "remedy": remedy, "verdict": verdict,
+            "without": {"mean": 0.2}, "remedied": {"mean": mean},
+        }  # fmt: skip
+
+    rows = [
+        row("blur", "huber", 0.3, "hurts"), row("blur", HOSTILE, 0.1, "helps"),
+        row("tails", "huber", 0.21, "no effect shown"), row("tails", HOSTILE, 0.4, "hurts"),
+        row("blur", "decay", 0.4, "helps", "overcomplete"),
+    ]  # fmt: skip
+    write_json(project / "benchmarks/remedies.json", {"rows": rows})
+    tree = Tree(page.write(project).read_text(encoding="utf-8")).root
+    part = next(node for node in tree.all("section") if "losses" in node.attributes["aria-labelledby"])
+    assert part.all("details")
+    head, *lines = [
+        [cell.words for cell in line.all("th") + line.all("td")] for line in part.all("table")[0].all("tr")
+    ]
+    assert head == ["left by", "gaussian, learned variance", "huber", HOSTILE]
+    assert lines == [["blur", "0.200", "0.300 ↑", "0.100 ↓"], ["tails", "0.200", "0.210", "0.400 ↑"]]
+    write_json(project / "benchmarks/remedies.json", {"rows": rows[-1:]})
+    assert "What a loss puts first" not in page.write(project).read_text(encoding="utf-8")

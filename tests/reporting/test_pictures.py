@@ -14,7 +14,7 @@ from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
-from latentops.reporting.pictures import Gallery, _units, gallery
+from latentops.reporting.pictures import Gallery, _units, gallery, one_of_each
 from latentops.reporting.results import comparison
 from latentops.training.members import Member, stack_members
 from latentops.training.trained import Recipe, Trained
@@ -204,11 +204,23 @@ def test_texts_are_shown_as_texts(trained: Path, params: Params) -> None:
         made = Recipe.resolve(variant, section, "mlp", sizes, 4, description, "categorical")
         members = stack_members([0, 3], ["0"])
         Trained(made.build(members), members, made).save(trained / "models/digit_columns" / variant)
-    reconstructions, drawn_from, *_ = drawn(trained, "digit_columns").others
+    reconstructions, drawn_from, *walks = drawn(trained, "digit_columns").others
     originals, others = reconstructions.texts[::2], reconstructions.texts[1::2]
     assert {text for _, text in originals} <= set(told)
     assert {name for name, _ in others} == {"reconstruction"}
     assert [name for name, _ in drawn_from.texts] == [f"draw {k}" for k in range(1, 11)]
+    between, units = walks
+    assert not between.drawings + units.drawings
+    assert len(between.texts) == 3 * latents.PAIRS
+    assert [name for name, _ in units.texts[:4]] == [
+        "unit 1, start", "unit 1, middle", "unit 1, end", "unit 2, start"
+    ]  # fmt: skip
+    stack = Trained.load(trained / "models/digit_columns/variational").select(seed=3, view="all")
+    codes = torch.from_numpy(stack.encode(samples.select(one_of_each(samples.labels, 3))))
+    with torch.no_grad():
+        decoded = stack.model.likelihood.mean(stack.model.decode(codes))[0].numpy()
+    assert between.texts[0] == ("pair 1, start", tokenizer.invert(decoded)[0])
+    assert between.texts[2] == ("pair 1, end", tokenizer.invert(decoded)[-1])
     page_text = page.write(trained).read_text(encoding="utf-8")
     assert "the team &amp; the goal" in page_text
     assert HOSTILE not in page_text
@@ -217,9 +229,14 @@ def test_texts_are_shown_as_texts(trained: Path, params: Params) -> None:
 def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:
     pictures = drawn(trained, "breast_cancer")
     assert [one.heading for one in pictures.others] == [
-        "Reconstruction by column", "Samples of variational", "Which unit of sparse tells which class"
+        "Reconstruction by column", "Samples of variational", "Between codes of variational",
+        "Units of variational", "Which unit of sparse tells which class"
     ]  # fmt: skip
     assert pictures.others[0].drawings[0][1].count("column ") >= 6
+    (name, drawing), *_ = pictures.others[3].drawings
+    assert name == "unit 1"
+    assert drawing.count('class="line walk"') == 10
+    assert len(re.findall("L", re.findall(r' d="([^"]+)"', drawing)[0])) == 6
 
 
 def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path) -> None:

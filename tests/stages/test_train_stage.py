@@ -138,14 +138,14 @@ def test_members_that_fail_are_told_everywhere_and_the_others_are_as_they_were(
     found = results.training("breast_cancer", "undercomplete")
     assert [member.failed is not None for member in found.members] == [True, True, False, False]
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
-    panels, reported = page._training("breast_cancer", ["undercomplete"], Path())
+    panels, _, reported = page._training("breast_cancer", ["undercomplete"], Path())
     assert len(panels) == 1
     for member, line, told in zip(found.members[:2], said, reported, strict=True):
         assert member.failed is not None
         assert np.isinf(rows[list(member.failed.rows)]).any()
         at = f"step {member.failed.step}, on rows {', '.join(map(str, member.failed.rows[:5]))}, …"
         assert f"seed {member.seed}, view all: reconstruction ceased to be a number at {at}" in line
-        assert f"seed {member.seed}, view all: reconstruction was not finite at {at}" in told
+        assert f"seed {member.seed}, view all: reconstruction ceased to be a number at {at}" in told
     for name, value in Trained.load(Path("models/breast_cancer/undercomplete")).model.state_dict().items():
         assert torch.isfinite(value).all()
         assert torch.equal(value[2:], healthy[name][2:])
@@ -178,3 +178,21 @@ def test_a_combination_takes_an_edit_of_the_params_alone(
     found = json.loads(Path("results/evaluate", dataset, variant, "metrics.json").read_text())
     assert found["alive"] == {"scores_differ": True, "code_varies": True, "finite": True}
     assert [row["name"] for row in found["rows"]] == [variant, f"untrained {variant}"]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_game_over_its_limit_is_not_said_to_have_ceased_to_be_a_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["variants"]["adversarial"]["strain_limit"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    train.run("breast_cancer", "adversarial")
+    found = results.training("breast_cancer", "adversarial")
+    why = "ceased to be a number or was over strain_limit (0.25)"
+    assert {member.failed.why for member in found.members if member.failed} == {why}
+    assert all(member.failed for member in found.members)
+    assert capsys.readouterr().out.count(why) == len(found.members)
+    _, terms, told = page._training("breast_cancer", ["adversarial"], Path())
+    assert sum(why in line for line in told) == len(found.members)
+    assert "discriminator accuracy" in {panel.detail for panel in terms}

@@ -23,6 +23,9 @@ from latentops.evaluation.statistics import (
 COMPARED = ("probe_accuracy", "auroc")
 """Metrics on which every variant is paired with its rivals."""
 
+PLAIN = "undercomplete"
+"""The variant that asks nothing more of the code than the reconstruction."""
+
 TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC"}
 """What a gate's text calls them."""
 
@@ -151,6 +154,31 @@ def board_row(row: Row, replicates: Mapping[str, Array], confidence: float) -> d
         "members": len(row.seeds),
         "metrics": metrics,
     }
+
+
+def reconstruction_costs(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Of each variant its `reconstruction_cost` against the plain one, a number a seed.
+
+    Nothing where that one isn't run. NaN for a seed that it wasn't trained with.
+    """
+    variants = {row.name: row for row in rows if row.role == "variant"}
+    if PLAIN not in variants:
+        return {}
+    plain = dict(zip(variants[PLAIN].seeds, variants[PLAIN].values["reconstruction_error"], strict=True))
+    return {
+        name: reconstruction_cost(
+            row.values["reconstruction_error"], [plain.get(seed, math.nan) for seed in row.seeds]
+        )
+        for name, row in variants.items()
+    }
+
+
+def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list[float]:
+    """What a demand on the code costs in reconstruction, seed by seed: its error over a plain model's.
+
+    NaN where the plain model has none.
+    """
+    return [error / other if other else math.nan for error, other in zip(errors, plain, strict=True)]
 
 
 def health(diagnosis: Mapping[str, Sequence[float]], confidence: float) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Health of a code, whatever made it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,11 +47,6 @@ def wrong_tokens(trained: Trained, samples: Samples) -> list[float]:
     wrong = torch.from_numpy(trained.reconstruct(samples)) != batch.values
     shares: list[float] = ((wrong * batch.mask).flatten(1).sum(1) / batch.mask.flatten(1).sum(1)).tolist()
     return shares
-
-
-def reconstruction_cost(errors: Sequence[float], plain: Sequence[float]) -> list[float]:
-    """What a demand on the code costs in reconstruction, seed by seed: its error over a plain model's."""
-    return [error / other for error, other in zip(errors, plain, strict=True)]
 
 
 def unit_auroc(codes: NDArray[np.floating], labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:

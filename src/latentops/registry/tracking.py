@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from mlflow import MlflowClient
@@ -31,6 +30,10 @@ CONTENT = "latentops.content_hash"
 ROLE = "latentops.role"
 VIEW_ALL = "all"  # as in training.members, which would load all of torch
 MEMBERS = "members.json"
+CORRELATION = "latentops.error_rank_correlation"
+STUDIES = (Path("benchmarks/remedies.json"), Path("benchmarks/growth.json"))
+"""Health that takes trainings of its own: what is here of it goes with every run, and isn't in its hash."""
+
 METRICS_A_BATCH, PARAMS_A_BATCH = 900, 100  # MLflow takes no more at once: 1,000 in all, 100 of them params
 PAGE = 1000
 
@@ -42,7 +45,8 @@ Draw = Callable[[Mapping[str, Any]], Mapping[str, str]]
 def record(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
     """Bring the store up to date with the results of `dataset`; return each variant's content hash.
 
-    What `draw` makes of a variant's row goes into its run's `figures`.
+    What `draw` makes of a variant's row goes into its run's `figures`. The rank correlation of reconstruction
+    error with the primary metric, which is of all variants together, is a tag of the experiment.
 
     A variant whose content hash is recorded already is left as it is, so that recording twice adds nothing
     and a lost store is rebuilt. A recording that was cut short is begun anew. Raises `RegistryError` where
@@ -54,6 +58,8 @@ def record(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
     client = store.connect()
     with store.plain_errors(), store.locked(f"record-{dataset}"):
         experiment = store.experiment(client, dataset)
+        if (correlation := compared.get("error_rank_correlation")) is not None:
+            client.set_experiment_tag(experiment, CORRELATION, f"{correlation:.4g}")
         known = {run.data.tags.get(CONTENT): run for run in _parents(client, experiment)}
         for result in found.values():
             run = known.get(result.content_hash)
@@ -197,7 +203,7 @@ def _summary(result: Result) -> list[tuple[str, float, int]]:
     for name, estimate in result.row["metrics"].items():
         figures[name] = estimate["mean"]
         figures |= {f"{name}_{side}": estimate.get(side) for side in ("low", "high")}
-    figures |= {f"diagnosis/{key}": fmean(values) for key, values in result.evaluation["diagnosis"].items()}
+    figures |= {f"diagnosis/{key}": found["mean"] for key, found in result.row["diagnosis"].items()}
     for alive in (result.training["alive"], result.evaluation["alive"]):
         figures |= {f"alive/{key}": value for key, value in alive.items()}
     figures |= {key: result.training.get(key) for key in ("parameters", "steps")}
@@ -219,8 +225,8 @@ def _of_seed(result: Result, member: Mapping[str, Any]) -> list[tuple[str, float
         if row["name"] == result.variant and member["seed"] in row["seeds"]:
             position = row["seeds"].index(member["seed"])
             figures |= {name: metric["values"][position] for name, metric in row["metrics"].items()}
-            diagnosis = result.evaluation["diagnosis"]
-            figures |= {f"diagnosis/{key}": values[position] for key, values in diagnosis.items()}
+            diagnosis = result.row["diagnosis"]
+            figures |= {f"diagnosis/{key}": found["values"][position] for key, found in diagnosis.items()}
     return _finite(figures, step=0)
 
 
@@ -253,6 +259,9 @@ def _write_artifacts(folder: Path, result: Result, settings: Mapping[str, Any]) 
     for name, path in result.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
+    for path in (study for study in STUDIES if study.exists()):
+        (folder / path.parent).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / path)
     write_json(folder / "settings.json", settings)
     write_json(folder / "compare.json", result.row)
     write_json(folder / MEMBERS, _table(result.training["members"]))

@@ -214,8 +214,8 @@ def _tick(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def curves(by_seed: Mapping[int, Sequence[tuple[int, float, float | None]]], label: str) -> Markup:
-    """Objective by step: a pale line a seed for training, a strong one for the stop rows."""
+def curves(by_seed: Mapping[int, Sequence[tuple[int, float | None, float | None]]], label: str) -> Markup:
+    """A number by step: a pale line a seed for training, a strong one for the stop rows."""
     rows = [row for seed in by_seed.values() for row in seed]
     settled = sorted(value for row in rows for value in row[1:] if value is not None and math.isfinite(value))
     top = settled[min(len(settled) - 1, int(len(settled) * 0.98))] if settled else 1.0
@@ -224,7 +224,8 @@ def curves(by_seed: Mapping[int, Sequence[tuple[int, float, float | None]]], lab
     across = Scale(0, max((row[0] for row in rows), default=1), 38, width - 8)
     up = scale([bottom, top], height - 20, 8, 0.05)
     drawing = Drawing(width, height, label, "plot small")
-    for value in up.ticks(3):
+    ticks = up.ticks(3)
+    for value in ticks if len(ticks) > 1 else up.ticks(5):
         drawing.add("line", "grid", x1=38, x2=width - 8, y1=up(value), y2=up(value))
         drawing.add("text", "tick", _tick(value), x=34, y=up(value) + 3.5, text_anchor="end")
     for value in (0, across.high):

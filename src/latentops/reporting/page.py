@@ -13,7 +13,7 @@ from markupsafe import Markup
 from latentops.atomic import write_text
 from latentops.errors import DataError
 from latentops.registry.lineage import Lock
-from latentops.reporting import figures, profiles, provenance, results
+from latentops.reporting import figures, losses, profiles, provenance, results
 from latentops.reporting.leaderboard import ahead, interval, number, ordered, ranks
 from latentops.reporting.pictures import Gallery, Picture, gallery
 from latentops.reporting.results import (
@@ -30,6 +30,7 @@ from latentops.reporting.results import (
 TEMPLATES = Path(__file__).parent / "templates"
 PATH = Path("var/report/index.html")
 DRAWN = ("probe_accuracy", "auroc")  # columns with a whisker
+LIKELIHOOD = ("reconstruction", "length")  # terms that every objective has
 PLAIN = ("auroc_reconstruction", "auroc_latent", "reconstruction_error")
 
 
@@ -67,7 +68,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Panel:
-    """A variant's training: its curves and how it went."""
+    """A number of a variant's training by step: whose it is, more of it in words, and its curves."""
 
     name: str
     detail: str
@@ -102,6 +103,7 @@ class Section:
     profiles: list[Picture]
     transfer: list[str]
     panels: list[Panel]
+    terms: list[Panel]
     failures: list[str]
     gallery: Gallery
     validation: Validation
@@ -148,6 +150,7 @@ def write(root: Path = Path(), out: Path = PATH, datasets: Sequence[str] | None 
     }
     page = environment.get_template("report.html").render(
         sections=sections,
+        losses=losses.table(root),
         costs=_costs(root),
         commit=provenance.commit(root),
         lock_digest=provenance.lock_digest(root),
@@ -180,7 +183,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
     rows = ordered(comparison.rows, comparison.primary)
     chosen = comparison.chosen.variant if comparison.chosen else None
     variants = [row.name for row in rows if row.role == "variant"]
-    panels, failures = _training(dataset, variants, root)
+    panels, terms, failures = _training(dataset, variants, root)
     columns = [_column(metric, rows) for metric in _metrics(rows, comparison.primary)]
     own = [one for one in comparison.comparisons if one.variant == chosen]
     return Section(
@@ -199,6 +202,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         profiles=profiles.pictures(rows),
         transfer=profiles.transfer(rows),
         panels=panels,
+        terms=terms,
         failures=failures,
         gallery=gallery(comparison, root),
         validation=results.validation(dataset, root),
@@ -296,20 +300,30 @@ def _health(rows: Sequence[Row]) -> Diagnosis:
     return Diagnosis(shared, own, of)
 
 
-def _training(dataset: str, variants: Sequence[str], root: Path) -> tuple[list[Panel], list[str]]:
-    panels, failures = [], []
+def _training(
+    dataset: str, variants: Sequence[str], root: Path
+) -> tuple[list[Panel], list[Panel], list[str]]:
+    """A panel a variant of its objective, one a term beside the likelihood's, and who was stopped why."""
+    panels, terms, failures = [], [], []
     for name in variants:
         trained = results.training(dataset, name, root)
-        label = f"Training curves of {name}: objective by step, a line a seed"
-        drawing = figures.curves(results.curves(dataset, name, root), label)
-        panels.append(Panel(name, _detail(trained), drawing))
+        for what, by_seed in results.curves(dataset, name, root).items():
+            label = f"Training curves of {name}: {title(what)} by step, a line a seed"
+            if what == "objective":
+                panels.append(Panel(name, _detail(trained), figures.curves(by_seed, label)))
+            elif what not in LIKELIHOOD and _varies(by_seed):
+                terms.append(Panel(name, title(what), figures.curves(by_seed, label)))
         for member in trained.members:
             if member.failed:
                 where = f"{name}, seed {member.seed}, view {member.view}"
                 rows = ", ".join(map(str, member.failed.rows[:5]))
                 when = f"step {member.failed.step}, on rows {rows}, …"
-                failures.append(f"{where}: {member.failed.term} was not finite at {when}")
-    return panels, failures
+                failures.append(f"{where}: {member.failed.term} {member.failed.why} at {when}")
+    return panels, terms, failures
+
+
+def _varies(by_seed: results.Curves) -> bool:
+    return len({value for seed in by_seed.values() for _, _, value in seed}) > 1
 
 
 def _detail(trained: Training) -> str:

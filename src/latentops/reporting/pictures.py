@@ -259,7 +259,7 @@ def _latents(
     convolutional its maps.
     """
     pictures: list[Picture] = []
-    if "variational" in stacks and description.kind != "tabular":
+    if "variational" in stacks:
         pictures += _walks(stacks["variational"], test, few)
     if "sparse" in stacks:
         pictures += _units(stacks["sparse"], test, description)
@@ -269,7 +269,7 @@ def _latents(
 
 
 def _walks(stack: "Trained", test: Samples, few: Samples) -> list[Picture]:
-    """What lies between and around codes; of sequences at full length."""
+    """What lies between and around codes; of sequences at full length, of texts the ends and the middle."""
     from latentops.reporting import latents
 
     name, description = stack.variant, stack.description
@@ -284,14 +284,22 @@ def _walks(stack: "Trained", test: Samples, few: Samples) -> list[Picture]:
             "Where nothing changes, the decoder takes no notice of the unit.",
         ),
     }
-    if description.kind == "sequence":
+    if description.tokenizer is not None:
+        return [
+            Picture(heading, caption, texts=_passed(rows, description.tokenizer))
+            for heading, (rows, caption) in ways.items()
+        ]
+    if description.kind != "image":
+        table = description.kind == "tabular"
         domain = _domain(test.values, description)
+        told = "a line over the columns as they are prepared" if table else _lines(description)
         return [
             Picture(
                 heading,
-                f"{caption} From pale to strong along the way, {_lines(description)}.",
+                f"{caption} From pale to strong along the way, {told}.",
                 drawings=tuple(
-                    (row, figures.fan(list(walk), domain, f"{heading}: {row}")) for row, walk in rows.items()
+                    (row, figures.fan(list(walk[..., None] if table else walk), domain, f"{heading}: {row}"))
+                    for row, walk in rows.items()
                 ),
             )
             for heading, (rows, caption) in ways.items()
@@ -307,6 +315,19 @@ def _walks(stack: "Trained", test: Samples, few: Samples) -> list[Picture]:
         )
         for heading, (rows, caption) in ways.items()
     ]
+
+
+def _passed(rows: Mapping[str, Floats], tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
+    """The texts at a few points of each way, from its start to its end."""
+    return tuple(
+        (f"{row}, {told}", text)
+        for row, walk in rows.items()
+        for told, text in zip(
+            ("start", "middle", "end"),
+            tokenizer.invert(walk[[0, len(walk) // 2, -1]]),
+            strict=True,
+        )
+    )
 
 
 def _units(stack: "Trained", test: Samples, description: Description) -> list[Picture]:

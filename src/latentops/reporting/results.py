@@ -26,6 +26,7 @@ TITLES = {
     "auroc_latent": "AUROC, code",
     "reconstruction_error": "reconstruction error",
     "false_alarm_rate": "false-alarm rate",
+    "l1": "L1",
     "best_unit_auroc": "best unit's AUROC",
     "elbo": "ELBO",
     "hoyer": "Hoyer index",
@@ -34,6 +35,7 @@ TITLES = {
     "jacobian_rank": "Jacobian rank",
     "jacobian_top": "Jacobian top share",
     "kl": "KL",
+    "kl_above_free_bits": "KL above free bits",
     "kl_by_unit": "KL by unit",
     "kl_unit_least": "least unit's KL",
     "kl_unit_most": "most unit's KL",
@@ -187,10 +189,11 @@ class Validation(Result):
 
 
 class Failure(Result):
-    """Why a member stopped: the term that was not finite, when, and on which rows of the train split."""
+    """Why a member stopped: which term, what it did, when, and on which rows of the train split."""
 
     step: int
     term: str
+    why: str = "ceased to be a number"
     rows: tuple[int, ...] = ()
 
 
@@ -251,19 +254,26 @@ def training(dataset: str, variant: str, root: Path = Path()) -> Training:
     return read(Training, path, f"dvc repro train@{dataset}-{variant}")
 
 
-def curves(
-    dataset: str, variant: str, root: Path = Path()
-) -> dict[int, list[tuple[int, float, float | None]]]:
-    """By seed: (step, objective, objective on the stop rows where it was looked at), in order of step."""
+Curves = dict[int, list[tuple[int, float | None, float | None]]]
+"""By seed: (step, a number on the training rows, the same on the stop rows), in order of step."""
+
+
+def curves(dataset: str, variant: str, root: Path = Path()) -> dict[str, Curves]:
+    """The `objective` on training and stop rows, then each term on the stop rows, unweighted."""
     path = root / "results" / "train" / dataset / variant / "curves.csv"
     command = f"dvc repro train@{dataset}-{variant}"
-    result: dict[int, list[tuple[int, float, float | None]]] = {}
+    result: dict[str, Curves] = {}
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             for line in csv.DictReader(stream):
-                stop = float(line["stop"]) if line.get("stop") else None
-                row = (int(line["step"]), float(line["objective"]), stop)
-                result.setdefault(int(line["seed"]), []).append(row)
+                step, seed = int(line.pop("step")), int(line.pop("seed"))
+                on_train, on_stop = float(line.pop("objective")), line.pop("stop", None)
+                pairs = {
+                    "objective": (on_train, float(on_stop) if on_stop else None),
+                    **{term: (None, float(value)) for term, value in line.items() if value},
+                }
+                for name, pair in pairs.items():
+                    result.setdefault(name, {}).setdefault(seed, []).append((step, *pair))
     except FileNotFoundError:
         raise DataError(f"{path}: not found; `{command}` makes it") from None
     except (KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, along, compare, health
+from latentops.evaluation.comparison import Row, along, compare, health, reconstruction_costs
 
 
 def run(dataset_name: str) -> None:
@@ -33,10 +33,11 @@ def run(dataset_name: str) -> None:
     field = _json(floors / "metrics.json")
     labels = load_file(floors / "samples.safetensors")["labels"]
     confidence = params.comparison.confidence
+    costs = {name: {"reconstruction_cost": each} for name, each in reconstruction_costs(rows).items()}
     looked_into = {
         variant: {
             "corruption": each["corruption"],
-            "diagnosis": health(each["diagnosis"], confidence),
+            "diagnosis": health(each["diagnosis"] | costs.get(variant, {}), confidence),
             "profiles": along(each["profiles"], confidence),
         }
         for variant, each in found.items()

@@ -112,7 +112,9 @@ def run(dataset_name: str, variant: str) -> None:
                     "best_step": outcome.best_step[index],
                     "objective": _finite(outcome.best_objective[index]),
                     "stopped_early": outcome.stopped_early[index],
-                    "failed": None if (failure := failures[index]) is None else asdict(failure),
+                    "failed": None
+                    if (failure := failures[index]) is None
+                    else {**asdict(failure), "why": model.stopped_by(failure.term)},
                     "terms": {name: values[index] for name, values in outcome.terms.items()},
                 }
                 for index, member in enumerate(members)
@@ -126,7 +128,7 @@ def run(dataset_name: str, variant: str) -> None:
         if failure is not None:
             print(
                 f"warning: {dataset_name} {variant}: seed {member.seed}, view {member.view}: {failure.term} "
-                f"ceased to be a number at {failure.where}; its weights are those of step {best}"
+                f"{model.stopped_by(failure.term)} at {failure.where}; its weights are those of step {best}"
             )
 
 

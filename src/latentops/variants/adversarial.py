@@ -165,6 +165,12 @@ class Variant(Autoencoder):
         """The likelihood alone: the two players' losses have no minimum to stop at."""
         return tuple(super().coefficients())
 
+    def stopped_by(self, term: str) -> str:
+        """A player's loss may have been finite and over its limit, averaged over the last steps."""
+        limit = self.settings.strain_limit
+        guarded = limit is not None and term in ("deception", "discrimination")
+        return super().stopped_by(term) + (f" or was over strain_limit ({limit:g})" if guarded else "")
+
     def draw(self, count: int, noise: Noise) -> Float[Tensor, "members count latent"]:
         """`count` codes from the prior."""
         return self.prior.draw(noise, count)

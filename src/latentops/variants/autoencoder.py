@@ -211,6 +211,11 @@ class Autoencoder(nn.Module):
         """Terms whose weighted sum on the stop rows chooses a member's weights."""
         return tuple(self.coefficients())
 
+    def stopped_by(self, term: str) -> str:
+        """What is said of a `term` that stopped a member."""
+        del term
+        return "ceased to be a number"
+
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """Health numbers of the code that are particular to this variant."""
         del batch

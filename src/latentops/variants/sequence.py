@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from latentops.architectures import Shape
@@ -98,23 +98,24 @@ class Variant(Autoencoder):
     def profiles(self, batch: Batch) -> dict[str, Profile]:
         """`error_by_step` and `error_by_frequency`, each over what the data itself has there.
 
-        Steps are as the encoder reads them, of an image its rows. A table has none in an order, and tokens
-        no variance.
+        Steps are as the encoder reads them, of an image its rows. A table has none in an order. Tokens have
+        no variance, and no frequencies: their error is in nats.
         """
         reader = cast(Recurrent | Transformer, self.encoder).steps
-        if len(self.shape.sizes) == 1 or reader.steps < 2 or self.embedding is not None:
+        if len(self.shape.sizes) == 1 or reader.steps < 2:
             return {}
-        lengths = batch.lengths
+        where, lengths = "place in the sequence (0 first, 1 last)", batch.lengths
         if lengths is None:
             lengths = torch.full(batch.values.shape[:2], reader.steps, device=batch.values.device)
+        if self.embedding is not None:
+            places, by_step = nats_by_step(self.residuals(batch), lengths)
+            return {"error_by_step": Profile(places, by_step, where, "nats a token")}
         errors = reader.read(batch.with_values(self.reconstruct(batch) - batch.values))
         data = reader.read(batch)
         places, by_step = error_by_step(errors, data, lengths)
         frequencies, by_frequency = error_by_frequency(errors, data, lengths)
         return {
-            "error_by_step": Profile(
-                places, by_step, "place in the sequence (0 first, 1 last)", "error over the data's variance"
-            ),
+            "error_by_step": Profile(places, by_step, where, "error over the data's variance"),
             "error_by_frequency": Profile(
                 frequencies, by_frequency, "cycles a step", "error over the data's power"
             ),
@@ -131,20 +132,36 @@ def error_by_step(
     Up to `PLACES` places, at the nearest of which a step counts. 1 is no better than the mean; NaN where the
     data doesn't vary.
     """
-    count = min(PLACES, errors.shape[2])
-    step = torch.arange(errors.shape[2], device=errors.device)
-    share = step / (lengths - 1).clamp_min(1).unsqueeze(-1)
-    place = (share * (count - 1)).round().masked_fill(step >= lengths.unsqueeze(-1), -1)
+    places, at = by_place(lengths, errors.shape[2])
     found = []
-    for at in range(count):
-        here = (place == at).unsqueeze(-1).to(data.dtype)
+    for each in at:
+        here = each.unsqueeze(-1).to(data.dtype)
         known = here.sum((1, 2), keepdim=True).clamp_min(1)
         mean = (data * here).sum((1, 2), keepdim=True) / known
         variance = ((data - mean).square() * here).flatten(1).sum(1)
         squares = (data.square() * here).flatten(1).sum(1)
         error = (errors.square() * here).flatten(1).sum(1)
         found.append(error / variance.masked_fill(variance <= 1e-12 * squares, torch.nan))
-    return [at / (count - 1) for at in range(count)], torch.stack(found, dim=-1)
+    return places, torch.stack(found, dim=-1)
+
+
+def nats_by_step(
+    nats: Float[Tensor, "members batch steps"], lengths: Int[Tensor, "members batch"]
+) -> tuple[list[float], Float[Tensor, "members places"]]:
+    """Mean nats of a token by place, as `error_by_step` has them; NaN where there is none."""
+    places, at = by_place(lengths, nats.shape[2])
+    return places, torch.stack([nats.masked_fill(~here, torch.nan).flatten(1).nanmean(1) for here in at], -1)
+
+
+def by_place(
+    lengths: Int[Tensor, "members batch"], steps: int
+) -> tuple[list[float], list[Bool[Tensor, "members batch steps"]]]:
+    """Up to `PLACES` places from a sequence's first step, 0, to its last, 1, and the steps nearest each."""
+    count = min(PLACES, steps)
+    step = torch.arange(steps, device=lengths.device)
+    share = step / (lengths - 1).clamp_min(1).unsqueeze(-1)
+    place = (share * (count - 1)).round().masked_fill(step >= lengths.unsqueeze(-1), -1)
+    return [at / (count - 1) for at in range(count)], [place == at for at in range(count)]
 
 
 def error_by_frequency(

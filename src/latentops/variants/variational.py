@@ -9,7 +9,8 @@ where the KL term outweighs that start, the posterior becomes the prior and stay
 `beta`, its `warmup`, `free_bits`, or a `capacity` that the KL is held to.
 
 Diagnosis: active units (Burda et al. 2016, §4.2), nats in all and by unit, the information that a code has
-about its sample, and how tight the bound is.
+about its sample, how tight the bound is, and how much the reparameterised gradient varies less than the score
+function's.
 """
 
 import math
@@ -126,7 +127,8 @@ class Variant(Autoencoder):
     def diagnose(self, batch: Batch) -> dict[str, Float[Tensor, " members"]]:
         """`active_units`; `kl`, in all and of the least and most costly unit; in nats of the first samples:
 
-        `mutual_information` of code and sample, the `elbo`, and the tighter `importance_weighted` bound.
+        `mutual_information` of code and sample, the `elbo`, and the tighter `importance_weighted` bound; and
+        `gradient_variance_ratio`: the score function's gradient's variance over the reparameterised one's.
         """
         mean, log_variance = self.posterior(batch)
         kl = kl_to_standard_normal(mean, log_variance)
@@ -135,7 +137,8 @@ class Variant(Autoencoder):
         noise = Noise([torch.Generator(mean.device).manual_seed(0) for _ in range(len(mean))])
         crossed = evidence.CROSSED
         weights = evidence.log_weights(self, some, *self.posterior(some), noise)
-        return {
+        fewer = evidence.first(batch, evidence.DIFFERENTIATED)
+        found = {
             "active_units": (mean.var(dim=1) > ACTIVE).to(mean.dtype).sum(-1),
             "kl": kl.sum(-1).mean(-1),
             "kl_unit_least": by_unit.amin(-1),
@@ -146,6 +149,8 @@ class Variant(Autoencoder):
             "elbo": evidence.importance_weighted(weights, draws=1),
             "importance_weighted": evidence.importance_weighted(weights),
         }
+        ratio = evidence.gradient_variance_ratio(self, fewer, *self.posterior(fewer), noise)
+        return found | {"gradient_variance_ratio": ratio}
 
     def profiles(self, batch: Batch) -> dict[str, Profile]:
         """`kl_by_unit`: nats of each unit, the most costly first."""

@@ -20,6 +20,9 @@ SAMPLES = 256
 DRAWS = 16
 """Codes that are drawn for each of them."""
 
+DIFFERENTIATED = 64
+"""Samples that gradients are taken of, at most: what decodes each is kept until it is differentiated."""
+
 CROSSED = 1024
 """Samples whose codes are held against one another's posteriors, at most."""
 
@@ -116,6 +119,17 @@ def gradients(
         likely = -nats.detach().unsqueeze(-1)
         score.append(likely * torch.cat([epsilon / deviation, 0.5 * (epsilon**2 - 1)], dim=-1))
     return torch.stack(pathwise), torch.stack(score)
+
+
+def gradient_variance_ratio(
+    model: Autoencoder, batch: Batch, mean: Tensor, log_variance: Tensor, noise: Noise
+) -> Float[Tensor, " members"]:
+    """Variance of the score function's estimate over that of the reparameterised one.
+
+    Not a number where the decoder takes no notice of the code, so that neither varies or one alone does.
+    """
+    pathwise, score = gradients(model, batch, mean, log_variance, noise)
+    return gradient_variance(score) / gradient_variance(pathwise)
 
 
 def gradient_variance(estimates: Float[Tensor, "draws members batch _"]) -> Float[Tensor, " members"]:

@@ -232,3 +232,18 @@ def test_a_stage_imports_only_what_it_needs(project: Path) -> None:
     started, ingested = (set(part.split()) for part in done.stdout.split("|"))
     assert not started & {"numpy", "pydantic", "pyarrow", "torch", "mlflow"}
     assert not ingested & {"great_expectations", "torch", "mlflow", "prefect"}
+
+
+def test_a_stage_has_one_thread_whatever_the_shell_says() -> None:
+    """A bootstrap on two threads adds up otherwise than on one."""
+    code = (
+        "import latentops.stages.__main__ as stages, contextlib\n"
+        "with contextlib.suppress(Exception): stages.run('compare', 'no dataset')\n"
+        "import numpy, threadpoolctl\n"
+        "print(max(each['num_threads'] for each in threadpoolctl.threadpool_info()))"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ran.stdout.split()[-1] == "1", ran.stderr

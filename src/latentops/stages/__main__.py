@@ -15,6 +15,10 @@ from latentops.errors import LatentOpsError, UnknownNameError
 
 _COSTS = Path("var/costs")
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read by libraries of linear algebra while they are imported. How many there are changes the bytes of what
+a stage leaves, so the shell has no say in it; torch has `training.threads`."""
+
 
 def run(name: str, *args: str) -> None:
     """Run stage `name` and write down what it cost.
@@ -27,6 +31,7 @@ def run(name: str, *args: str) -> None:
         from latentops.config import nearest
 
         raise UnknownNameError(f"unknown stage {name!r}{nearest(name, known)}")
+    os.environ |= dict.fromkeys(_THREADS, "1")
     began = time.perf_counter()
     stage = importlib.import_module(f"{stages.__name__}.{name}").run
     signature = inspect.signature(stage)

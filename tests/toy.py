@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import pytest
 import torch
 
 from latentops.architectures.stack import Batch
@@ -19,8 +20,10 @@ from latentops.config import (
 from latentops.data.prepared import Description, Samples
 from latentops.data.tokenizer import UNKNOWN
 from latentops.data.transforms import Transform
+from latentops.training import recorded
 from latentops.training.loop import Look, Outcome, fit
 from latentops.training.members import Member
+from latentops.training.recorded import Program
 from latentops.training.trained import Recipe
 from latentops.variants import NAMES, variant_class
 
@@ -139,3 +142,26 @@ def train(
     classes = made.description.classes
     outcome = fit(model, members, samples, stop, classes, training, budget, torch.device(device), on_look)
     return model.cpu(), outcome
+
+
+def assert_alone_as_in_a_stack_and_from_a_record(
+    made: Recipe, members: Sequence[Member], samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> torch.nn.Module:
+    """The last member has the same bytes in a replayed stack and alone, written out; the stack."""
+    programs: list[Program] = []
+    monkeypatch.setattr(recorded, "Program", lambda calls: programs.append(Program(calls)) or programs[-1])
+    together, _ = train(made, members, samples, steps=12)
+    assert programs
+    monkeypatch.setattr(recorded, "LONGEST", 0)
+    alone, _ = train(made, members[-1:], samples, steps=12)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value[0], together.state_dict()[name][-1]), name
+    return together
+
+
+def assert_every_parameter_learns(model: torch.nn.Module) -> None:
+    """After a backward pass each member of each parameter has a finite gradient that isn't zero."""
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        own = parameter.grad.view(len(parameter), -1)
+        assert bool(own.isfinite().all() & own.any(1).all()), name

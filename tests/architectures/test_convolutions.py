@@ -97,3 +97,38 @@ def test_normalisation_is_torchs_and_knows_no_other_sample(groups: int) -> None:
         own = torch.nn.functional.group_norm(maps[member], groups, layer.scale[member], layer.shift[member])
         torch.testing.assert_close(layer(maps)[member], own)
     torch.testing.assert_close(layer(maps[:, :1]), layer(maps)[:, :1])
+
+
+@pytest.mark.parametrize("size", [(7, 6), (1, 9), (28, 28)])
+@pytest.mark.parametrize("form", ["strided", "plain", "dilated", "transposed"])
+def test_a_gpus_batched_product_is_the_convolution_to_its_second_derivative(
+    form: str, size: tuple[int, int]
+) -> None:
+    """A contraction differentiates twice; the product itself needs no GPU."""
+    options = {"strided": {}, "plain": {"stride": 1}, "dilated": {"stride": 1, "dilation": 2}}
+    shape = tuple(-(-side // 2) for side in size) if form == "transposed" else size
+    layer: Convolution | TransposedConvolution = (
+        TransposedConvolution(2, 4, size, GENERATORS)
+        if form == "transposed"
+        else Convolution(2, 4, size, GENERATORS, **options[form])
+    )
+    layer.double()
+    rows = torch.randn(3, 32, 2, *shape, dtype=torch.float64, generator=generator("rows"), requires_grad=True)
+    found = []
+    for convolve in (layer, layer._batched):
+        outputs = convolve(rows)
+        weights = list(layer.parameters())
+        first = torch.autograd.grad(outputs.square().sum(), [rows, *weights], create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum(), [rows, layer.weight])
+        found.append((outputs, *first, *second))
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_batched_product_has_the_number_format_that_is_asked_for() -> None:
+    layer = Convolution(2, 4, SIZE, GENERATORS)
+    layer.products = torch.bfloat16
+    rows = torch.randn(3, 32, 2, *SIZE, generator=generator("rows"))
+    coarse = layer._batched(rows)
+    assert coarse.dtype == torch.bfloat16
+    layer.products = None
+    torch.testing.assert_close(coarse.float(), layer._batched(rows), atol=0.05, rtol=0.05)

@@ -9,13 +9,22 @@ from latentops.architectures.stack import Batch
 from latentops.config import ArchitectureName, Architectures, Dataset, load_params, parse
 from latentops.data.prepared import Samples
 from latentops.errors import ConfigError
-from latentops.training import recorded
 from latentops.training.members import Member
-from latentops.training.recorded import Program
 from latentops.training.trained import Recipe, Trained
 from latentops.variants.autoencoder import Autoencoder, Noise
 from latentops.variants.likelihood import LikelihoodName
-from tests.toy import KINDS, SECTIONS, SMALL, VARIANTS, batch_of, describe, draw, train
+from tests.toy import (
+    KINDS,
+    SECTIONS,
+    SMALL,
+    VARIANTS,
+    assert_alone_as_in_a_stack_and_from_a_record,
+    assert_every_parameter_learns,
+    batch_of,
+    describe,
+    draw,
+    train,
+)
 
 MEMBERS = [Member(0, "all"), Member(1, "all")]
 FORMS: dict[str, tuple[ArchitectureName, dict[str, object]]] = {
@@ -155,17 +164,8 @@ def test_every_variant_trains_it_alone_as_in_a_stack_and_from_a_record(
     noise = Noise([torch.Generator().manual_seed(i) for i in range(2)])
     terms = model.loss_terms(batch_of(draw(kind, 16), 2), noise)
     sum(term.sum() for term in terms.values()).backward()  # type: ignore[union-attr]
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert bool(parameter.grad.isfinite().all() & parameter.grad.view(2, -1).any(1).all()), name
-    programs: list[Program] = []
-    monkeypatch.setattr(recorded, "Program", lambda calls: programs.append(Program(calls)) or programs[-1])
-    together, _ = train(made, MEMBERS, samples, steps=12)
-    assert programs
-    monkeypatch.setattr(recorded, "LONGEST", 0)
-    alone, _ = train(made, MEMBERS[1:], samples, steps=12)
-    for name, value in alone.state_dict().items():
-        assert torch.equal(value[0], together.state_dict()[name][1]), name
+    assert_every_parameter_learns(model)
+    together = assert_alone_as_in_a_stack_and_from_a_record(made, MEMBERS, samples, monkeypatch)
     diagnosed = Trained(together, MEMBERS, made).diagnose(samples)  # type: ignore[arg-type]
     assert all(np.isfinite(values).all() for values in diagnosed.values())
 

@@ -107,6 +107,12 @@ def test_a_promotion_the_ledger_lost_shows(twice: Path) -> None:
     assert "ledger's last line ↔ alias champion" in broken()
 
 
+def test_so_does_a_ledger_that_is_gone(twice: Path) -> None:
+    """A clone has none, and the store may be another's."""
+    ledger.LEDGER.unlink()
+    assert "ledger's last line ↔ alias champion" in broken()
+
+
 def test_the_answer_reads_as_lines(twice: Path) -> None:
     answer = verify("table")
     assert isinstance(answer, Verification)

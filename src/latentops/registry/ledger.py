@@ -57,7 +57,8 @@ def append(entry: Mapping[str, Any]) -> dict[str, Any]:
 def breaks() -> list[Break]:
     """Where the chain of hashes is broken; empty for a ledger that is whole."""
     lines, found = _lines(), []
-    for number, (entry, before) in enumerate(zip(entries(), [None, *lines[:-1]], strict=True), start=1):
+    earlier = [None, *lines][: len(lines)]
+    for number, (entry, before) in enumerate(zip(entries(), earlier, strict=True), start=1):
         expected = FIRST if before is None else _hash(before)
         if entry.get("before") != expected:
             found.append(Break(number, expected, str(entry.get("before"))))

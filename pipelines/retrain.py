@@ -127,7 +127,7 @@ def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[p
 
     new = sources.read_rows(file.path, settings.source)
     rows = validate(new, dataset, settings.source, settings.expectations, limits="rows")
-    present = sources.ingest(settings.source, ACCEPTED / dataset)
+    present = sources.ingest(settings.source, ACCEPTED / dataset).whole()
     together = pa.concat_tables([present, *earlier, new])
     validate(together, dataset, settings.source, settings.expectations)
     if rows.quarantined.num_rows:

@@ -61,7 +61,7 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
         scores = model.score(tables.texts(clean))
     else:
         scores = model.score(tables.dense(clean, layout))
-    scores.insert(0, "row", clean.column("position").to_numpy())
+    scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
     tables.write(out, pa.Table.from_pandas(scores, preserve_index=False))
     rejected_out = out.with_suffix(".rejected.parquet")
     if validated.quarantined.num_rows:

@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latentops.errors import ConfigError, UnknownNameError
 
 Kind = Literal["image", "tabular", "sequence", "text"]
+ColumnType = Literal["numeric", "categorical", "boolean", "date"]
+Format = Literal[
+    "csv", "parquet", "array", "idx", "cifar", "images", "ts", "long", "folder", "series", "lines"
+]
+Part = Literal["train", "test"]
 ArchitectureName = Literal["mlp", "convolutional", "recurrent", "transformer"]
 CellName = Literal["gru", "lstm"]
 ActivationName = Literal["elu", "relu", "tanh", "gelu", "sigmoid"]
@@ -53,43 +58,172 @@ class Run(Settings):
         return self
 
 
+class File(Settings):
+    """A file or a folder that a source is made of.
+
+    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of a
+    folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address, and
+    `member` its name in the archive that is there. `part` is the side of an official split that its rows are on.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    url: str | None = None
+    member: str | None = None
+    part: Part | None = None
+
+    @model_validator(mode="after")
+    def _members_are_in_something(self) -> Self:
+        if self.member is not None and self.url is None:
+            raise ValueError("member names a file within the archive at url; add the url, or drop member")
+        return self
+
+
+class Read(Settings):
+    """How a source's files become rows.
+
+    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in the
+    file; `skip` lines before the first that counts; `header`, the columns' names where the file doesn't have
+    them; `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
+    place of others. `part` is a column that says `train` or `test`.
+
+    `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
+    subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
+    expression whose first group says which pictures in the folder are of one thing. `long` (a row a step):
+    `id` is the column that says which sequence a step is of. `folder` (a sequence a file, a class a subfolder).
+    `series` (one long one a file): windows of `window` steps, each `stride` after the last, `every` so many
+    seconds; `marks` is a JSON file of each series' anomalous windows, `[[from, to], …]` under its name.
+    """
+
+    format: Format
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8"
+    decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
+    quote: Annotated[str, Field(max_length=1)] = '"'
+    skip: Annotated[int, Field(ge=0)] = 0
+    header: list[str] = Field(default_factory=list)
+    missing: list[str] = Field(default_factory=list)
+    relabel: dict[str, str] = Field(default_factory=dict)
+    part: str | None = None
+    values: str = "X"
+    labels: str | None = "y"
+    size: tuple[Count, Count] | None = None
+    fit: Literal["resize", "crop", "tile"] = "resize"
+    colour: bool = False
+    group: str | None = None
+    id: str | None = None
+    window: Count | None = None
+    stride: Count | None = None
+    every: Positive | None = None
+    marks: File | None = None
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_format(self) -> Self:
+        for name in sorted(self.model_fields_set - {"format"} - _OPTIONS[self.format]):
+            raise ValueError(f"{name} means nothing to format: {self.format}; drop it")
+        needed = {"images": ["size"], "long": ["id"], "series": ["window", "stride", "every"]}
+        for name in needed.get(self.format, []):
+            if getattr(self, name) is None:
+                raise ValueError(f"format: {self.format} needs {name}")
+        return self
+
+
+_DELIMITED = {"delimiter", "encoding", "decimal", "quote", "skip", "header", "missing", "relabel", "part"}
+_OPTIONS: dict[Format, set[str]] = {
+    "csv": _DELIMITED,
+    "parquet": {"missing", "relabel", "part"},
+    "array": {"values", "labels", "relabel"},
+    "idx": {"relabel"},
+    "cifar": {"relabel"},
+    "images": {"size", "fit", "colour", "group", "relabel"},
+    "ts": {"relabel"},
+    "long": _DELIMITED | {"id"},
+    "folder": _DELIMITED,
+    "series": (_DELIMITED - {"relabel", "part"}) | {"window", "stride", "every", "marks"},
+    "lines": {"encoding"},
+}
+
+
 class Source(Settings):
     """Where rows come from and what they are.
 
-    `name: file` is a CSV or Parquet file of texts, at `path` under `LATENTOPS_MIRROR` or in the project, with
-    the `sha256` of its bytes. `text` are the columns that make up a text, in their order; `header` names the
-    columns of a CSV file that doesn't itself.
+    `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class,
+    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of them
+    reaches a model. `columns` are those of a table that do, with their types; those under `drop` are known and
+    passed over. `text` are the columns that make up a text, in their order; `values` those that a sequence's
+    steps are made of.
     """
 
     name: str
     kind: Kind
-    label: str
+    label: str | None
+    group: str | None = None
+    time: str | None = None
     channels: Count = 1
     value_range: tuple[float, float] | None = None
-    path: str | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    files: list[File] = Field(default_factory=list)
+    read: Read | None = None
+    columns: dict[str, ColumnType] = Field(default_factory=dict)
+    drop: list[str] = Field(default_factory=list)
     text: list[str] = Field(default_factory=list)
-    header: list[str] = Field(default_factory=list)
+    values: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _files_hold_text(self) -> Self:
-        if (self.name == "file") != (self.kind == "text"):
-            raise ValueError("name: file goes with kind: text, and kind: text with name: file")
-        if self.name == "file" and not (self.path and self.sha256 and self.text):
-            raise ValueError("a file source needs its path, its sha256 and the columns that hold its text")
-        if self.name != "file" and (self.path or self.sha256 or self.text or self.header):
-            raise ValueError("path, sha256, text and header belong to name: file")
-        if self.kind == "text" and self.value_range is not None:
-            raise ValueError("text has no value_range; drop it")
+    def _files_are_read_somehow(self) -> Self:
+        if self.name != "file":
+            named = ("group", "time", "files", "read", "columns", "drop", "text", "values")
+            for key in named:
+                if getattr(self, key):
+                    raise ValueError(f"{key} belongs to name: file; drop it from the embedded {self.name}")
+            return self
+        if not self.files or self.read is None:
+            raise ValueError("name: file needs its files and how to read them: `latentops add-dataset` says")
+        kinds = _KINDS[self.read.format]
+        if self.kind not in kinds:
+            raise ValueError(
+                f"read.format: {self.read.format} gives {' or '.join(kinds)}, but kind says {self.kind}"
+            )
+        if self.kind == "tabular" and self.read.format in ("csv", "parquet") and not self.columns:
+            raise ValueError("a table in a file needs its columns: {name: numeric, …}")
+        if self.kind == "text" and self.read.format in ("csv", "parquet") and not self.text:
+            raise ValueError("a table of texts needs the columns that hold its text: [column, …]")
+        for key, kind in (("columns", "tabular"), ("text", "text"), ("values", "sequence")):
+            if getattr(self, key) and self.kind != kind:
+                raise ValueError(f"{key} belongs to kind: {kind}; drop it")
         return self
 
     @model_validator(mode="after")
-    def _images_have_a_range(self) -> Self:
+    def _a_column_has_one_use(self) -> Self:
+        used = [self.label, self.group, self.time, *self.columns, *self.drop, *self.text, *self.values]
+        twice = sorted({name for name in used if name is not None and used.count(name) > 1})
+        if twice:
+            raise ValueError(f"column {twice[0]!r} is given two uses; leave it one")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
         if self.kind == "image" and self.value_range is None:
             raise ValueError("an image source needs value_range: [lowest, highest]")
+        if self.kind == "text" and self.value_range is not None:
+            raise ValueError("text has no value_range; drop it")
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             raise ValueError("value_range must be [lowest, highest] with lowest < highest")
         return self
+
+
+_KINDS: dict[Format, tuple[Kind, ...]] = {
+    "csv": ("tabular", "text"),
+    "parquet": ("tabular", "text", "image", "sequence"),
+    "array": ("tabular", "image", "sequence"),
+    "idx": ("image",),
+    "cifar": ("image",),
+    "images": ("image",),
+    "ts": ("sequence",),
+    "long": ("sequence",),
+    "folder": ("sequence",),
+    "series": ("sequence",),
+    "lines": ("text",),
+}
 
 
 class Expectations(Settings):
@@ -104,17 +238,29 @@ class Expectations(Settings):
 
 
 class Split(Settings):
-    """Shares of the rows; what is left after these three is `train`."""
+    """Shares of the rows; what is left after these three is `train`.
+
+    `test: official` takes the rows that the source says are its test rows, and shares out the others.
+    `by` is what decides for a row: its `rank` among its class's hashes (exact shares), its own `hash` (shares
+    up to chance, but a row stays where it is whatever comes), or `time` (train before stop before calibration
+    before test; `cuts` are the three moments between them, else shares of the rows). Images of which no more
+    than `near` of 64 bits of perceptual hash differ stay on one side.
+    """
 
     seed: Seed
     stop: Share
     calibration: Share
-    test: Share
+    test: Share | Literal["official"]
+    by: Literal["rank", "hash", "time"] = "rank"
+    cuts: tuple[str, str, str] | None = None
+    near: Annotated[int, Field(ge=0, le=32)] | None = None
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
-        if self.stop + self.calibration + self.test >= 1:
+        if self.stop + self.calibration + (0 if self.test == "official" else self.test) >= 1:
             raise ValueError("stop + calibration + test must be below 1: the rest is train")
+        if self.cuts is not None and self.by != "time":
+            raise ValueError("cuts are moments, which belong to by: time; drop them")
         return self
 
 

@@ -18,7 +18,7 @@ def params() -> Params:
 def raw_tables(params: Params, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     """The embedded sets as ingest reads them, with nothing accepted yet."""
     nothing = tmp_path_factory.mktemp("accepted")
-    return {name: sources.ingest(params.dataset(name).source, nothing) for name in EMBEDDED_SETS}
+    return {name: sources.ingest(params.dataset(name).source, nothing).whole() for name in EMBEDDED_SETS}
 
 
 @pytest.fixture(params=EMBEDDED_SETS)

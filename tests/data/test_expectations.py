@@ -33,7 +33,7 @@ def validate(raw: pa.Table, dataset: Dataset, **options: object) -> expectations
 
 def reasons_by_position(validated: expectations.Validated) -> dict[int, list[str]]:
     rows = validated.quarantined
-    return dict(zip(rows.column("position").to_pylist(), rows.column("reasons").to_pylist(), strict=True))
+    return dict(zip(rows.column(".position").to_pylist(), rows.column(".reasons").to_pylist(), strict=True))
 
 
 def test_embedded_sets_are_as_expected(raw: pa.Table, dataset: Dataset, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_embedded_sets_are_as_expected(raw: pa.Table, dataset: Dataset, tmp_path
     validated = validate(raw, dataset, docs=docs)
     assert validated.clean.equals(raw)
     assert validated.quarantined.num_rows == 0
-    assert validated.quarantined.column_names == [*raw.column_names, "reasons"]
+    assert validated.quarantined.column_names == [*raw.column_names, ".reasons"]
     assert all(each["success"] for each in validated.summary["expectations"])
     assert "Great Expectations" in (docs / "index.html").read_text(encoding="utf-8")
     pages = {page.stem.split("-")[-1] for page in (docs / "validations").rglob("*.html")}
@@ -78,7 +78,7 @@ def test_bad_images_are_set_aside_with_reason_and_position(
     assert (summary["rows"], summary["clean"], summary["quarantined"]) == (1797, 1789, 8)
     assert summary["reasons"][missing] == 4
     assert validated.clean.num_rows + validated.quarantined.num_rows == raw.num_rows
-    assert set(reasons_by_position(validated)).isdisjoint(validated.clean.column("position").to_pylist())
+    assert set(reasons_by_position(validated)).isdisjoint(validated.clean.column(".position").to_pylist())
 
 
 def test_bad_measurements_are_set_aside_by_column(params: Params, raw_tables: dict[str, pa.Table]) -> None:

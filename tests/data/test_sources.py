@@ -13,7 +13,7 @@ from latentops.errors import DataError, UnknownNameError
 
 
 def sample_columns(raw: pa.Table) -> pa.Table:
-    return raw.drop_columns(["source", "position"])
+    return raw.drop_columns([".source", ".position"])
 
 
 def test_sizes_and_classes_are_those_of_the_published_sets(raw_tables: dict[str, pa.Table]) -> None:
@@ -35,8 +35,8 @@ def test_malignant_nuclei_are_the_larger_ones(params: Params, raw_tables: dict[s
 
 
 def test_every_row_says_where_it_is_from(raw: pa.Table) -> None:
-    assert set(raw.column("source").to_pylist()) == {table.EMBEDDED}
-    assert raw.column("position").to_pylist() == list(range(raw.num_rows))
+    assert set(raw.column(".source").to_pylist()) == {table.EMBEDDED}
+    assert raw.column(".position").to_pylist() == list(range(raw.num_rows))
 
 
 def test_digit_columns_have_ink_at_both_ends_and_reassemble_to_the_digit(
@@ -83,18 +83,18 @@ def test_accepted_files_follow_in_name_order(raw: pa.Table, dataset: Dataset, tm
     rows = sample_columns(raw)
     pq.write_table(rows.slice(5, 2), tmp_path / "b.parquet")
     pq.write_table(rows.slice(0, 3), tmp_path / "a.parquet")
-    both = sources.ingest(dataset.source, tmp_path)
+    both = sources.ingest(dataset.source, tmp_path).whole()
     added = both.slice(raw.num_rows)
     assert both.slice(0, raw.num_rows).equals(raw)
-    assert added.column("source").to_pylist() == ["a.parquet"] * 3 + ["b.parquet"] * 2
-    assert added.column("position").to_pylist() == [0, 1, 2, 0, 1]
+    assert added.column(".source").to_pylist() == ["a.parquet"] * 3 + ["b.parquet"] * 2
+    assert added.column(".position").to_pylist() == [0, 1, 2, 0, 1]
     assert sample_columns(added).equals(pa.concat_tables([rows.slice(0, 3), rows.slice(5, 2)]))
 
 
 def test_a_pointer_without_its_file_is_not_passed_over(params: Params, tmp_path: Path) -> None:
     (tmp_path / "0123.parquet.dvc").write_text("outs: []")
     with pytest.raises(DataError, match=r"0123\.parquet: not on this machine; .*dvc pull"):
-        sources.ingest(params.dataset("digits").source, tmp_path)
+        sources.ingest(params.dataset("digits").source, tmp_path).whole()
 
 
 def test_a_file_with_other_columns_is_refused_by_name(
@@ -140,7 +140,7 @@ def test_a_table_may_come_as_csv(params: Params, raw_tables: dict[str, pa.Table]
     pa.csv.write_csv(rows.select(rows.column_names[::-1]), path)  # the order of columns plays no part
     read = sources.read_rows(path, source)
     assert sample_columns(read).equals(rows)
-    assert set(read.column("source").to_pylist()) == {"new.csv"}
+    assert set(read.column(".source").to_pylist()) == {"new.csv"}
 
     lines = path.read_text().splitlines()
     lines[3] = "wide" + lines[3][lines[3].index(",") :]
@@ -164,7 +164,7 @@ def test_accept_names_the_file_by_its_bytes_and_takes_no_row_twice(
     path = sources.accept(folder, sources.read_rows(incoming, dataset.source), dataset.source)
     assert path is not None
     assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    assert sources.ingest(dataset.source, folder).num_rows == raw.num_rows + sum(fresh)
+    assert sources.ingest(dataset.source, folder).whole().num_rows == raw.num_rows + sum(fresh)
     assert sources.accept(folder, sources.read_rows(incoming, dataset.source), dataset.source) is None
 
 
@@ -172,7 +172,7 @@ def test_content_hash_is_of_label_and_values_and_of_nothing_else(raw: pa.Table, 
     layout = table.layout_of(raw, dataset.source.label)
     hashes = table.content_hashes(raw, layout)
     order = np.random.default_rng(0).permutation(raw.num_rows)
-    moved = raw.take(pa.array(order)).set_column(0, "source", pa.array(["elsewhere"] * raw.num_rows))
+    moved = raw.take(pa.array(order)).set_column(0, ".source", pa.array(["elsewhere"] * raw.num_rows))
     assert np.array_equal(table.content_hashes(moved, layout), hashes[order])
 
     at = raw.column_names.index(layout.label)

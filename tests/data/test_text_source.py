@@ -20,7 +20,7 @@ ODD = [
 
 
 def read(found: Source, folder: Path) -> pa.Table:
-    return sources.ingest(found, folder / "accepted")
+    return sources.ingest(found, folder / "accepted").whole()
 
 
 def texts(found: pa.Table) -> list[str]:
@@ -36,11 +36,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_csv_file_gives_its_columns_joined(tmp_path: Path, header: bool) -> None:
     path = tmp_path / "news.csv"
     write_csv(path, ODD, header)
-    named = {} if header else {"header": ["class", "title", "story"]}
+    named = {} if header else {"read": {"format": "csv", "header": ["class", "title", "story"]}}
     found = read(source(path, "news.csv", **named), tmp_path)
     assert texts(found) == [f"{row['title']} {row['story']}".strip() for row in ODD]
     assert found.column("class").to_pylist() == ["sport", "money", "money"]
-    assert set(found.column("source").to_pylist()) == {"news.csv"}
+    assert set(found.column(".source").to_pylist()) == {"news.csv"}
     assert table.layout_of(found, "class").kind == "text"
 
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
     write_csv(path, rows(4))
     known = source(path, "news.csv")
     write_csv(path, rows(5))
-    with pytest.raises(DataError, match=r"news\.csv: its SHA-256 is \w{64}, but source\.sha256 says"):
+    with pytest.raises(DataError, match=r"news\.csv: its SHA-256 is \w{64}, but source\.files says"):
         read(known, tmp_path)
     path.unlink()
     with pytest.raises(DataError, match=r"news\.csv: not found; .*set LATENTOPS_MIRROR"):
@@ -119,7 +119,7 @@ def test_a_row_without_a_text_is_set_aside(tmp_path: Path) -> None:
     )
     result = validate(read(found, tmp_path), "news", found, expected)
     assert result.clean.num_rows == 20
-    assert result.quarantined.column("reasons").to_pylist() == [["text: missing or empty"]]
+    assert result.quarantined.column(".reasons").to_pylist() == [["text: missing or empty"]]
     lengths = expected.model_copy(update={"lengths": (1, 5)})
     with pytest.raises(ConfigError, match="text data has no lengths"):
         validate(read(found, tmp_path), "news", found, lengths)
@@ -128,10 +128,12 @@ def test_a_row_without_a_text_is_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "sequence"}, "name: file goes with kind: text"),
-        ({"text": []}, "needs its path, its sha256 and the columns"),
-        ({"sha256": "abc"}, "sha256"),
-        ({"name": "digits", "kind": "image", "value_range": [0, 1]}, "belong to name: file"),
+        ({"kind": "image", "value_range": [0, 1]}, "gives tabular or text, but kind says image"),
+        ({"text": []}, "needs the columns that hold its text"),
+        ({"files": [{"path": "news.csv", "sha256": "abc"}]}, "sha256"),
+        ({"files": []}, "needs its files and how to read them"),
+        ({"read": {"format": "csv", "size": [8, 8]}}, "size means nothing to format: csv"),
+        ({"name": "digits", "kind": "image", "value_range": [0, 1]}, "belongs to name: file"),
         ({"value_range": [0, 1]}, "text has no value_range"),
     ],
 )

@@ -40,8 +40,8 @@ def section(path: Path, name: str, **changes: object) -> dict[str, object]:
     return {
         "name": "file",
         "kind": "text",
-        "path": name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "files": [{"path": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}],
+        "read": {"format": "csv"},
         "label": "class",
         "text": ["title", "story"],
         **changes,

@@ -159,7 +159,7 @@ def test_a_real_file_goes_all_the_way(tiny: Project, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tiny.path)
     monkeypatch.setenv("PYTHONPATH", str(tiny.path / "src"))
     frame = sources.read_source(load_params().dataset(DATASET).source).to_pandas()
-    frame = frame.drop(columns=["source", "position"]).head(20)
+    frame = frame.drop(columns=[".source", ".position"]).head(20)
     frame.loc[:, frame.columns != "diagnosis"] *= 1.01
     frame.loc[0, "mean radius"] = 999
     folder = tiny.path / "data/incoming" / DATASET

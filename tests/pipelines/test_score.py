@@ -30,7 +30,7 @@ def dataset(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def file_of(dataset: str, path: Path, *dropped: str) -> pa.Table:
     raw = sources.read_source(load_params().dataset(dataset).source).slice(0, 12)
-    rows = raw.drop_columns(["source", "position", *dropped])
+    rows = raw.drop_columns([".source", ".position", *dropped])
     pq.write_table(rows, path)
     return rows
 
@@ -73,6 +73,6 @@ def test_a_bad_row_is_set_aside_with_its_reason_and_no_row_is_lost(
     done = score_file("breast_cancer", tmp_path / "rows.parquet", tmp_path / "scores.parquet")
     assert (done.scored, done.rejected) == (11, 1)
     aside = pq.read_table(tmp_path / "scores.rejected.parquet")
-    assert aside.column("position").to_pylist() == [3]
-    assert aside.column("reasons").to_pylist() == [["mean texture: missing or not finite"]]
+    assert aside.column(".position").to_pylist() == [3]
+    assert aside.column(".reasons").to_pylist() == [["mean texture: missing or not finite"]]
     assert 3 not in pd.read_parquet(tmp_path / "scores.parquet")["row"].tolist()

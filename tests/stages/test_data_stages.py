@@ -138,7 +138,7 @@ def test_rows_stay_where_they_were_when_a_file_is_accepted(project: Path, datase
     rows = raw.slice(0, 60)
     shifted = rows.set_column(at, label, pa.array(rows.column(label).to_pylist()[::-1]))
     Path("data/accepted", dataset).mkdir(parents=True)
-    pq.write_table(shifted.drop_columns(["source", "position"]), f"data/accepted/{dataset}/00.parquet")
+    pq.write_table(shifted.drop_columns([".source", ".position"]), f"data/accepted/{dataset}/00.parquet")
     stage("ingest", dataset)
     pass_validation(dataset)
     stage("prepare", dataset)

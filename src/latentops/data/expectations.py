@@ -360,7 +360,7 @@ def _part(table: pa.Table, reasons: list[list[str]]) -> tuple[pa.Table, pa.Table
     """Clean rows, and quarantined ones with their reasons."""
     good = pa.array([not each for each in reasons], pa.bool_())
     told = pa.array([each for each in reasons if each], pa.list_(pa.string()))
-    clean, quarantined = table.filter(good), table.filter(pc.invert(good)).append_column("reasons", told)
+    clean, quarantined = table.filter(good), table.filter(pc.invert(good)).append_column(tables.REASONS, told)
     if clean.num_rows + quarantined.num_rows != table.num_rows:
         raise AssertionError(f"{table.num_rows} rows in, {clean.num_rows} + {quarantined.num_rows} out")
     return clean, quarantined
@@ -395,7 +395,7 @@ def _class_checks(layout: Layout, expectations: Expectations) -> list[_Check]:
 
 def _examples(table: pa.Table, broken: list[_Outcome]) -> str:
     """Each broken row expectation with its count and the first rows that break it."""
-    sources, positions = table.column("source"), table.column("position")
+    sources, positions = table.column(tables.SOURCE), table.column(tables.POSITION)
     causes = []
     for outcome in broken:
         if outcome.rows:

@@ -1,10 +1,11 @@
-"""Named sources of rows: embedded sets, which need no download, files of text, and rows accepted later."""
+"""Named sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
 
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,14 @@ from numpy.typing import NDArray
 
 from latentops.config import Source, nearest
 from latentops.data import table as tables
-from latentops.data.table import EMBEDDED, Layout
+from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
 
 MIRROR = "LATENTOPS_MIRROR"
 _PARSED = pa.csv.ParseOptions(newlines_in_values=True)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What a source reads: its layout and its sample columns in that order."""
-
-    layout: Layout
-    columns: list[pa.Array]
-
-
-def ingest(source: Source, accepted: Path) -> pa.Table:
+def ingest(source: Source, accepted: Path) -> Rows:
     """All rows of `source`: its own, then those of each file in `accepted`, by file name.
 
     Raises `UnknownNameError` for a source that doesn't exist, and `DataError` where it isn't what `source`
@@ -44,25 +37,24 @@ def ingest(source: Source, accepted: Path) -> pa.Table:
                 f"{pointer.with_suffix('')}: not on this machine; fetch it with `dvc pull {pointer}`"
             )
     files = sorted(accepted.glob("*.parquet"))
-    layout = tables.layout_of(own, source.label)
-    return pa.concat_tables([own, *(_read_file(path, layout) for path in files)]).combine_chunks()
+    return Rows(own.layout, chain(own.parts, (_read_file(path, own.layout) for path in files)))
 
 
-def read_source(source: Source) -> pa.Table:
+def read_source(source: Source) -> Rows:
     """The rows of a source's own, without any that were accepted; raises as `ingest` does."""
     if source.name not in _READERS:
         raise UnknownNameError(f"unknown source {source.name!r}{nearest(source.name, list(_READERS))}")
-    if source.label in {"source", "position", "pixels", "values", "text", "reasons"}:
+    if source.label in {"pixels", "values", "text"}:
         raise DataError(f"source {source.name!r}: {source.label!r} can't be the label column: it has a use")
-    read = _READERS[source.name](source)
-    layout = read.layout
+    rows = _READERS[source.name](source)
+    layout = rows.layout
     if source.kind != layout.kind:
         raise DataError(f"source {source.name!r} holds {layout.kind} data, but its kind says {source.kind}")
     if layout.kind in ("image", "sequence") and source.channels != layout.shape[0]:
         raise DataError(
             f"source {source.name!r} has {layout.shape[0]} channels, but its channels says {source.channels}"
         )
-    return tables.build(layout, EMBEDDED if source.path is None else Path(source.path).name, read.columns)
+    return rows
 
 
 def read_rows(path: Path, source: Source) -> pa.Table:
@@ -72,12 +64,13 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     name. Values may be missing or wild (expectations look into that), but a column may not: `DataError`
     names the file and the column that is missing, unknown or of a type that can't be converted.
     """
-    return _read_file(path, tables.layout_of(read_source(source), source.label))
+    return _read_file(path, read_source(source).layout)
 
 
 def read_samples(path: Path, source: Source) -> pa.Table:
     """Rows to be scored: as `read_rows`, without a label; a label column is passed over."""
-    return _read_file(path, tables.layout_of(read_source(source), None), ignored=(source.label,))
+    layout = replace(read_source(source).layout, label=None)
+    return _read_file(path, layout, ignored=(source.label,) if source.label else ())
 
 
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
@@ -87,14 +80,15 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     out, so that no row is there twice and none changes its split; None where nothing is left.
     """
     layout = tables.layout_of(rows, source.label)
-    known = {each.tobytes() for each in tables.content_hashes(ingest(source, folder), layout)}
+    present = ingest(source, folder).parts
+    known = {each.tobytes() for part in present for each in tables.content_hashes(part, layout)}
     fresh = []
     for each in tables.content_hashes(rows, layout):
         fresh.append(each.tobytes() not in known)
         known.add(each.tobytes())
     if not any(fresh):
         return None
-    columns = [field.name for field in layout.sample_fields()]
+    columns = [field.name for field in layout.fields()]
     kept = rows.filter(pa.array(fresh)).select(columns)
     with tempfile.TemporaryDirectory() as scratch:
         aside = Path(scratch, "rows.parquet")
@@ -107,7 +101,7 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
 
 def _read_file(path: Path, layout: Layout, ignored: Sequence[str] = ()) -> pa.Table:
     found = _read_columns(path, layout)
-    wanted = [field.name for field in layout.sample_fields()]
+    wanted = [field.name for field in layout.fields()]
     for name in wanted:
         if found.column_names.count(name) != 1:
             problem = "no column" if name not in found.column_names else "more than one column"
@@ -115,7 +109,7 @@ def _read_file(path: Path, layout: Layout, ignored: Sequence[str] = ()) -> pa.Ta
     for name in found.column_names:
         if name not in wanted and name not in ignored:
             raise DataError(f"{path}: unknown column {name!r}{nearest(name, wanted)}")
-    columns = [_converted(found.column(field.name), field, path) for field in layout.sample_fields()]
+    columns = [_converted(found.column(field.name), field, path) for field in layout.fields()]
     return tables.build(layout, path.name, columns)
 
 
@@ -164,13 +158,17 @@ def _culprit(column: pa.ChunkedArray, field: pa.Field) -> str:
     return ""
 
 
-def _digits(source: Source) -> _Columns:
+def _embedded(layout: Layout, columns: list[pa.Array]) -> Rows:
+    return Rows(layout, [tables.build(layout, EMBEDDED, columns)])
+
+
+def _digits(source: Source) -> Rows:
     images, classes = _digit_images()
     pixels = pa.FixedSizeListArray.from_arrays(pa.array(images.ravel()), images[0].size)
-    return _Columns(Layout("image", (1, *images[0].shape), source.label), [classes, pixels])
+    return _embedded(Layout("image", (1, *images[0].shape), source.label), [classes, pixels])
 
 
-def _digit_columns(source: Source) -> _Columns:
+def _digit_columns(source: Source) -> Rows:
     """Each image as a sequence of its columns, from the first to the last that has any ink."""
     images, classes = _digit_images()
     steps = images.transpose(0, 2, 1)  # [n, columns, rows]
@@ -180,7 +178,7 @@ def _digit_columns(source: Source) -> _Columns:
     kept = begun & unfinished
     offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]) * steps.shape[2]
     values = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(steps[kept].ravel()))
-    return _Columns(Layout("sequence", (steps.shape[2],), source.label), [classes, values])
+    return _embedded(Layout("sequence", (steps.shape[2],), source.label), [classes, values])
 
 
 def _digit_images() -> tuple[NDArray[np.float32], pa.Array]:
@@ -191,7 +189,7 @@ def _digit_images() -> tuple[NDArray[np.float32], pa.Array]:
     return loaded.images.astype(np.float32), pa.array([str(digit) for digit in loaded.target])
 
 
-def _breast_cancer(source: Source) -> _Columns:
+def _breast_cancer(source: Source) -> Rows:
     """569 cell nuclei of 30 measurements each, malignant or benign."""
     from sklearn.datasets import load_breast_cancer
 
@@ -199,40 +197,41 @@ def _breast_cancer(source: Source) -> _Columns:
     features = tuple(str(name) for name in loaded.feature_names)
     classes = pa.array([str(loaded.target_names[at]) for at in loaded.target])
     columns = [pa.array(column) for column in np.ascontiguousarray(loaded.data.T)]
-    return _Columns(Layout("tabular", (len(features),), source.label, features), [classes, *columns])
+    return _embedded(Layout("tabular", (len(features),), source.label, features), [classes, *columns])
 
 
-def _texts(source: Source) -> _Columns:
+def _texts(source: Source) -> Rows:
     """A file's texts, each its columns joined by a space; those that are missing are left out of it."""
     path, layout = _pinned(source), Layout("text", (), source.label)
-    wanted = [source.label, *source.text]
-    found = _read_columns(path, layout, source.header)
+    wanted = [str(source.label), *source.text]
+    found = _read_columns(path, layout, source.read.header if source.read else ())
     for name in wanted:
         if name not in found.column_names:
             raise DataError(f"{path}: no column {name!r}{nearest(name, found.column_names)}")
     label, *parts = (_converted(found.column(name), pa.field(name, pa.string()), path) for name in wanted)
     joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
-    return _Columns(layout, [label, joined])
+    return Rows(layout, [tables.build(layout, path.name, [label, joined])])
 
 
 def _pinned(source: Source) -> Path:
     """Where the source's file is, tried under `LATENTOPS_MIRROR` first; its bytes are the right ones."""
-    places = [Path(os.environ[MIRROR], str(source.path))] if os.environ.get(MIRROR) else []
-    places.append(Path(str(source.path)))
+    file = source.files[0]
+    places = [Path(os.environ[MIRROR], file.path)] if os.environ.get(MIRROR) else []
+    places.append(Path(file.path))
     path = next((each for each in places if each.is_file()), None)
     if path is None:
         tried = " nor ".join(map(str, places))
         raise DataError(f"{tried}: not found; put the file there, or set {MIRROR} to the folder it is under")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != source.sha256:
+    if digest != file.sha256:
         raise DataError(
-            f"{path}: its SHA-256 is {digest}, but source.sha256 says {source.sha256}; get the right file, "
-            "or correct source.sha256 if it was meant to change"
+            f"{path}: its SHA-256 is {digest}, but source.files says {file.sha256}; get the right file, "
+            "or correct it there if it was meant to change"
         )
     return path
 
 
-_READERS: dict[str, Callable[[Source], _Columns]] = {
+_READERS: dict[str, Callable[[Source], Rows]] = {
     "digits": _digits,
     "breast_cancer": _breast_cancer,
     "digit_columns": _digit_columns,

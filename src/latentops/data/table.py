@@ -1,21 +1,25 @@
 """The Parquet tables between ingest and prepare: one row a sample, columns by kind of data.
 
-Every table has `source` (text: "embedded" or the name of an accepted file), `position` (the row's number
-in that source) and the label column (text). Then follows what the sample is made of:
+Our own columns start with a dot, so that yours may have any name: `.source` (text: "embedded" or the name of
+a file), `.position` (the row's number in it) and, where there are any, the `EXTRAS`. Then follow the label
+column (text), if there is one, and what the sample is made of:
 
-- image: `pixels`, C·H·W float32 values in raw units;
-- tabular: one float64 column a feature;
+- image: `pixels`, C·H·W values in raw units, bytes or float32;
+- tabular: a column a feature, float64 (numbers, and dates as seconds since 1970) or text (categories);
 - sequence: `values`, T·C float32 values, step after step; T may differ from row to row;
 - text: `text`.
+
+They are read and written a part at a time, a Parquet row group each: a table need not fit into memory.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,81 +27,171 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from latentops import atomic
-from latentops.config import Kind
+from latentops.config import ColumnType, Kind
 from latentops.errors import DataError
 
 EMBEDDED = "embedded"
+SOURCE, POSITION, REASONS = ".source", ".position", ".reasons"
+Extra = Literal["part", "group", "time", "name", "problem"]
+EXTRAS: dict[Extra, pa.DataType] = {
+    "part": pa.string(),  # "train" or "test", as an official split has it
+    "group": pa.string(),  # what has to stay on one side of a split
+    "time": pa.float64(),  # seconds since 1970, or whatever rises: of a window, that of its first step
+    "name": pa.string(),  # what the row is called where it comes from: a file in a folder, an id
+    "problem": pa.string(),  # what kept the row from being read, if anything did
+}
+PART_BYTES = 2**25
+"""Of a table's values that are dealt with at once."""
+
 _METADATA = b"latentops"
-_VALUE = pa.field("element", pa.float32())  # named as Parquet names it, so that a table reads back as it was
+_BYTE = pa.field("element", pa.uint8())  # named as Parquet names it, so that a table reads back as it was
+_VALUE = pa.field("element", pa.float32())
 
 
 @dataclass(frozen=True)
 class Layout:
     """What a table's columns hold.
 
-    `shape` is [C, H, W] for images, [D] for tables, [C] for sequences and empty for text;
-    `features` names a table's D columns.
-    Rows to be scored have no `label`.
+    `shape` is [C, H, W] for images, [D] for tables, [C] for sequences and empty for text; `features` names a
+    table's D columns, and `types` says what each is (nothing: they are all numbers). Images of whole numbers
+    from 0 to 255 are kept in `bytes`. `extras` are the columns of `EXTRAS` that there are, in their order.
+    Rows to be scored have no `label`, nor have those of which none is known.
     """
 
     kind: Kind
     shape: tuple[int, ...]
     label: str | None
     features: tuple[str, ...] = ()
+    types: tuple[ColumnType, ...] = ()
+    bytes: bool = False
+    extras: tuple[Extra, ...] = ()
+
+    def columns(self) -> list[tuple[str, ColumnType]]:
+        """A table's features with their types."""
+        number: ColumnType = "numeric"
+        types = self.types or (number,) * len(self.features)
+        return list(zip(self.features, types, strict=True))
 
     def sample_fields(self) -> list[pa.Field]:
-        """The label column, if there is one, and those that the sample is made of: all that a file holds."""
+        """The label column, if there is one, and those that the sample is made of."""
         label = [] if self.label is None else [pa.field(self.label, pa.string())]
         if self.kind == "image":
-            return [*label, pa.field("pixels", pa.list_(_VALUE, prod(self.shape)))]
+            return [*label, pa.field("pixels", pa.list_(_BYTE if self.bytes else _VALUE, prod(self.shape)))]
         if self.kind == "sequence":
             return [*label, pa.field("values", pa.list_(_VALUE))]
         if self.kind == "text":
             return [*label, pa.field("text", pa.string())]
-        return [*label, *(pa.field(name, pa.float64()) for name in self.features)]
+        number = {"numeric": True, "date": True, "categorical": False, "boolean": False}
+        return [
+            *label,
+            *(pa.field(name, pa.float64() if number[type_] else pa.string()) for name, type_ in self.columns()),
+        ]
+
+    def fields(self) -> list[pa.Field]:
+        """All that a reader gives of a row: the extras, then the sample's own."""
+        return [*(pa.field(f".{name}", EXTRAS[name]) for name in self.extras), *self.sample_fields()]
 
     def schema(self) -> pa.Schema:
         """Columns of a raw table, with kind, shape and features as metadata."""
-        origin = [pa.field("source", pa.string()), pa.field("position", pa.int64())]
-        return pa.schema([*origin, *self.sample_fields()], metadata=self._metadata())
+        origin = [pa.field(SOURCE, pa.string()), pa.field(POSITION, pa.int64())]
+        value = {name: each for name, each in asdict(self).items() if name != "label"}
+        text = json.dumps(value, sort_keys=True)
+        return pa.schema([*origin, *self.fields()], metadata={_METADATA: text.encode()})
 
-    def _metadata(self) -> dict[bytes, bytes]:
-        text = json.dumps({"kind": self.kind, "shape": self.shape, "features": self.features}, sort_keys=True)
-        return {_METADATA: text.encode()}
-
-
-def layout_of(table: pa.Table, label: str | None) -> Layout:
-    """The layout that `table` says it has. Its columns may break it: expectations look into that."""
-    value = json.loads(table.schema.metadata[_METADATA])
-    return Layout(value["kind"], tuple(value["shape"]), label, tuple(value["features"]))
+    def part_rows(self) -> int:
+        """How many rows are dealt with at once; sequences and texts are taken to be of some 1,000 values."""
+        width = prod(self.shape) if self.kind == "image" else len(self.features)
+        return max(1, PART_BYTES // (4 * max(width, 1 if self.kind == "tabular" else 16)))
 
 
-def build(layout: Layout, source: str, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Table:
-    """A raw table of `layout` out of its sample columns, every row with its source and position."""
+def layout_of(stored: "pa.Table | Stored", label: str | None) -> Layout:
+    """The layout that a table says it has. Its columns may break it: expectations look into that."""
+    value = json.loads(stored.schema.metadata[_METADATA])
+    lists = {name: tuple(value[name]) for name in ("shape", "features", "types", "extras")}
+    return Layout(kind=value["kind"], label=label, bytes=value["bytes"], **lists)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on their way: their layout, and tables of them in their order, to be gone through once."""
+
+    layout: Layout
+    parts: Iterable[pa.Table]
+
+    def whole(self) -> pa.Table:
+        """All of them at once."""
+        return pa.concat_tables([self.layout.schema().empty_table(), *self.parts]).combine_chunks()
+
+
+def build(
+    layout: Layout, source: str, columns: Sequence[pa.Array | pa.ChunkedArray], first: int = 0
+) -> pa.Table:
+    """A raw table of `layout` out of `columns` (`layout.fields()`): each row with its source and position.
+
+    `first` is the position of the first of them.
+    """
     rows = len(columns[0])
-    origin = [pa.array([source] * rows, pa.string()), pa.array(range(rows), pa.int64())]
-    sample = [column.cast(field.type) for column, field in zip(columns, layout.sample_fields(), strict=True)]
-    return pa.Table.from_arrays([*origin, *sample], schema=layout.schema())
+    origin = [pa.array([source] * rows, pa.string()), pa.array(range(first, first + rows), pa.int64())]
+    each = [column.cast(field.type) for column, field in zip(columns, layout.fields(), strict=True)]
+    return pa.Table.from_arrays([*origin, *each], schema=layout.schema())
+
+
+class Stored:
+    """A table in a file, read a part at a time."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        """Open what `stage` (such as `ingest@digits`) writes; `DataError` where there is none."""
+        try:
+            self._file = pq.ParquetFile(path)  # `read_table` would import pandas
+        except FileNotFoundError:
+            raise DataError(f"{path}: not found; make it with `dvc repro {stage}`") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{path}: not a Parquet file ({reason}); make it with `dvc repro {stage}`"
+            ) from None
+        self.schema: pa.Schema = self._file.schema_arrow
+        if _METADATA not in (self.schema.metadata or {}):
+            raise DataError(f"{path}: says nothing of its kind and shape; make it with `dvc repro {stage}`")
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are in all."""
+        return int(self._file.metadata.num_rows)
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows in their order, a row group at a time; of them the `columns` named, or all."""
+        for at in range(self._file.num_row_groups):
+            yield self._file.read_row_group(at, columns=columns)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows at once."""
+        return self._file.read(columns=columns)
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write tables into `path` one after the other, whole or not at all; the same give the same bytes."""
+    with atomic.replacing(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        yield writer
+
+
+def write_parts(path: Path, parts: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Put the rows of `parts` into `path`, a row group each."""
+    with writing(path, schema) as writer:
+        for part in parts:
+            if part.num_rows:
+                writer.write_table(part, row_group_size=part.num_rows)
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """Put `table` into `path` whole; the same table gives the same bytes."""
-    with atomic.replacing(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+    """Put `table` into `path`."""
+    write_parts(path, [table], table.schema)
 
 
 def read(path: Path, stage: str) -> pa.Table:
-    """Read a table that `stage` (such as `ingest@digits`) writes; `DataError` where there is none."""
-    try:
-        table = pq.ParquetFile(path).read()  # `read_table` would import pandas
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; make it with `dvc repro {stage}`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a Parquet file ({reason}); make it with `dvc repro {stage}`") from None
-    if _METADATA not in (table.schema.metadata or {}):
-        raise DataError(f"{path}: says nothing of its kind and shape; make it with `dvc repro {stage}`")
-    return table
+    """Read all of a table that `stage` writes; `DataError` where there is none."""
+    return Stored(path, stage).read()
 
 
 def labels(table: pa.Table, layout: Layout) -> list[str | None]:
@@ -108,12 +202,16 @@ def labels(table: pa.Table, layout: Layout) -> list[str | None]:
 
 
 def dense(table: pa.Table, layout: Layout) -> NDArray[np.floating]:
-    """Images as float32 [n, C, H, W], tables as float64 [n, D]; what is missing is NaN."""
+    """Images as float32 [n, C, H, W], a table's numbers as float64 [n, D]; what is missing is NaN.
+
+    A table's categories are left to `categories`: their columns are NaN here.
+    """
     if layout.kind == "tabular":
         # A column at a time into one array: [n, D], rows contiguous.
-        out = np.empty((table.num_rows, len(layout.features)))
-        for at, name in enumerate(layout.features):
-            out[:, at] = table.column(name).to_numpy()
+        out = np.full((table.num_rows, len(layout.features)), np.nan)
+        for at, field in enumerate(layout.sample_fields()[layout.label is not None :]):
+            if pa.types.is_floating(field.type):
+                out[:, at] = table.column(field.name).to_numpy()
         return out
     pixels = _whole(table.column("pixels"))
     size = prod(layout.shape)
@@ -121,6 +219,12 @@ def dense(table: pa.Table, layout: Layout) -> NDArray[np.floating]:
     images: NDArray[np.float32] = flat.astype(np.float32).reshape(len(pixels), *layout.shape)
     images[pixels.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return images
+
+
+def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
+    """The values of each of a table's columns that hold categories, yes and no among them."""
+    named = [name for name, type_ in layout.columns() if type_ in ("categorical", "boolean")]
+    return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
 
 
 def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -154,6 +258,11 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
         flat, sizes = ragged(table)
         ends = np.cumsum(sizes) * flat.itemsize
         starts = ends - sizes * flat.itemsize
+    elif named := categories(table, layout):
+        values = dense(table, layout) + 0
+        for row, texts_ in zip(values, zip(*named.values(), strict=True), strict=True):
+            yield row.tobytes() + json.dumps(texts_, ensure_ascii=False).encode()
+        return
     else:
         flat = dense(table, layout).reshape(table.num_rows, -1)
         width = flat.shape[1] * flat.itemsize

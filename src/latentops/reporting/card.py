@@ -96,7 +96,8 @@ def _use(dataset: str, chosen: Row, settings: config.Dataset, size: str) -> str:
 
 def _data(validation: Validation, settings: config.Dataset) -> str:
     split, classes = settings.split, settings.expectations.classes
-    train = 1 - split.stop - split.calibration - split.test
+    test = 0.0 if split.test == "official" else split.test
+    train = 1 - split.stop - split.calibration - test
     met = sum(one.success for one in validation.expectations)
     lines = [
         f"- Source `{settings.source.name}`, label `{settings.source.label}`, {len(classes)} classes: "

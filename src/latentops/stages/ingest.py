@@ -9,4 +9,4 @@ from latentops.data import sources, table
 def run(dataset: str) -> None:
     """Write `data/raw/<dataset>.parquet`."""
     rows = sources.ingest(load_params().dataset(dataset).source, Path("data/accepted", dataset))
-    table.write(Path("data/raw", f"{dataset}.parquet"), rows)
+    table.write_parts(Path("data/raw", f"{dataset}.parquet"), rows.parts, rows.layout.schema())

@@ -24,12 +24,12 @@ def run(dataset: str) -> None:
     rows = splits.indices(
         splits.assign(
             ids,
-            clean.column("source").to_pylist(),
+            clean.column(table.SOURCE).to_pylist(),
             named,
             seed=settings.split.seed,
             stop=settings.split.stop,
             calibration=settings.split.calibration,
-            test=settings.split.test,
+            test=0.0 if settings.split.test == "official" else settings.split.test,
             uncalibrated=set(classes) - set(settings.normal) if settings.anomalies else (),
         )
     )

@@ -14,6 +14,6 @@ def run(dataset: str) -> None:
     validated = expectations.validate(
         raw, dataset, settings.source, settings.expectations, docs=Path("var/data_docs", dataset)
     )
-    table.write(Path("data/clean", f"{dataset}.parquet"), validated.clean)
-    table.write(Path("data/quarantine", f"{dataset}.parquet"), validated.quarantined)
+    for folder, rows in ("clean", validated.clean), ("quarantine", validated.quarantined):
+        table.write(Path("data", folder, f"{dataset}.parquet"), rows)
     atomic.write_json(Path("results/validate", f"{dataset}.json"), validated.summary)

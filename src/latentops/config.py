@@ -61,9 +61,9 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of a
-    folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address, and
-    `member` its name in the archive that is there. `part` is the side of an official split that its rows are on.
+    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of
+    a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address,
+    and `member` its name in the archive there. `part` is the side of an official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -82,15 +82,16 @@ class File(Settings):
 class Read(Settings):
     """How a source's files become rows.
 
-    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in the
-    file; `skip` lines before the first that counts; `header`, the columns' names where the file doesn't have
-    them; `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
+    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in
+    the file; `skip` lines before the first that counts; `header`, the columns' names where the file has none;
+    `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
     place of others. `part` is a column that says `train` or `test`.
 
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
     expression whose first group says which pictures in the folder are of one thing. `long` (a row a step):
-    `id` is the column that says which sequence a step is of. `folder` (a sequence a file, a class a subfolder).
+    `id` is the column that says which sequence a step is of. `folder`: a sequence a file, a subfolder a
+    class.
     `series` (one long one a file): windows of `window` steps, each `stride` after the last, `every` so many
     seconds; `marks` is a JSON file of each series' anomalous windows, `[[from, to], …]` under its name.
     """
@@ -148,10 +149,10 @@ class Source(Settings):
     """Where rows come from and what they are.
 
     `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class,
-    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of them
-    reaches a model. `columns` are those of a table that do, with their types; those under `drop` are known and
-    passed over. `text` are the columns that make up a text, in their order; `values` those that a sequence's
-    steps are made of.
+    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of
+    them reaches a model. `columns` are those of a table that do, with their types; those under `drop` are
+    known and passed over. `text` are the columns that make up a text, in their order; `values` those that a
+    sequence's steps are made of.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Named sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
+"""Sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
 
 import hashlib
 import os

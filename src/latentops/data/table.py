@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,10 @@ class Layout:
         number = {"numeric": True, "date": True, "categorical": False, "boolean": False}
         return [
             *label,
-            *(pa.field(name, pa.float64() if number[type_] else pa.string()) for name, type_ in self.columns()),
+            *(
+                pa.field(name, pa.float64() if number[type_] else pa.string())
+                for name, type_ in self.columns()
+            ),
         ]
 
     def fields(self) -> list[pa.Field]:

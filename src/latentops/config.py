@@ -61,9 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of a
-    folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address, and
-    `member` its name in the archive that is there. `part` is the side of an official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of its
+    bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official
+    address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the side of an
+    official split that its rows are on; `skip` lines of delimited text come before the first that counts.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -71,6 +72,7 @@ class File(Settings):
     url: str | None = None
     member: str | None = None
     part: Part | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _members_are_in_something(self) -> Self:
@@ -82,10 +84,10 @@ class File(Settings):
 class Read(Settings):
     """How a source's files become rows.
 
-    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in the
-    file; `skip` lines before the first that counts; `header`, the columns' names where the file doesn't have
-    them; `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
-    place of others. `part` is a column that says `train` or `test`.
+    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in
+    the file; `header`, the columns' names where the file doesn't have them; `missing`, cells that say that a
+    value isn't there, besides empty ones. `relabel` puts labels in place of others. `part` is a column that
+    says `train` or `test`.
 
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
@@ -100,7 +102,6 @@ class Read(Settings):
     encoding: str = "utf-8"
     decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
     quote: Annotated[str, Field(max_length=1)] = '"'
-    skip: Annotated[int, Field(ge=0)] = 0
     header: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
     relabel: dict[str, str] = Field(default_factory=dict)
@@ -128,7 +129,7 @@ class Read(Settings):
         return self
 
 
-_DELIMITED = {"delimiter", "encoding", "decimal", "quote", "skip", "header", "missing", "relabel", "part"}
+_DELIMITED = {"delimiter", "encoding", "decimal", "quote", "header", "missing", "relabel", "part"}
 _OPTIONS: dict[Format, set[str]] = {
     "csv": _DELIMITED,
     "parquet": {"missing", "relabel", "part"},
@@ -183,6 +184,8 @@ class Source(Settings):
             raise ValueError(
                 f"read.format: {self.read.format} gives {' or '.join(kinds)}, but kind says {self.kind}"
             )
+        if any(file.skip for file in self.files) and "delimiter" not in _OPTIONS[self.read.format]:
+            raise ValueError(f"skip means nothing to read.format: {self.read.format}; drop it from files")
         if self.kind == "tabular" and self.read.format in ("csv", "parquet") and not self.columns:
             raise ValueError("a table in a file needs its columns: {name: numeric, …}")
         if self.kind == "text" and self.read.format in ("csv", "parquet") and not self.text:

@@ -61,9 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of
-    a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address,
-    and `member` its name in the archive there. `part` is the side of an official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of its
+    bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official
+    address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the side of an
+    official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]

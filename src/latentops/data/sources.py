@@ -1,7 +1,6 @@
 """Sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from latentops.config import Source, nearest
 from latentops.data import table as tables
+from latentops.data.fetch import locate
 from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
 
-MIRROR = "LATENTOPS_MIRROR"
 _PARSED = pa.csv.ParseOptions(newlines_in_values=True)
 
 
@@ -202,7 +201,7 @@ def _breast_cancer(source: Source) -> Rows:
 
 def _texts(source: Source) -> Rows:
     """A file's texts, each its columns joined by a space; those that are missing are left out of it."""
-    path, layout = _pinned(source), Layout("text", (), source.label)
+    path, layout = locate(source.files[0]), Layout("text", (), source.label)
     wanted = [str(source.label), *source.text]
     found = _read_columns(path, layout, source.read.header if source.read else ())
     for name in wanted:
@@ -211,24 +210,6 @@ def _texts(source: Source) -> Rows:
     label, *parts = (_converted(found.column(name), pa.field(name, pa.string()), path) for name in wanted)
     joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
     return Rows(layout, [tables.build(layout, path.name, [label, joined])])
-
-
-def _pinned(source: Source) -> Path:
-    """Where the source's file is, tried under `LATENTOPS_MIRROR` first; its bytes are the right ones."""
-    file = source.files[0]
-    places = [Path(os.environ[MIRROR], file.path)] if os.environ.get(MIRROR) else []
-    places.append(Path(file.path))
-    path = next((each for each in places if each.is_file()), None)
-    if path is None:
-        tried = " nor ".join(map(str, places))
-        raise DataError(f"{tried}: not found; put the file there, or set {MIRROR} to the folder it is under")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != file.sha256:
-        raise DataError(
-            f"{path}: its SHA-256 is {digest}, but source.files says {file.sha256}; get the right file, "
-            "or correct it there if it was meant to change"
-        )
-    return path
 
 
 _READERS: dict[str, Callable[[Source], Rows]] = {

@@ -84,9 +84,10 @@ class Read(Settings):
     """How a source's files become rows.
 
     Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in
-    the file; `skip` lines before the first that counts; `header`, the columns' names where the file has none;
-    `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
-    place of others. `part` is a column that says `train` or `test`.
+    the file; `skip` lines before the first that counts, and those that begin with `comment`; `header`, the
+    columns' names where the file doesn't have them; `missing`, cells that say that a value isn't there,
+    besides empty ones; `dates`, how dates are written (such as `%d/%m/%Y`) if not in ISO 8601. `relabel` puts
+    labels in place of others. `part` is a column that says `train` or `test`.
 
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
@@ -103,8 +104,10 @@ class Read(Settings):
     decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
     quote: Annotated[str, Field(max_length=1)] = '"'
     skip: Annotated[int, Field(ge=0)] = 0
+    comment: str = ""
     header: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
+    dates: str | None = None
     relabel: dict[str, str] = Field(default_factory=dict)
     part: str | None = None
     values: str = "X"
@@ -123,6 +126,8 @@ class Read(Settings):
     def _options_belong_to_the_format(self) -> Self:
         for name in sorted(self.model_fields_set - {"format"} - _OPTIONS[self.format]):
             raise ValueError(f"{name} means nothing to format: {self.format}; drop it")
+        if self.decimal == self.delimiter:
+            raise ValueError(f"decimal and delimiter are both {self.decimal!r}; they must differ")
         needed = {"images": ["size"], "long": ["id"], "series": ["window", "stride", "every"]}
         for name in needed.get(self.format, []):
             if getattr(self, name) is None:
@@ -130,10 +135,11 @@ class Read(Settings):
         return self
 
 
-_DELIMITED = {"delimiter", "encoding", "decimal", "quote", "skip", "header", "missing", "relabel", "part"}
+_TEXT = {"delimiter", "encoding", "decimal", "quote", "skip", "comment", "header"}
+_DELIMITED = _TEXT | {"missing", "dates", "relabel", "part"}
 _OPTIONS: dict[Format, set[str]] = {
     "csv": _DELIMITED,
-    "parquet": {"missing", "relabel", "part"},
+    "parquet": {"missing", "dates", "relabel", "part"},
     "array": {"values", "labels", "relabel"},
     "idx": {"relabel"},
     "cifar": {"relabel"},

@@ -235,14 +235,54 @@ _KINDS: dict[Format, tuple[Kind, ...]] = {
 
 
 class Expectations(Settings):
-    """Limits that the rows are held to."""
+    """Limits that the rows are held to.
+
+    Of single rows, which are set aside where they break one: `classes` (none where there is no label);
+    `columns`, closed ranges of a table's numbers; `categories`, the values that a column of them may have;
+    `unique`, columns in which nothing comes twice (`.name` is what a row is called where it comes from,
+    `.row` all its values and its label); `lengths`, the least and most steps of a sequence. No value may be
+    missing but in the columns under `missing`.
+
+    Of the table, where a broken one stops the pipeline: `min_rows` and `max_rows`; `max_quarantined`, the
+    share of rows set aside; `min_class_share`; `missing`, the largest share of a column's values that may be;
+    `min_split_rows`, of each class in each split; `max_drift`, how far a column's distribution may be from
+    that of the version accepted last (0: it is the same, 1: nothing is in common); `max_leak`, how well one
+    column may predict the label alone (0: no better than guessing, 1: always). From `leak` on it is reported.
+    """
 
     min_rows: Count
+    max_rows: Count | None = None
     max_quarantined: Fraction
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: list[str]
     min_class_share: Fraction = 0.0
+    min_split_rows: Annotated[int, Field(ge=0)] = 0
     columns: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    categories: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    missing: dict[str, Fraction] = Field(default_factory=dict)
+    unique: list[str] = Field(default_factory=list)
     lengths: tuple[int, int] | None = None
+    max_drift: Fraction | None = None
+    leak: Fraction = 0.95
+    max_leak: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _limits_can_be_met(self) -> Self:
+        if len(self.classes) == 1:
+            raise ValueError(
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; name at least two, "
+                "or none where there is no label"
+            )
+        if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
+            raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise ValueError(f"max_rows: {self.max_rows} is below min_rows: {self.min_rows}")
+        pairs = {f"columns.{name}": limits for name, limits in self.columns.items()}
+        if self.lengths is not None:
+            pairs["lengths"] = self.lengths
+        for key, (low, high) in pairs.items():
+            if low > high:
+                raise ValueError(f"{key}: [{low:g}, {high:g}] must be [lowest, highest]")
+        return self
 
 
 class Split(Settings):
@@ -448,6 +488,16 @@ class Dataset(Settings):
     def anomalies(self) -> bool:
         """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
         return self.primary == "auroc"
+
+    @model_validator(mode="after")
+    def _a_label_has_classes(self) -> Self:
+        if (self.source.label is None) != (not self.expectations.classes):
+            raise ValueError(
+                "expectations.classes are those of source.label: name them, or use label: null"
+                if self.source.label is not None
+                else "expectations.classes: source.label is null; name its column, or use classes: []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _normal_classes_exist(self) -> Self:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,10 @@ class Layout:
         number = {"numeric": True, "date": True, "categorical": False, "boolean": False}
         return [
             *label,
-            *(pa.field(name, pa.float64() if number[type_] else pa.string()) for name, type_ in self.columns()),
+            *(
+                pa.field(name, pa.float64() if number[type_] else pa.string())
+                for name, type_ in self.columns()
+            ),
         ]
 
     def fields(self) -> list[pa.Field]:
@@ -225,6 +228,14 @@ def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
     """The values of each of a table's columns that hold categories, yes and no among them."""
     named = [name for name, type_ in layout.columns() if type_ in ("categorical", "boolean")]
     return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
+
+
+def columns(table: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64] | list[str | None]]:
+    """A table's columns by name, in their order: numbers and dates float64 [n], categories as text."""
+    texts_, numbers = categories(table, layout), np.asarray(dense(table, layout), dtype=np.float64)
+    return {
+        name: texts_[name] if name in texts_ else numbers[:, at] for at, name in enumerate(layout.features)
+    }
 
 
 def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -27,7 +27,7 @@ PoolingName = Literal["mean", "last", "attention"]
 DecoderName = Literal["conditioned", "autoregressive"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed", "categorical"]
-PrimaryMetric = Literal["probe_accuracy", "auroc"]
+PrimaryMetric = Literal["probe_accuracy", "auroc", "none"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -446,13 +446,19 @@ class LikelihoodSettings(Settings):
 
 
 class Scaling(Settings):
-    """From raw values to what a model sees: a name, or of text `{name: tokens, …}`.
+    """From raw values to what a model sees: a name, or `{name: …}` with what goes with it.
 
-    `vocabulary` is the most tokens that are learned, padding and the unknown among them, `longest` the most
-    that are kept of a text.
+    Of numbers `range` takes the known range to [0, 1], `standard` mean and deviation to 0 and 1, `robust`
+    median and interquartile range to those of a normal, `power` and `quantile` make them as normal as a power
+    can and normal altogether, and then standardise. Of a table's categories the `categories` most frequent in
+    the training rows are kept; the others, and what is met later on, share `buckets` by their hash: one is a
+    pool. Of text `vocabulary` is the most tokens that are learned, padding and the unknown among them,
+    `longest` the most that are kept of a text.
     """
 
-    name: Literal["range", "standard", "power", "tokens"]
+    name: Literal["range", "standard", "robust", "power", "quantile", "tokens"]
+    categories: Count = 32
+    buckets: Count = 1
     vocabulary: Annotated[int, Field(ge=4)] | None = None
     longest: Count | None = None
 
@@ -538,6 +544,35 @@ class Dataset(Settings):
                 )
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_belong_to_a_label(self) -> Self:
+        classes = self.expectations.classes
+        if self.source.label is None and (classes or self.primary != "none"):
+            raise ValueError(
+                "rows without a label have no classes: set expectations.classes: [] and primary: none, or "
+                "name the column of the class in source.label"
+            )
+        if self.source.label is not None and (len(classes) < 2 or self.primary == "none"):
+            raise ValueError(
+                "a label needs its classes, at least two under expectations.classes, and a primary metric; "
+                "of rows without one set source.label: null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _categories_have_their_likelihood(self) -> Self:
+        named = [name for name, type_ in self.source.columns.items() if type_ in ("categorical", "boolean")]
+        if named and self.likelihood.name != "mixed":
+            raise ValueError(
+                f"likelihood: {self.likelihood.name} is of numbers, but source.columns has categories "
+                f"({', '.join(named)}); use likelihood: mixed"
+            )
+        pattern = Scaling(name="standard")
+        for key in ("categories", "buckets"):
+            if not named and getattr(self.scaling, key) != getattr(pattern, key):
+                raise ValueError(f"scaling: {key} is of categories, and source.columns names none; drop it")
         return self
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import Kind
+from latentops.data.encoding import Encoding
 from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
@@ -34,10 +35,13 @@ class Description:
     `shape` is that of one prepared sample: [C, H, W], [D] or [T_max, C]. `features` names the columns of a
     table and is empty otherwise. `spread` is the root of the training values' mean variance,
     `likelihood_range` what prepared values are bounded by, if anything. `columns` are the widths of a table's
-    columns where some are categories: 1 for a number, k for one of k categories, which is k indicators (all 0
-    where it is missing); empty where all are numbers. Of tokens `vocabulary` is how many there are, padding
-    and the unknown among them; their sequences hold ids, one a step, and `spread` is that of the numbers
-    which models read them as, 1. The `tokenizer` makes them of text.
+    columns where some are categories or may be missing: 1 for a number, k for one of k categories, which is k
+    indicators (all 0 where it is missing); empty where all are numbers. Of those in `optional`, by their
+    place among them, a flag says whether the number is there; these flags are the last entries of a row.
+    `spread` is of numbers alone, and of those that are there. The `encoding` makes such rows of columns. Of
+    tokens `vocabulary` is how many there are, padding and the unknown among them; their sequences hold ids,
+    one a step, and `spread` is that of the numbers which models read them as, 1. The `tokenizer` makes them
+    of text.
     """
 
     kind: Kind
@@ -48,6 +52,8 @@ class Description:
     spread: float
     likelihood_range: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
+    optional: tuple[int, ...] = ()
+    encoding: Encoding | None = None
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
 
@@ -62,6 +68,8 @@ class Description:
             "spread": self.spread,
             "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
             **({"columns": list(self.columns)} if self.columns else {}),
+            **({"optional": list(self.optional)} if self.optional else {}),
+            **({"encoding": self.encoding.to_json()} if self.encoding else {}),
             **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
             **({"tokenizer": asdict(self.tokenizer)} if self.tokenizer else {}),
         }
@@ -79,6 +87,8 @@ class Description:
             spread=value["spread"],
             likelihood_range=(bounds[0], bounds[1]) if bounds else None,
             columns=tuple(value.get("columns", ())),
+            optional=tuple(value.get("optional", ())),
+            encoding=Encoding.from_json(value["encoding"]) if "encoding" in value else None,
             vocabulary=value.get("vocabulary"),
             tokenizer=Tokenizer(**value["tokenizer"]) if "tokenizer" in value else None,
         )

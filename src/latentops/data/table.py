@@ -230,6 +230,14 @@ def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
     return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
 
 
+def columns(table: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64] | list[str | None]]:
+    """A table's columns by name, in their order: numbers and dates float64 [n], categories as text."""
+    texts_, numbers = categories(table, layout), np.asarray(dense(table, layout), dtype=np.float64)
+    return {
+        name: texts_[name] if name in texts_ else numbers[:, at] for at, name in enumerate(layout.features)
+    }
+
+
 def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Values of all sequences end to end, float32 [total], and how many each row has, int64 [n]."""
     values = whole(table.column("values"))

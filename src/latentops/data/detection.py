@@ -3,12 +3,10 @@
 What is found out is what a person would write under `source:`; what they say already is taken as said.
 """
 
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from latentops.config import ColumnType, File, Kind, Part, Read, Source, nearest
-from latentops.data import fetch, readers
-from latentops.data.readers import cells, delimited
-from latentops.data.readers.files import Located, opened
+from latentops.data import column_types, fetch, readers
+from latentops.data.dialect import beginning, dialect, encoding_of, is_number
+from latentops.data.readers import delimited
+from latentops.data.readers.cells import Columns
+from latentops.data.readers.files import Located
 from latentops.errors import DataError
 
 PICTURES = {".png", ".jpg", ".jpeg"}
 LABELS = ("label", "class", "target", "outcome", "diagnosis", "y")
 """Names of columns that are taken for the label's where none is named."""
 
-MISSING = ("?", "NA", "N/A", "NaN", "nan", "null", "NULL")
-MISSING_NUMBERS = ("-", "--", ".", "None", "none", "missing", "unknown")
-"""What stands for nothing in any column, and in one of numbers."""
+WINDOW = 48
+"""Steps of a long series' windows, unless said."""
 
-_SNIFFED = 2**18  # bytes that delimiter and encoding are told by
-_LOOKED_AT = 200_000  # rows that types are told by
-_READABLE = 0.99  # share of a column's cells that must be of its type
-_CATEGORIES = 1000  # values told apart
-_WORDS = 4  # in a cell, from which on it is a text
+_BATCH = 2**16  # rows of a Parquet file
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,9 @@ def _folder(path: Path, said: Said) -> Found:
     if pairs:
         return _idx(pairs, said)
     if suffixes[".csv"] or suffixes[".txt"]:
-        return _sequence_files(path, [each for each in files if each.suffix.lower() in (".csv", ".txt")], said)
+        return _sequence_files(
+            path, [each for each in files if each.suffix.lower() in (".csv", ".txt")], said
+        )
     kinds = ", ".join(sorted(filter(None, suffixes))) or "nothing"
     raise DataError(f"{path}: holds {kinds}; pictures (PNG, JPEG), .ts, .csv or idx files can be read")
 
@@ -155,7 +152,9 @@ def _pictures(path: Path, pictures: list[Path], said: Said) -> Found:
     file = _file(path)
     source = _source("image", label, [file], read, channels=3 if colour else 1, value_range=(0, 255))
     varying = "all" if len(set(sizes)) == 1 else "about"
-    return Found(source, {"": f"{len(pictures)} pictures, {varying} {height} × {width}, made {size[0]} × {size[1]}"})
+    return Found(
+        source, {"": f"{len(pictures)} pictures, {varying} {height} × {width}, made {size[0]} × {size[1]}"}
+    )
 
 
 def _idx(files: list[Path], said: Said) -> Found:
@@ -175,8 +174,7 @@ def _sequences(files: list[tuple[Path, Part | None]], said: Said) -> Found:
     listed = [_file(path, part) for path, part in files]
     classed = False
     for path, _ in files:
-        with opened(path) as stream:
-            head = stream.read(_SNIFFED).decode("utf-8", errors="replace").lower()
+        head = beginning(path).decode("utf-8", errors="replace").lower()
         classed |= bool(re.search(r"^@classlabel\s+true", head, re.MULTILINE))
     source = _source("sequence", "label" if classed else None, listed, Read(format="ts"))
     return Found(_sized(source, [(path, file) for (path, _), file in zip(files, listed, strict=True)]), {})
@@ -219,7 +217,7 @@ def _arrays(path: Path, said: Said) -> Found:
     return Found(source, {"": f"an array of shape {list(shape)}"})
 
 
-def _bounds(parts: Iterator[pa.Table] | Sequence[pa.Table]) -> tuple[float, float]:
+def _bounds(parts: Iterable[pa.Table]) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for part in parts:
         values = pc.list_flatten(part.column("pixels").combine_chunks())
@@ -229,280 +227,145 @@ def _bounds(parts: Iterator[pa.Table] | Sequence[pa.Table]) -> tuple[float, floa
 
 
 def _delimited(path: Path, said: Said) -> Found:
-    """A table, texts, or a long series in a text file."""
-    with opened(path) as stream:
-        begins = stream.read(_SNIFFED)
-    if not begins.strip():
-        raise DataError(f"{path}: empty")
-    encoding = _encoding(begins)
-    lines = begins.decode(encoding, errors="replace").removeprefix("\ufeff").splitlines()
-    if len(begins) == _SNIFFED:
-        lines = lines[:-1]
-    delimiter = _delimiter(lines)
-    if delimiter is None:
+    read = dialect(path)
+    if read is None:
         if said.label or said.text or said.id or said.time:
-            raise DataError(f"{path}: has one column only, no delimiter among , ; tab |")
-        return Found(_source("text", None, [_file(path)], Read(format="lines", encoding=encoding)), {"": "a text a line"})
-    rows = list(csv.reader(io.StringIO("\n".join(lines[:1000])), delimiter=delimiter))
-    first = [cell.strip() for cell in rows[0]]
-    named = len(set(first)) == len(first) and all(first) and not any(map(_is_number, first))
-    options: dict[str, object] = {"format": "csv", "delimiter": delimiter, "encoding": encoding}
-    if not named:
-        options["header"] = [f"c{at + 1}" for at in range(len(first))]
-    body = rows[named:]
-    if delimiter != "," and _commas(body):
-        options["decimal"] = ","
-    read = Read.model_validate(options)
-    return _table(path, said, read, delimited.header(Located(path, path.name), read))
-
-
-def _encoding(begins: bytes) -> str:
-    if begins.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    try:
-        begins.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # A character cut off by the end of what was read is no fault.
-        return "utf-8" if error.start > len(begins) - 4 and len(begins) == _SNIFFED else "latin-1"
-    return "utf-8"
-
-
-def _delimiter(lines: Sequence[str]) -> str | None:
-    """That which cuts the lines into most equal rows, of at least two cells."""
-    best, most = None, 1
-    for delimiter in (",", ";", "\t", "|"):
-        counts = Counter(len(row) for row in csv.reader(lines[:200], delimiter=delimiter) if row)
-        width, rows = counts.most_common(1)[0] if counts else (1, 0)
-        if width > most and rows >= 0.8 * counts.total():
-            best, most = delimiter, width
-    return best
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _commas(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether numbers are written with a decimal comma."""
-    return sum(bool(re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell)) for row in rows for cell in row) > sum(
-        bool(re.fullmatch(r"\s*[+-]?\d+\.\d+\s*", cell)) for row in rows for cell in row
-    )
-
-
-@dataclass
-class _Column:
-    """What a column's cells could be, as far as they were looked at."""
-
-    cells: int = 0
-    unread: dict[ColumnType, int] = field(default_factory=lambda: {"numeric": 0, "boolean": 0, "date": 0})
-    counts: Counter[str] = field(default_factory=Counter)
-    words: int = 0
-    capped: bool = False
-
-    def type(self) -> ColumnType:
-        for type_ in ("boolean", "numeric", "date"):
-            readable = self.cells and self.unread[type_] <= (1 - _READABLE) * self.cells
-            if readable and (type_ != "boolean" or len(self.counts) == 2):
-                return type_
-        return "categorical"
-
-    @property
-    def wordy(self) -> bool:
-        return bool(self.cells) and self.words >= _WORDS * self.cells
-
-
-def _table(path: Path, said: Said, read: Read, names: list[str]) -> Found:
-    for name in [said.label, said.group, said.time, said.id, said.part, *said.drop, *said.text, *said.values]:
-        if name is not None and name not in names:
-            raise DataError(f"{path}: no column {name!r}{nearest(name, names)}")
-    label = said.label or next((name for name in names if name.lower() in LABELS), None)
-    apart = {label, said.group, said.time, said.id, said.part, *said.drop}
-    looked_at = [name for name in names if name not in apart]
-    columns, missing = _looked_at(path, looked_at, names, read, said)
-    file = _file(path)
-    options = read.model_dump(exclude_defaults=True) | {"format": read.format}
-    if missing:
-        options["missing"] = missing
-    if said.part is not None:
-        options["part"] = said.part
-    remarks: dict[str, str] = {}
-    places = {"group": said.group, "time": said.time}
-    given = {key: name for key, name in places.items() if name is not None}
-
-    text = list(said.text)
-    if not text and said.kind in (None, "text") and said.id is None:
-        wordy = [name for name in looked_at if columns[name].wordy]
-        if wordy and (said.kind == "text" or not any(columns[n].type() == "numeric" for n in looked_at)):
-            text = wordy
-    if text:
-        drop = [name for name in names if name not in {label, said.group, said.time, said.part, *text}]
-        found = _source("text", label, [file], Read.model_validate(options), text=text, drop=drop, **given)
-        return Found(found, {"": f"texts: {', '.join(text)}"})
-
-    numbers = [name for name in looked_at if columns[name].type() == "numeric"]
-    time = said.time or next(
-        (name for name in looked_at if columns[name].type() == "date" and len(looked_at) - 1 == len(numbers)), None
-    )
-    if said.id is not None or said.window is not None or (time and said.kind == "sequence"):
-        values = list(said.values) or [name for name in numbers if name != time]
-        drop = [name for name in names if name not in {label, said.group, time, said.id, said.part, *values}]
-        more = {**given, **({"time": time} if time else {}), "values": values, "drop": drop}
-        if said.id is not None:
-            options |= {"format": "long", "id": said.id}
-            return Found(_source("sequence", label, [file], Read.model_validate(options), channels=len(values), **more), {})
-        return _series(path, file, options, label, more, said)
-
-    types: dict[str, ColumnType] = {}
-    drop = list(said.drop)
-    for name in looked_at:
-        column = columns[name]
-        types[name] = said.types.get(name) or column.type()
-        if len(column.counts) <= 1 and not column.capped and name not in said.types:
-            remarks[name] = "constant" if column.cells else "empty"
-        elif name not in said.types and _identifies(column, types[name]):
-            remarks[name] = "a different value in each row"
-        else:
-            continue
-        drop.append(name)
-        del types[name]
-    if not types:
-        raise DataError(f"{path}: no column is left that tells rows apart; say with --type what one is")
-    found = _source("tabular", label, [file], Read.model_validate(options), columns=types, drop=drop, **given)
-    return Found(found, remarks)
-
-
-def _identifies(column: _Column, type_: ColumnType) -> bool:
-    """Whether a column is but a name or a number of each row."""
-    if column.cells < 20 or column.counts and max(column.counts.values()) > 1:
-        return False
-    if type_ == "categorical":
-        return column.capped or len(column.counts) == column.cells
-    if type_ != "numeric" or not all(re.fullmatch(r"\d+", cell) for cell in column.counts):
-        return False
-    seen = [int(cell) for cell in column.counts]
-    return all(later - earlier == 1 for earlier, later in zip(seen, seen[1:], strict=False))
-
-
-def _looked_at(
-    path: Path, looked_at: Sequence[str], names: Sequence[str], read: Read, said: Said
-) -> tuple[dict[str, _Column], list[str]]:
-    """What each column could be, and what stands for nothing in them."""
-    columns = {name: _Column() for name in looked_at}
-    tried = read.model_copy(update={"missing": [*MISSING, *said.missing]})
-    for_numbers = read.model_copy(update={"missing": [*MISSING, *MISSING_NUMBERS, *said.missing]})
-    markers: Counter[str] = Counter()
-    seen = 0
-    for part in _parts(path, read, names):
-        for name, column in columns.items():
-            texts = part.text(name, read)
-            for each in pc.value_counts(texts).to_pylist():
-                cell, count = each["values"], each["counts"]
-                if cell is None:
-                    continue
-                if cell in tried.missing:
-                    markers[cell] += count
-                    continue
-                column.cells += count
-                column.words += count * len(cell.split())
-                if cell in column.counts or len(column.counts) < _CATEGORIES:
-                    column.counts[cell] += count
-                else:
-                    column.capped = True
-            for type_ in column.unread:
-                alone = replace(part, by_name={name: part.by_name[name]}, wrong={})
-                alone.typed(name, type_, for_numbers if type_ == "numeric" else tried)
-                column.unread[type_] += len(alone.wrong)
-        seen += part.rows
-        if seen >= _LOOKED_AT:
-            break
-    for name, column in columns.items():
-        if column.type() == "numeric":
-            for marker in MISSING_NUMBERS:
-                markers[marker] += column.counts.pop(marker, 0)
-    return columns, [*said.missing, *(marker for marker in (*MISSING, *MISSING_NUMBERS) if markers[marker])]
-
-
-def _parts(path: Path, read: Read, names: Sequence[str]) -> Iterator[cells.Columns]:
-    return delimited.parts(Located(path, path.name), read, names)
-
-
-def _series(
-    path: Path, file: File, options: dict[str, object], label: str | None, more: dict[str, object], said: Said
-) -> Found:
-    time = more.get("time")
-    if time is None:
-        raise DataError(f"{path}: a long series needs its column of times; name it with --time")
-    moments: list[float] = []
-    read = Read.model_validate(options)
-    for part in _parts(path, read, delimited.header(Located(path, path.name), read)):
-        moments += part.times(str(time), read).drop_null().to_pylist()
-        if len(moments) > _LOOKED_AT:
-            break
-    steps = np.diff(np.array(moments))
-    every = said.every or (float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0)
-    window = said.window or 48
-    kept = {key: value for key, value in options.items() if key not in ("relabel", "part")}
-    kept |= {"format": "series", "window": window, "stride": said.stride or max(1, window // 2), "every": every}
-    if said.marks is not None:
-        kept["marks"] = _file(said.marks)
-        label = "label"
-    drop = [name for name in (more["drop"], ) for name in name if name != label] if label else more["drop"]
-    source = _source(
-        "sequence",
-        label,
-        [file],
-        Read.model_validate(kept),
-        channels=len(more["values"]),  # type: ignore[arg-type]
-        **{**more, "drop": drop},
-    )
-    return Found(source, {"": f"a series, a step every {every:g} s, in windows of {window} steps"})
+            raise DataError(f"{path}: none of , ; tab | delimits columns in it, so none can be named")
+        read = Read(format="lines", encoding=encoding_of(beginning(path)))
+        return Found(_source("text", None, [_file(path)], read), {"": "a text a line"})
+    located = Located(path, path.name)
+    names = delimited.header(located, read)
+    return _Table(path, read, names, lambda how: delimited.parts(located, how, names), said).found()
 
 
 def _parquet(path: Path, said: Said) -> Found:
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: can't be read as Parquet: {str(error).splitlines()[0]}") from None
-    nested = [field.name for field in schema if pa.types.is_nested(field.type)]
-    if not nested:
-        return _table(path, said, Read(format="parquet"), schema.names)
-    label = said.label or next((name for name in schema.names if name.lower() in LABELS), None)
-    kind = said.kind or "sequence"
-    file = _file(path)
+    schema = file.schema_arrow
+    if "pixels" not in schema.names and "values" not in schema.names:
+
+        def parts(_: Read) -> Iterator[Columns]:
+            for batch in file.iter_batches(_BATCH):
+                yield Columns(dict(zip(schema.names, batch.columns, strict=True)), batch.num_rows, 0)
+
+        return _Table(path, Read(format="parquet"), schema.names, parts, said).found()
+    kind: Kind = "image" if "pixels" in schema.names else "sequence"
+    label = _label(schema.names, said)
+    listed = _file(path)
+    used = {label, said.group, said.time, "pixels" if kind == "image" else "values"}
     bounds = {"value_range": (0, 255)} if kind == "image" else {}
-    drop = [name for name in schema.names if name not in {label, said.group, said.time, nested[0]}]
-    source = _source(kind, label, [file], Read(format="parquet"), drop=drop, **bounds)
-    return Found(_sized(source, [(path, file)]), {})
+    drop = [name for name in schema.names if name not in used]
+    source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, **bounds)
+    return Found(_sized(source, [(path, listed)]), {})
 
 
 def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:
-    classes = {each.relative_to(path).parts[0] for each in files if each.parent != path}
-    with opened(files[0]) as stream:
-        begins = stream.read(_SNIFFED)
-    encoding = _encoding(begins)
-    lines = begins.decode(encoding, errors="replace").removeprefix("\ufeff").splitlines()
-    read = Read.model_validate({"format": "folder", "delimiter": _delimiter(lines) or ",", "encoding": encoding})
-    names = delimited.header(Located(files[0], files[0].name), read)
-    if any(map(_is_number, names)):
-        read = read.model_copy(update={"header": [f"c{at + 1}" for at in range(len(names))]})
-        names = read.header
+    written = dialect(files[0]) or Read(format="csv", encoding=encoding_of(beginning(files[0])))
+    names = delimited.header(Located(files[0], files[0].name), written)
+    options = written.model_dump(exclude_defaults=True)
+    if not written.header and any(map(is_number, names)):  # of a single column
+        options["header"] = names = [f"c{at + 1}" for at in range(len(names))]
     values = list(said.values) or [name for name in names if name not in {said.time, *said.drop}]
-    drop = [name for name in names if name not in {said.time, *values}]
-    time = {} if said.time is None else {"time": said.time}
-    source = _source(
-        "sequence",
-        "label" if classes else None,
-        [_file(path)],
-        read,
-        channels=len(values),
-        values=values,
-        drop=drop,
-        **time,
-    )
+    more = {"values": values, "drop": [name for name in names if name not in {said.time, *values}]}
+    label = "label" if any(each.parent != path for each in files) else None
+    read = Read.model_validate({**options, "format": "folder"})
+    source = _source("sequence", label, [_file(path)], read, channels=len(values), time=said.time, **more)
     return Found(source, {"": f"{len(files)} files, a sequence each"})
+
+
+def _label(names: Sequence[str], said: Said) -> str | None:
+    return said.label or next((name for name in names if name.lower() in LABELS), None)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table in a file: of samples, of texts, or of the steps of sequences."""
+
+    path: Path
+    read: Read
+    names: Sequence[str]
+    parts: Callable[[Read], Iterator[Columns]]
+    said: Said
+
+    def found(self) -> Found:
+        said = self.said
+        named = [said.label, said.group, said.time, said.id, said.part]
+        for name in [*named, *said.drop, *said.text, *said.values, *said.types]:
+            if name is not None and name not in self.names:
+                raise DataError(f"{self.path}: no column {name!r}{nearest(name, list(self.names))}")
+        apart = {_label(self.names, said), *named, *said.drop}
+        read = self.read.model_copy(update={"missing": list(said.missing)})
+        names = [name for name in self.names if name not in apart]
+        looked, missing = column_types.look(self.parts(read), names, read)
+        options = self.read.model_dump(exclude_defaults=True) | {"missing": missing}
+        if said.part is not None:
+            options["part"] = said.part
+        if said.id is not None or said.window is not None or said.kind == "sequence":
+            return self._steps(looked, options)
+        wordy = list(said.text) or [name for name in names if looked[name].wordy]
+        numbers = [name for name in names if looked[name].type == "numeric"]
+        if said.text or said.kind == "text" or (wordy and not numbers and said.kind is None):
+            remark = f"texts: {', '.join(wordy)}"
+            return Found(self._source("text", options, wordy, text=wordy), {"": remark})
+        return self._samples(looked, options)
+
+    def _samples(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+        said = self.said
+        types = {name: said.types.get(name, column.type) for name, column in looked.items()}
+        useless = {name: column.useless for name, column in looked.items() if name not in said.types}
+        remarks = {name: why for name, why in useless.items() if why is not None}
+        kept = {name: type_ for name, type_ in types.items() if name not in remarks}
+        if not kept:
+            raise DataError(
+                f"{self.path}: no column tells rows apart; say with --type COLUMN=TYPE what one is"
+            )
+        return Found(self._source("tabular", options, list(kept), columns=kept), remarks)
+
+    def _steps(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+        """The sequences of a long table, by their id, or the windows of one long series."""
+        said = self.said
+        dated = [name for name, column in looked.items() if column.type == "date"]
+        time = said.time or (dated[0] if dated else None)
+        numbers = [name for name, column in looked.items() if column.type == "numeric"]
+        values = list(said.values) or [name for name in numbers if name != time]
+        more = {"values": values, "channels": len(values), "time": time}
+        if said.id is not None:
+            options |= {"format": "long", "id": said.id}
+            return Found(self._source("sequence", options, values, **more), {})
+        if time is None:
+            raise DataError(f"{self.path}: a long series needs its column of times; name it with --time")
+        every = said.every or self._step(time)
+        window = said.window or WINDOW
+        options = {key: value for key, value in options.items() if key not in ("relabel", "part")}
+        options |= {"format": "series", "window": window, "stride": said.stride or max(1, window // 2)}
+        options["every"] = every
+        if said.marks is not None:
+            options["marks"] = _file(said.marks)
+        source = self._source("sequence", options, values, **more)
+        remark = f"one series, a step every {every:g} s, in windows of {window} steps"
+        return Found(source, {"": remark})
+
+    def _step(self, time: str) -> float:
+        """Median of the times between rows."""
+        moments: list[float] = []
+        for part in self.parts(self.read):
+            moments += part.times(time, self.read).drop_null().to_pylist()
+            if len(moments) > column_types.ROWS:
+                break
+        apart = np.diff(np.array(moments))
+        return float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
+
+    def _source(self, kind: Kind, options: dict[str, object], used: Sequence[str], **more: object) -> Source:
+        said = self.said
+        label = _label(self.names, said)
+        if options.get("format") == "series":
+            label = "label" if "marks" in options else None
+        placed = {"group": said.group, "time": said.time, **more}
+        apart = {label, said.group, placed["time"], said.id, said.part, *used}
+        drop = [name for name in self.names if name not in apart]
+        read = Read.model_validate(options)
+        return _source(kind, label, [_file(self.path)], read, drop=drop, **placed)

@@ -18,7 +18,9 @@ _COMMENT = 41  # column at which comments begin
 _SOME_NORMALS = 60  # calibration normals, of which a false-alarm rate of 5 % can be promised by far
 
 
-def propose(source: Source, profile: Profile, expectations: Mapping[str, object], hints: Mapping[str, object]) -> dict[str, object]:
+def propose(
+    source: Source, profile: Profile, expectations: Mapping[str, object], hints: Mapping[str, object]
+) -> dict[str, object]:
     """The settings of a dataset with that source and profile; `hints` (normal, primary, split, …) go first.
 
     Names are those of `config.Dataset`. What isn't said is chosen by kind, size and classes alone.
@@ -38,7 +40,9 @@ def propose(source: Source, profile: Profile, expectations: Mapping[str, object]
         scaling = "range"
     elif profile.kind == "text":
         scaling = {"name": "tokens", "vocabulary": 1000, "longest": 64}
-    likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(profile.kind, "gaussian")
+    likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(
+        profile.kind, "gaussian"
+    )
     return {
         "source": source.model_dump(mode="json", exclude_defaults=True),
         "expectations": expectations,
@@ -118,19 +122,34 @@ def text(name: str, settings: Mapping[str, object], title: str, remarks: Mapping
 
 def _lines(key: str, value: object, indent: int, path: str, remarks: Mapping[str, str]) -> list[str]:
     comment = COMMENTS.get(path, "")
-    deep = path in ("source", "expectations", "source.columns", "source.read", "expectations.columns", "expectations.categories", "expectations.missing")
+    deep = path in (
+        "source",
+        "expectations",
+        "source.columns",
+        "source.read",
+        "expectations.columns",
+        "expectations.categories",
+        "expectations.missing",
+    )
     name = _scalar(key)
     if path == "source.files" and isinstance(value, list):
-        return [_line(indent, f"{name}:", comment), *(_line(indent + 2, f"- {_flow(each)}") for each in value)]
-    if path == "source.drop" and isinstance(value, list):
         return [
             _line(indent, f"{name}:", comment),
-            *(_line(indent + 2, f"- {_scalar(each)}", remarks.get(str(each), "")) for each in value),
-        ] if value else []
+            *(_line(indent + 2, f"- {_flow(each)}") for each in value),
+        ]
+    if path == "source.drop" and isinstance(value, list):
+        return (
+            [
+                _line(indent, f"{name}:", comment),
+                *(_line(indent + 2, f"- {_scalar(each)}", remarks.get(str(each), "")) for each in value),
+            ]
+            if value
+            else []
+        )
     if deep and isinstance(value, Mapping) and value:
         lines = [_line(indent, f"{name}:", comment)]
         for inner, each in value.items():
-            if path.startswith(("source.columns", "expectations.")) :
+            if path.startswith(("source.columns", "expectations.")):
                 told = remarks.get(str(inner), "") if path == "source.columns" else ""
                 lines.append(_line(indent + 2, f"{_scalar(inner)}: {_flow(each)}", told))
             else:
@@ -149,7 +168,11 @@ def _scalar(value: object) -> str:
 
 
 def _flow(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def add(path: Path, name: str, entry: str) -> None:
@@ -160,7 +183,9 @@ def add(path: Path, name: str, entry: str) -> None:
     """
     before = path.read_text(encoding="utf-8")
     if name in load_params(path).datasets:
-        raise ConfigError(f"{path}: datasets.{name} is there already; choose another with --name, or remove it")
+        raise ConfigError(
+            f"{path}: datasets.{name} is there already; choose another with --name, or remove it"
+        )
     root = yaml.compose(before, Loader=yaml.SafeLoader)
     sections = {key.value: value for key, value in root.value}
     run = {key.value: value for key, value in sections["run"].value}["datasets"]

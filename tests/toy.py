@@ -27,7 +27,9 @@ from latentops.training.recorded import Program
 from latentops.training.trained import Recipe
 from latentops.variants import NAMES, variant_class
 
-KINDS = {"image": (1, 6, 5), "tabular": (7,), "mixed": (9,), "sequence": (5, 3), "tokens": (6, 1)}
+KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3), "tokens": (6, 1)}
+EVERY = KINDS | {"mixed": (9,)}
+"""And a table of numbers and categories with missing values, which has a likelihood of its own."""
 COLUMNS, OPTIONAL = (1, 3, 1, 2, 1), (2,)
 """Of the mixed table: three numbers, one of which may be missing, and categories of three and of two."""
 
@@ -73,7 +75,7 @@ def describe(kind: str) -> Description:
     if kind == "mixed":
         table = describe("tabular")
         features = tuple(f"x{i}" for i in range(len(COLUMNS)))
-        return replace(table, shape=KINDS[kind], features=features, columns=COLUMNS, optional=OPTIONAL)
+        return replace(table, shape=EVERY[kind], features=features, columns=COLUMNS, optional=OPTIONAL)
     shape = KINDS[kind]
     features = tuple(f"x{i}" for i in range(shape[0])) if kind == "tabular" else ()
     made = Description(kind, shape, features, ("a", "b"), Transform.from_range(0, 1), spread=1.0)
@@ -86,7 +88,7 @@ def likelihood_of(kind: str) -> LikelihoodName:
 
 def draw(kind: str, rows: int, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
-    values = random.normal(size=(rows, *KINDS[kind])).astype(np.float32)
+    values = random.normal(size=(rows, *EVERY[kind])).astype(np.float32)
     if kind == "tokens":
         values = random.integers(UNKNOWN, VOCABULARY, size=values.shape).astype(np.float32)
     if kind == "mixed":

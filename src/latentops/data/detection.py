@@ -5,13 +5,14 @@ What is found out is what a person would write under `source:`; what they say al
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from latentops.config import ColumnType, File, Kind, Part, Read, Source, nearest
 from latentops.data import column_types, fetch, readers
@@ -53,7 +54,18 @@ class Said:
     size: tuple[int, int] | None = None
     fit: str | None = None
     same: str | None = None
-    label_array: str | None = None
+
+
+def said(given: Mapping[str, object]) -> Said:
+    """What was said, by name; `DataError` where it can't be meant."""
+    try:
+        return TypeAdapter(Said).validate_python(
+            {key: value for key, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = " ".join(map(str, problem["loc"]))
+        raise DataError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
 
 
 @dataclass(frozen=True)
@@ -192,7 +204,7 @@ def _arrays(path: Path, said: Said) -> Found:
         if values is None:
             raise DataError(f"{path}: holds no array")
         rows = shapes[values][:1]
-        labels = said.label_array or next(
+        labels = said.label or next(
             (name for name in shapes if name != values and shapes[name] in (rows, (*rows, 1))), None
         )
         read = Read(format="array", values=values, labels=labels)

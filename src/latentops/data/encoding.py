@@ -33,14 +33,14 @@ class Encoding:
     """What each of a table's columns becomes.
 
     `types` are the columns' by name, in their order, `kept` the categories that have an indicator of their
-    own, `buckets` how many the others share. `optional` are the numbers that may be missing, `transform` is
-    that of all numbers, in their order.
+    own, `buckets` how many the others share. Of the columns in `missing` some values are. `transform` is that
+    of all numbers, in their order.
     """
 
     types: Mapping[str, ColumnType]
     kept: Mapping[str, tuple[str, ...]]
     buckets: int
-    optional: tuple[str, ...]
+    missing: tuple[str, ...]
     transform: Transform
 
     @classmethod
@@ -71,13 +71,17 @@ class Encoding:
         transform = Transform((), ())
         if numbers:
             transform = scaled(np.stack([np.asarray(columns[name], np.float64) for name in numbers], axis=1))
-        optional = tuple(name for name in numbers if name in missing)
-        return cls(dict(types), kept, buckets, optional, transform)
+        return cls(dict(types), kept, buckets, tuple(name for name in types if name in missing), transform)
 
     @property
     def numbers(self) -> list[str]:
         """Names of the columns that are numbers or dates."""
         return [name for name, type_ in self.types.items() if type_ not in CATEGORIES]
+
+    @property
+    def optional(self) -> list[str]:
+        """Those of them that may be missing, which have a flag."""
+        return [name for name in self.numbers if name in self.missing]
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -141,13 +145,23 @@ class Encoding:
                 found[name] = column
         return found
 
+    def spread(self, rows: NDArray[np.floating]) -> float:
+        """Root of the mean variance of the numbers that are there in rows `[n, entries]`; 1 without any."""
+        there = {name: sum(self.widths) + at for at, name in enumerate(self.optional)}
+        variances = []
+        for name in self.numbers:
+            known = rows[:, there[name]] > 0 if name in there else slice(None)
+            column = rows[known, self._starts[name]].astype(np.float64)
+            variances.append(column.var() if len(column) else 0.0)
+        return float(np.sqrt(np.mean(variances or [1.0]))) or 1.0
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the same encoding again."""
         return {
             "types": [[name, type_] for name, type_ in self.types.items()],
             "kept": {name: list(each) for name, each in self.kept.items()},
             "buckets": self.buckets,
-            "optional": list(self.optional),
+            "missing": list(self.missing),
             "transform": self.transform.to_json(),
         }
 
@@ -158,7 +172,7 @@ class Encoding:
             dict(value["types"]),
             {name: tuple(each) for name, each in value["kept"].items()},
             value["buckets"],
-            tuple(value["optional"]),
+            tuple(value["missing"]),
             Transform.from_json(value["transform"]),
         )
 

@@ -3,14 +3,13 @@
 The file is added to as text: nothing else in it moves, and no comment is lost.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from latentops import atomic
-from latentops.config import Dataset, Params, Source, load_params, parse
+from latentops.config import Params, Source, load_params, parse
 from latentops.data.profile import Profile
 from latentops.errors import ConfigError
 
@@ -187,7 +186,7 @@ def add(path: Path, name: str, entry: str) -> None:
             f"{path}: datasets.{name} is there already; choose another with --name, or remove it"
         )
     root = yaml.compose(before, Loader=yaml.SafeLoader)
-    sections = {key.value: value for key, value in root.value}
+    sections = {key.value: value for key, value in root.value} if root is not None else {}
     run = {key.value: value for key, value in sections["run"].value}["datasets"]
     end = sections["datasets"].end_mark.index
     end = before.rindex("\n", 0, end) + 1 if before[end - 1 : end] != "\n" else end

@@ -5,7 +5,7 @@ the training rows that transforms are fitted on, and for the values. What is kep
 60 bytes, however wide it is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from latentops.config import Dataset, Split
 from latentops.data import likeness, prepared, splits, table
-from latentops.data.prepared import SPLITS, Description, SplitName
+from latentops.data.encoding import CATEGORIES, Encoding
+from latentops.data.prepared import SPLITS, UNLABELLED, Description, SplitName
 from latentops.data.splits import Shares, Units
 from latentops.data.table import Layout, Stored
 from latentops.data.tokenizer import Tokenizer
@@ -42,6 +43,7 @@ class Facts:
     times: NDArray[np.float64] | None = None
     tested: NDArray[np.bool_] | None = None
     looks: NDArray[np.uint64] | None = None
+    missing: frozenset[str] = frozenset()
 
 
 def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed: Path) -> dict[str, object]:
@@ -51,7 +53,7 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
     rows of one are on one side. Raises `DataError` where no row is left to train on.
     """
     layout = table.layout_of(clean, settings.source.label)
-    classes = list(settings.expectations.classes)
+    classes = settings.expectations.classes or [UNLABELLED]
     facts = _look(clean, layout, classes, near=settings.split.near is not None)
     units = splits.unite(
         facts.content,
@@ -68,18 +70,19 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
         )
     normal = np.isin(facts.labels, [classes.index(name) for name in settings.normal])
     fitted = rows["train"][normal[rows["train"]]] if settings.anomalies else rows["train"]
-    encoding = _fit(settings, layout, _taken(clean, _fewer(fitted, units, layout, facts)))
+    sample = _taken(clean, _fewer(fitted, units, layout, facts))
+    fit = _fit(settings, layout, sample, {*facts.missing, *settings.expectations.missing})
     steps = facts.steps
-    if encoding.tokenizer is not None:
-        steps = np.concatenate([encoding.apply(part)[1] for part in clean.parts(["text"])])
-    shape = encoding.shape if steps is None else (int(steps.max()), *encoding.shape)
+    if fit.tokenizer is not None:
+        steps = np.concatenate([fit.apply(part)[1] for part in clean.parts(["text"])])
+    shape = fit.shape if steps is None else (int(steps.max()), *fit.shape)
 
     counts: dict[SplitName, int] = {split: len(index) for split, index in rows.items()}
     with prepared.writing(folder, counts, shape, ragged=steps is not None) as arrays:
         start = 0
         for part in clean.parts():
             these = slice(start, start + part.num_rows)
-            values, lengths = encoding.apply(part)
+            values, lengths = fit.apply(part)
             if lengths is not None:
                 values = prepared.pad(values, lengths, shape[0])
             arrays.put(assigned[these], values, lengths, facts.labels[these], facts.content[these])
@@ -90,11 +93,14 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
                 shape=shape,
                 features=layout.features,
                 classes=tuple(classes),
-                transform=encoding.transform,
-                spread=1.0 if encoding.tokenizer else _spread(arrays, shape),
+                transform=fit.transform,
+                spread=1.0 if fit.tokenizer else _spread(arrays, shape, fit.encoding),
                 likelihood_range=(0.0, 1.0) if settings.scaling.name == "range" else None,
-                vocabulary=encoding.tokenizer.vocabulary if encoding.tokenizer else None,
-                tokenizer=encoding.tokenizer,
+                columns=fit.encoding.widths if fit.encoding else (),
+                optional=fit.encoding.flagged if fit.encoding else (),
+                encoding=fit.encoding,
+                vocabulary=fit.tokenizer.vocabulary if fit.tokenizer else None,
+                tokenizer=fit.tokenizer,
             )
         )
     _list(clean, listed, assigned, units, facts)
@@ -106,18 +112,21 @@ def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) 
     place = {name: at for at, name in enumerate(classes)}
     strata: dict[tuple[str, str], int] = {}
     names: dict[str, int] = {}
+    missing: set[str] = set()
     columns: dict[str, list[NDArray[np.generic]]] = {}
 
     def keep(name: str, values: NDArray[np.generic]) -> None:
         columns.setdefault(name, []).append(values)
 
     for part in clean.parts():
-        found = [str(each) for each in table.labels(part, layout)]
+        found = [each or UNLABELLED for each in table.labels(part, layout)]
         keep("content", table.content_hashes(part, layout))
         keep("labels", np.array([place[name] for name in found], dtype=np.int32))
         sources = part.column(table.SOURCE).to_pylist()
         pairs = zip(sources, found, strict=True)
         keep("stratum", np.array([strata.setdefault(pair, len(strata)) for pair in pairs], dtype=np.int32))
+        nothing = {name: pc.is_null(part.column(name), nan_is_null=True) for name in layout.features}
+        missing |= {name for name, each in nothing.items() if pc.any(each).as_py()}
         if layout.kind == "sequence":
             keep("steps", table.ragged(part)[1] // layout.shape[0])
         if "group" in layout.extras:
@@ -134,7 +143,7 @@ def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) 
     if not whole:
         empty = np.empty(0, np.int32)
         whole = {"content": np.empty((0, 32), np.uint8), "labels": empty, "stratum": empty}
-    return Facts(strata=list(strata), names=list(names), **whole)
+    return Facts(strata=list(strata), names=list(names), missing=frozenset(missing), **whole)
 
 
 def _assign(
@@ -205,16 +214,19 @@ def _taken(clean: Stored, rows: NDArray[np.int64]) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """From raw rows to what a model sees, as it was fitted."""
+class Fit:
+    """From raw rows to what a model sees, as it was fitted on training rows."""
 
     layout: Layout
     transform: Transform
     tokenizer: Tokenizer | None = None
+    encoding: Encoding | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of a prepared row, or of a step of one."""
+        if self.encoding is not None:
+            return (self.encoding.entries,)
         return (1,) if self.tokenizer is not None else self.layout.shape
 
     def apply(self, part: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
@@ -225,29 +237,53 @@ class Encoding:
             flat, sizes = table.ragged(part)
             steps = flat.reshape(-1, *self.layout.shape)
             return self.transform.apply(steps), sizes // self.layout.shape[0]
+        if self.encoding is not None:
+            return self.encoding.apply(table.columns(part, self.layout)), None
         return self.transform.apply(table.dense(part, self.layout)), None
 
 
-def _fit(settings: Dataset, layout: Layout, sample: pa.Table) -> Encoding:
-    """Scaled by the known range of values, or standardised on `sample`, as `scaling` says."""
+def _fit(settings: Dataset, layout: Layout, sample: pa.Table, missing: Collection[str]) -> Fit:
+    """Scaled by the known range of values, or fitted on `sample`, as `scaling` says.
+
+    `missing` are the columns of a table whose values may be.
+    """
     scaling = settings.scaling
     if scaling.vocabulary is not None and scaling.longest is not None:
         tokenizer = Tokenizer.train(table.texts(sample), scaling.vocabulary, scaling.longest)
-        return Encoding(layout, Transform.identity(), tokenizer)
-    if settings.source.value_range is not None and scaling.name == "range":
-        return Encoding(layout, Transform.from_range(*settings.source.value_range))
+        return Fit(layout, Transform.identity(), tokenizer)
+    if missing or any(type_ in CATEGORIES for _, type_ in layout.columns()):
+        encoding = Encoding.fit(
+            table.columns(sample, layout),
+            dict(layout.columns()),
+            missing,
+            lambda rows: _transform(settings, rows),
+            categories=scaling.categories,
+            buckets=scaling.buckets,
+        )
+        return Fit(layout, Transform.identity(), encoding=encoding)
     if layout.kind == "sequence":
-        rows = table.ragged(sample)[0].reshape(-1, *layout.shape)
-    else:
-        rows = table.dense(sample, layout)
-    return Encoding(layout, Transform.fit_power(rows) if scaling.name == "power" else Transform.fit(rows))
+        return Fit(layout, _transform(settings, table.ragged(sample)[0].reshape(-1, *layout.shape)))
+    return Fit(layout, _transform(settings, table.dense(sample, layout)))
 
 
-def _spread(arrays: prepared.Writer, shape: tuple[int, ...]) -> float:
+def _transform(settings: Dataset, rows: NDArray[np.floating]) -> Transform:
+    if settings.source.value_range is not None and settings.scaling.name == "range":
+        return Transform.from_range(*settings.source.value_range)
+    fits = {
+        "power": Transform.fit_power,
+        "robust": Transform.fit_robust,
+        "quantile": Transform.fit_quantile,
+    }
+    return fits.get(settings.scaling.name, Transform.fit)(rows)
+
+
+def _spread(arrays: prepared.Writer, shape: tuple[int, ...], encoding: Encoding | None) -> float:
     """Root of the mean variance of a value over the training rows; padding isn't counted."""
     train = arrays.split("train")
     every = max(1, len(train) * int(np.prod(shape)) // FITTED_VALUES)
     few = train.select(slice(None, None, every))
+    if encoding is not None:
+        return encoding.spread(few.values)
     values = np.asarray(few.values, dtype=np.float64)
     if few.lengths is not None:
         padding = np.arange(values.shape[1]) >= few.lengths[:, None]

@@ -24,6 +24,9 @@ from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
+UNLABELLED = "unlabelled"
+"""The one class of rows without a label."""
+
 SplitName = Literal["train", "stop", "calibration", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
     path = Path(target)
     if path.exists():
         found = detection.detect(path, said)
-        hints = {"normal": list(normal)} if normal else {}
-        return _enter(found.source, name or _name(path), target, found.remarks, hints)
+        told: dict[str, object] = {"normal": list(normal)} if normal else {}
+        return _enter(found.source, name or _name(path), target, found.remarks, told)
     if said != Said():
         raise DataError(
             f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
         )
     known = catalogue.resolve(target)
-    hints = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
+    hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
     hints |= {"split": known.split, "expectations": known.expectations}
     title = f"{known.title}; {known.licence}"
     return _enter(known.source, name or _name(path), title, {}, hints)
@@ -72,7 +73,7 @@ def _enter(
 def preview(added: Added) -> Iterator[tuple[str, ...]]:
     """The names of the label and of the first columns, and their values in the first rows."""
     rows = added.profile.preview
-    names = list(rows[0])[:8] if rows else []
+    names = [name for name in rows[0] if not name.startswith(".")][:8] if rows else []
     yield tuple(names)
     for row in rows:
         yield tuple(row[name] for name in names)
@@ -100,6 +101,9 @@ def _like(profiled: Profile, name: str) -> str:
     column = profiled.column(name)
     missing = f", {column.missing:.1%} missing" if column.missing else ""
     if column.least is not None and column.greatest is not None:
+        if column.type == "date":
+            ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
+            return f"{ends[0]} … {ends[1]}{missing}"
         return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
     names = list(column.categories)
     return f"{column.distinct:,} values: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}{missing}"

@@ -92,13 +92,11 @@ def add_dataset(
     label: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
     normal: Annotated[
         list[str] | None,
-        typer.Option(help="Class that is normal; the others are anomalies. May be repeated."),
+        typer.Option(help="Class that is normal; others are anomalies. May be repeated."),
     ] = None,
     group: Annotated[str | None, typer.Option(help="Column of what stays on one side of a split.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times; tables are then split by time.")] = None,
-    part: Annotated[
-        str | None, typer.Option(help="Column that says train or test: an official split.")
-    ] = None,
+    part: Annotated[str | None, typer.Option(help="Column that says train or test.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to pass over. May be repeated.")] = None,
     type_: Annotated[
         list[str] | None,
@@ -117,7 +115,7 @@ def add_dataset(
     fit: Annotated[str | None, typer.Option(help="How they are made it: resize, crop or tile.")] = None,
     same: Annotated[
         str | None,
-        typer.Option(help="Regular expression; pictures whose paths agree in its group go together."),
+        typer.Option(help="Regular expression; pictures of one first group go together."),
     ] = None,
 ) -> None:
     """Look at a file, folder or named set, write its entry into params.yaml, and validate its rows."""

@@ -61,10 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of its
-    bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official
-    address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the side of an
-    official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of
+    its bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its
+    official address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the
+    side of an official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -269,7 +269,7 @@ class Expectations(Settings):
     def _limits_can_be_met(self) -> Self:
         if len(self.classes) == 1:
             raise ValueError(
-                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; name at least two, "
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; name two, "
                 "or none where there is no label"
             )
         if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):

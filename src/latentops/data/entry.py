@@ -159,7 +159,7 @@ def _lines(key: str, value: object, indent: int, path: str, remarks: Mapping[str
 
 def _line(indent: int, content: str, comment: str = "") -> str:
     line = " " * indent + content
-    return f"{line:<{_COMMENT}}# {' '.join(comment.split())}" if comment else line
+    return f"{line:<{_COMMENT - 2}}  # {' '.join(comment.split())}" if comment else line
 
 
 def _scalar(value: object) -> str:

@@ -165,6 +165,21 @@ def add_dataset(
 
 
 @app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="This one whole.")] = None,
+) -> None:
+    """List the data sets, in params.yaml and by name: kind, rows, size, licence, and where they are."""
+    from latentops.config import load_params, params_path
+    from latentops.reporting import datasets as listing
+
+    own = load_params().datasets if params_path().exists() else {}
+    if name is None:
+        listing.print_all(own)
+    else:
+        listing.print_one(name, own)
+
+
+@app.command()
 def targets(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,

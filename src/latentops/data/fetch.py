@@ -1,4 +1,4 @@
-"""Where a source's files are: in the project, the mirror, the cache or downloaded; their bytes are checked."""
+"""Where a source's files are: in the project, the mirror, the cache or downloaded; all are checked."""
 
 import gzip
 import hashlib

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from latentops.config import ColumnType, File, Format, Read, Source
-from latentops.data.readers import delimited, parquet
+from latentops.data.readers import arrays, delimited, images, lines, long, parquet, ts
 from latentops.data.readers.files import Located
 from latentops.data.table import Layout, Rows
 from latentops.errors import ConfigError, DataError
@@ -19,6 +19,14 @@ from latentops.errors import ConfigError, DataError
 FORMATS: dict[Format, Callable[[Sequence[Located], Source, Read], Rows]] = {
     "csv": delimited.read,
     "parquet": parquet.read,
+    "array": arrays.read,
+    "idx": arrays.read_idx,
+    "cifar": arrays.read_cifar,
+    "images": images.read,
+    "ts": ts.read,
+    "long": long.read,
+    "folder": long.read_folder,
+    "lines": lines.read,
 }
 
 

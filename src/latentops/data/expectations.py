@@ -372,8 +372,9 @@ def _quarantine_check(expectations: Expectations) -> _Check:
     return _Check(share, None, f"rows set aside are more than max_quarantined = {limit:.1%}")
 
 
-def _class_frame(clean: pa.Table, layout: Layout, classes: list[str]) -> pd.DataFrame:
-    """One line a declared class: how many of the clean rows it has, and their share."""
+def _class_frame(clean: pa.Table, layout: Layout, declared: list[str]) -> pd.DataFrame:
+    """One line a declared class, or one in all: how many of the clean rows it has, and their share."""
+    classes: list[str | None] = [*declared] or [None]
     counts = Counter(tables.labels(clean, layout))
     rows = np.array([counts[name] for name in classes])
     return pd.DataFrame({"class": classes, "rows": rows, "share": rows / max(clean.num_rows, 1)})

@@ -180,7 +180,7 @@ def _p_value(value: float | None) -> str:
 
 def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
     comparison = results.comparison(dataset, root)
-    rows = ordered(comparison.rows, comparison.primary)
+    rows = ordered(comparison.rows, comparison.ranked_by)
     chosen = comparison.chosen.variant if comparison.chosen else None
     variants = [row.name for row in rows if row.role == "variant"]
     panels, terms, failures = _training(dataset, variants, root)

@@ -159,6 +159,11 @@ class Comparison(Result):
     passed: bool
     error_rank_correlation: float | None = None
 
+    @property
+    def ranked_by(self) -> str:
+        """The metric that rows are in the order of: the primary one, or for want of one their error."""
+        return "reconstruction_error" if self.primary == "none" else self.primary
+
     def row(self, name: str) -> Row | None:
         """The row called `name`."""
         return next((row for row in self.rows if row.name == name), None)

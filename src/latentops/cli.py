@@ -192,6 +192,22 @@ def targets(
 
 
 @app.command()
+def accept(datasets: Datasets = None) -> None:
+    """Take the raw rows as they are as the version that later ones may not drift far from (`max_drift`)."""
+    from latentops.config import load_params
+    from latentops.data import expectations
+    from latentops.data.table import Stored
+    from latentops.targets import datasets as known
+
+    params = load_params()
+    for name in known(params, datasets or []):
+        settings = params.dataset(name)
+        raw = Stored(Path("data/raw", f"{name}.parquet"), f"ingest@{name}")
+        taken = expectations.accept(raw, name, settings.source, settings.expectations)
+        print(f"{name}: {taken.rows:,} clean rows accepted; commit {expectations.ACCEPTED / name}")
+
+
+@app.command()
 def leaderboard(datasets: Datasets = None) -> None:
     """Print the leaderboard, write the report, and say how to open MLflow."""
     from latentops.config import load_params

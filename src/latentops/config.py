@@ -269,8 +269,8 @@ class Expectations(Settings):
     def _limits_can_be_met(self) -> Self:
         if len(self.classes) == 1:
             raise ValueError(
-                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; name two, "
-                "or none where there is no label"
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; "
+                "name at least two, or none where there is no label"
             )
         if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
             raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")

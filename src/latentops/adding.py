@@ -14,6 +14,9 @@ from latentops.data.detection import Said
 from latentops.data.profile import Profile, profile
 from latentops.errors import ConfigError, DataError
 
+FOLDERS = ("data/accepted", "data/profiles")
+"""Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
+
 
 @dataclass(frozen=True)
 class Added:
@@ -66,6 +69,9 @@ def _enter(
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
+    for folder in FOLDERS:
+        Path(folder, name).mkdir(parents=True, exist_ok=True)
+        Path(folder, name, ".gitkeep").touch()
     entry.add(params_path(), name, text)
     return Added(name, text, source, profiled, told)
 

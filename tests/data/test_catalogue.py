@@ -86,11 +86,10 @@ def _delimited(source: Source, paths: list[Path]) -> tuple[int, set[str] | None]
     read = source.read
     assert read is not None
     labels, count = set(), 0
-    for file, path in zip(source.files, paths, strict=True):
+    for path in paths:
         with path.open(newline="", encoding=read.encoding) as stream:
-            for _ in range(file.skip):
-                next(stream)
-            for cells in csv.reader(stream, delimiter=read.delimiter, skipinitialspace=True):
+            lines = (line for line in stream if not read.comment or not line.startswith(read.comment))
+            for cells in csv.reader(lines, delimiter=read.delimiter, skipinitialspace=True):
                 if not cells:
                     continue
                 row = dict(zip(read.header, cells, strict=True))

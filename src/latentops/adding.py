@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,11 +96,17 @@ def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
 
 
 def validated(added: Added) -> dict[str, Any]:
-    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them."""
-    from latentops.stages import ingest, validate
+    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them.
 
-    ingest.run(added.name)
-    validate.run(added.name)
+    Raises `DataError` where they don't pass; the stage has said why.
+    """
+    for stage in ("ingest", "validate"):
+        if subprocess.run(
+            [sys.executable, "-m", "latentops.stages", stage, added.name], check=False
+        ).returncode:
+            raise DataError(
+                f"datasets.{added.name} is in {params_path()}, but its rows don't pass: correct or remove it"
+            )
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
 

@@ -62,6 +62,13 @@ def test_a_file_has_one_checksum_and_one_address() -> None:
     assert len({path for path, _, _ in pairs}) == len(pairs)
 
 
+def test_the_docs_name_every_set(root: Path) -> None:
+    page = (root / "docs/datasets.md").read_text(encoding="utf-8")
+    for name in ENTRIES:
+        shared = name.replace("adbench_", "adbench_… ").replace("nab/", "nab/… ").split(" ")[0]
+        assert f"`{shared}`" in page
+
+
 def here(name: str) -> list[Path]:
     """The files of a set, from the mirror; those that it doesn't have are a reason to skip."""
     files = ENTRIES[name].source.files

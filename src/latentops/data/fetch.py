@@ -56,6 +56,16 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def named(path: Path) -> str:
+    """What params.yaml calls a file: its path under `LATENTOPS_MIRROR` or in the project, else all of it."""
+    full = path.resolve()
+    mirror = os.environ.get(MIRROR)
+    for base in (Path(), *([Path(mirror)] if mirror else [])):
+        if full.is_relative_to(base.resolve()):
+            return full.relative_to(base.resolve()).as_posix()
+    return full.as_posix()
+
+
 def found(file: File) -> tuple[Place, Path] | None:
     """Where `file` lies on this machine, unchecked: where its path says, in the mirror or in the cache."""
     return _found(file.path)

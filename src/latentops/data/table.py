@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import ColumnType, Kind
+from latentops.data.encoding import Column
 from latentops.errors import DataError
 
 EMBEDDED = "embedded"
@@ -84,7 +85,10 @@ class Layout:
         number = {"numeric": True, "date": True, "categorical": False, "boolean": False}
         return [
             *label,
-            *(pa.field(name, pa.float64() if number[type_] else pa.string()) for name, type_ in self.columns()),
+            *(
+                pa.field(name, pa.float64() if number[type_] else pa.string())
+                for name, type_ in self.columns()
+            ),
         ]
 
     def fields(self) -> list[pa.Field]:
@@ -213,7 +217,7 @@ def dense(table: pa.Table, layout: Layout) -> NDArray[np.floating]:
             if pa.types.is_floating(field.type):
                 out[:, at] = table.column(field.name).to_numpy()
         return out
-    pixels = _whole(table.column("pixels"))
+    pixels = whole(table.column("pixels"))
     size = prod(layout.shape)
     flat = pixels.values.slice(pixels.offset * size, len(pixels) * size).to_numpy(zero_copy_only=False)
     images: NDArray[np.float32] = flat.astype(np.float32).reshape(len(pixels), *layout.shape)
@@ -227,9 +231,17 @@ def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
     return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
 
 
+def columns(table: pa.Table, layout: Layout) -> dict[str, Column]:
+    """A table's columns by name, in their order: numbers and dates float64 [n], categories as text."""
+    texts_, numbers = categories(table, layout), np.asarray(dense(table, layout), dtype=np.float64)
+    return {
+        name: texts_[name] if name in texts_ else numbers[:, at] for at, name in enumerate(layout.features)
+    }
+
+
 def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Values of all sequences end to end, float32 [total], and how many each row has, int64 [n]."""
-    values = _whole(table.column("values"))
+    values = whole(table.column("values"))
     flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     sizes = values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return flat, sizes
@@ -272,7 +284,7 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
     yield from (data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """`column` as one array, also where it has no chunk or many."""
-    combined = column.combine_chunks()
+    combined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)

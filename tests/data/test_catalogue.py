@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from latentops.cli import app
 from latentops.config import Dataset, File, Params, Source
-from latentops.data import catalogue, fetch
+from latentops.data import catalogue, fetch, sources, table
 from latentops.errors import DataError, UnknownNameError
 from latentops.reporting import datasets as listing
 
@@ -37,7 +37,7 @@ def test_an_entry_says_all_there_is_to_say(name: str) -> None:
     assert entry.licence
     assert entry.citation
     assert entry.homepage.startswith("http")
-    assert (entry.source.label is None) == (entry.primary is None)
+    assert (entry.source.label is None) == (entry.primary == "none")
     assert set(entry.normal) < set(classes(name)) or entry.source.label is None
     assert (entry.split.get("test") == "official") == any(file.part for file in entry.source.files)
     assert catalogue.entry_of(entry.source) == entry
@@ -89,16 +89,28 @@ def test_a_set_is_what_it_says(name: str) -> None:
         assert {relabel.get(each, each) for each in labels} == set(classes(name))
 
 
+@pytest.mark.parametrize("name", IN_FILES)
+@pytest.mark.usefixtures("mirror")
+def test_a_set_is_read_as_its_entry_says(name: str, tmp_path: Path) -> None:
+    here(name)
+    entry = catalogue.resolve(name)
+    found = sources.ingest(entry.source, tmp_path / "nothing accepted").whole()
+    layout = table.layout_of(found, entry.source.label)
+    if entry.source.read is not None and entry.source.read.format != "series":  # whose rows are windows
+        assert found.num_rows == entry.rows
+    assert set(table.labels(found, layout)) == set(classes(name) or [None])
+    if ".problem" in found.column_names:
+        assert set(found.column(".problem").to_pylist()) == {None}
+
+
 def _delimited(source: Source, paths: list[Path]) -> tuple[int, set[str] | None]:
     read = source.read
     assert read is not None
     labels, count = set(), 0
-    for file, path in zip(source.files, paths, strict=True):
+    for path in paths:
         with path.open(newline="", encoding=read.encoding) as stream:
-            for _ in range(file.skip):
-                next(stream)
             for cells in csv.reader(stream, delimiter=read.delimiter, skipinitialspace=True):
-                if not cells:
+                if not cells or (read.comment and cells[0].startswith(read.comment)):
                     continue
                 row = dict(zip(read.header, cells, strict=True))
                 count += 1

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +15,9 @@ from latentops.data import catalogue, detection, entry, proposal, sources
 from latentops.data.detection import Said
 from latentops.data.profile import Profile, profile
 from latentops.errors import ConfigError, DataError
+
+FOLDERS = ("data/accepted", "data/profiles")
+"""Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ def _enter(
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
+    for folder in FOLDERS:
+        Path(folder, name).mkdir(parents=True, exist_ok=True)
+        Path(folder, name, ".gitkeep").touch()
     entry.add(params_path(), name, text)
     return Added(name, text, source, profiled, told)
 
@@ -88,11 +96,17 @@ def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
 
 
 def validated(added: Added) -> dict[str, Any]:
-    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them."""
-    from latentops.stages import ingest, validate
+    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them.
 
-    ingest.run(added.name)
-    validate.run(added.name)
+    Raises `DataError` where they don't pass; the stage has said why.
+    """
+    for stage in ("ingest", "validate"):
+        if subprocess.run(
+            [sys.executable, "-m", "latentops.stages", stage, added.name], check=False
+        ).returncode:
+            raise DataError(
+                f"datasets.{added.name} is in {params_path()}, but its rows don't pass: correct or remove it"
+            )
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
 

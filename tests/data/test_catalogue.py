@@ -113,8 +113,9 @@ def _delimited(source: Source, paths: list[Path]) -> tuple[int, set[str] | None]
     labels, count = set(), 0
     for path in paths:
         with path.open(newline="", encoding=read.encoding) as stream:
-            for cells in csv.reader(stream, delimiter=read.delimiter, skipinitialspace=True):
-                if not cells or (read.comment and cells[0].startswith(read.comment)):
+            lines = (line for line in stream if not read.comment or not line.startswith(read.comment))
+            for cells in csv.reader(lines, delimiter=read.delimiter, skipinitialspace=True):
+                if not cells:
                     continue
                 row = dict(zip(read.header, cells, strict=True))
                 count += 1

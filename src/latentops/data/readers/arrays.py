@@ -53,7 +53,9 @@ def _loaded(
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             if source.label is not None:
-                raise DataError(f"{path}: an .npy file has no labels; put both into an .npz, or set label: null")
+                raise DataError(
+                    f"{path}: an .npy file has no labels; put both into an .npz, or set label: null"
+                )
             values, labels = found, None
         else:
             with found:
@@ -104,9 +106,7 @@ def _layout(located: Sequence[Located], source: Source, values: NDArray[np.gener
     return Layout(source.kind, shape, source.label, bytes=in_bytes, extras=extras)
 
 
-def _sample_shape(
-    path: Path, values: NDArray[np.generic], source: Source
-) -> tuple[tuple[int, ...], bool]:
+def _sample_shape(path: Path, values: NDArray[np.generic], source: Source) -> tuple[tuple[int, ...], bool]:
     """The shape of a layout for such `values`, and whether their channels come last and have to be moved."""
     shape = values.shape[1:]
     if source.kind == "tabular" and len(shape) <= 1:
@@ -146,7 +146,9 @@ def _table(
         flat = values.reshape(rows, -1)
         if flat.dtype.kind == "f":
             flat = flat.astype(np.float64)
-        by_name |= {name: pa.array(np.ascontiguousarray(flat[:, at])) for at, name in enumerate(layout.features)}
+        by_name |= {
+            name: pa.array(np.ascontiguousarray(flat[:, at])) for at, name in enumerate(layout.features)
+        }
         return cells.rows(Columns(by_name, rows, first), layout, source, read, file)
     sample: dict[str, pa.Array] = {}
     if layout.kind == "image":
@@ -176,7 +178,9 @@ def read_idx(located: Sequence[Located], source: Source, read: Read) -> Rows:
     """The images of idx files, each followed by the file of their labels where `source` has one."""
     step = 1 if source.label is None else 2
     if len(located) % step:
-        raise DataError(f"{located[-1].path}: without a file of labels; list files as images, labels, images, …")
+        raise DataError(
+            f"{located[-1].path}: without a file of labels; list files as images, labels, images, …"
+        )
     shape, dtype = _idx_header(located[0])
     values = np.empty((0, *shape[1:]), dtype)
     layout = _layout(located, source, values)

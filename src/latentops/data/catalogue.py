@@ -47,7 +47,7 @@ class Entry(Settings):
     citation: str
     homepage: str
     source: Source
-    primary: PrimaryMetric | None
+    primary: PrimaryMetric
     normal: list[str]
     split: dict[str, object] = Field(default_factory=dict)
     expectations: dict[str, object] = Field(default_factory=dict)

@@ -198,7 +198,9 @@ def _breast_cancer(source: Source) -> Rows:
 
 
 def _file(source: Source) -> Rows:
-    return readers.read([(_pinned(file), file) for file in source.files], source)
+    marks = source.read.marks if source.read is not None else None
+    found = None if marks is None else _pinned(marks)
+    return readers.read([(_pinned(file), file) for file in source.files], source, found)
 
 
 def _pinned(file: File) -> Path:

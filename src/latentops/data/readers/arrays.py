@@ -152,8 +152,7 @@ def _table(
     by_name = {} if layout.label is None or labels is None else {layout.label: labels}
     if layout.kind == "tabular":
         flat = values.reshape(rows, -1)
-        if flat.dtype.kind == "f":
-            flat = flat.astype(np.float64)
+        flat = flat.astype(np.float64 if flat.dtype.kind == "f" else flat.dtype.newbyteorder("="))
         by_name |= {
             name: pa.array(np.ascontiguousarray(flat[:, at])) for at, name in enumerate(layout.features)
         }

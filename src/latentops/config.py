@@ -195,6 +195,10 @@ class Source(Settings):
             raise ValueError("a table in a file needs its columns: {name: numeric, …}")
         if self.kind == "text" and self.read.format in ("csv", "parquet") and not self.text:
             raise ValueError("a table of texts needs the columns that hold its text: [column, …]")
+        if self.read.format == "series" and self.time is None:
+            raise ValueError("a long series needs time: the column that says when")
+        if self.read.format == "series" and (self.label is None) != (self.read.marks is None):
+            raise ValueError("a series' windows have a label by read.marks alone; set both, or neither")
         for key, kind in (("columns", "tabular"), ("text", "text"), ("values", "sequence")):
             if getattr(self, key) and self.kind != kind:
                 raise ValueError(f"{key} belongs to kind: {kind}; drop it")

@@ -66,7 +66,7 @@ def _loaded(
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        if "pickle" in str(error):
+        if _pickled(path, str(error)):
             raise DataError(
                 f"{path}: holds pickled objects, which aren't read, as they may run any code; "
                 "save it again with a dtype of numbers, as np.save(path, x.astype(float)) does"
@@ -87,6 +87,14 @@ def _loaded(
         if labels.dtype.kind not in "biufUS":
             raise DataError(f"{path}: its labels are {labels.dtype}, neither numbers nor text")
     return values, labels
+
+
+def _pickled(path: Path, error: str) -> bool:
+    """Whether that is why NumPy gave the `error`, which it says of whatever it doesn't know."""
+    with path.open("rb") as stream:
+        begins = stream.read(6)
+    known = begins.startswith((b"\x93NUMPY", b"PK", b"\x80"))
+    return known and ("pickle" in error or "Python objects" in error)
 
 
 def _member(found: Mapping[str, NDArray[np.generic]], name: str, key: str, path: Path) -> NDArray[np.generic]:
@@ -124,8 +132,8 @@ def _sample_shape(path: Path, values: NDArray[np.generic], source: Source) -> tu
         if shape[2] == source.channels:
             return (shape[2], shape[0], shape[1]), True
         raise DataError(
-            f"{path}: an array {list(values.shape)} with channels first or last has {shape[0]} or {shape[2]}, "
-            f"but source.channels says {source.channels}"
+            f"{path}: an array {list(values.shape)} has {shape[0]} channels first or {shape[2]} last, but "
+            f"source.channels says {source.channels}"
         )
     raise DataError(f"{path}: an array {list(values.shape)} doesn't hold rows of kind: {source.kind}")
 
@@ -144,8 +152,7 @@ def _table(
     by_name = {} if layout.label is None or labels is None else {layout.label: labels}
     if layout.kind == "tabular":
         flat = values.reshape(rows, -1)
-        if flat.dtype.kind == "f":
-            flat = flat.astype(np.float64)
+        flat = flat.astype(np.float64 if flat.dtype.kind == "f" else flat.dtype.newbyteorder("="))
         by_name |= {
             name: pa.array(np.ascontiguousarray(flat[:, at])) for at, name in enumerate(layout.features)
         }
@@ -181,7 +188,7 @@ def read_idx(located: Sequence[Located], source: Source, read: Read) -> Rows:
         raise DataError(
             f"{located[-1].path}: without a file of labels; list files as images, labels, images, …"
         )
-    shape, dtype = _idx_header(located[0])
+    shape, dtype = _image_header(located[0])
     values = np.empty((0, *shape[1:]), dtype)
     layout = _layout(located, source, values)
     pairs = zip(located[::step], located[1::step] if step == 2 else [None] * len(located), strict=True)
@@ -198,6 +205,16 @@ def _idx_header(file: Located) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     if len(rest) < 4 * magic[3]:
         raise DataError(f"{file.path}: ends within its header; get it again")
     return struct.unpack(f">{magic[3]}I", rest), np.dtype(_IDX[magic[2]])
+
+
+def _image_header(file: Located) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    shape, dtype = _idx_header(file)
+    if len(shape) not in (3, 4):
+        raise DataError(
+            f"{file.path}: an array {list(shape)} where images are expected; list files as images, labels, "
+            "images, …"
+        )
+    return shape, dtype
 
 
 def _idx_parts(file: Located, rows: int) -> Iterator[NDArray[np.generic]]:
@@ -222,11 +239,7 @@ def _idx_parts(file: Located, rows: int) -> Iterator[NDArray[np.generic]]:
 def _idx(
     images: Located, labels: Located | None, layout: Layout, source: Source, read: Read
 ) -> Iterator[pa.Table]:
-    shape, _ = _idx_header(images)
-    if len(shape) not in (3, 4):
-        raise DataError(
-            f"{images.path}: an array {list(shape)} where images are expected; list files as images, labels, …"
-        )
+    shape, _ = _image_header(images)
     if not shape[0]:
         raise DataError(f"{images.path}: no rows")
     if _sample_shape(images.path, np.empty((0, *shape[1:])), source)[0] != layout.shape:
@@ -237,8 +250,8 @@ def _idx(
         count, _ = _idx_header(labels)
         if count != shape[:1]:
             raise DataError(
-                f"{labels.path}: an array {list(count)} where {shape[0]} labels are expected, one for each image "
-                f"in {images.path}"
+                f"{labels.path}: an array {list(count)} where {shape[0]} labels are expected, one for each "
+                f"image in {images.path}"
             )
         classes = _idx_parts(labels, rows)
     first = 0
@@ -261,8 +274,8 @@ def _records(file: Located, layout: Layout, source: Source, read: Read) -> Itera
         while data := stream.read(layout.part_rows() * size):
             if len(data) % size:
                 raise DataError(
-                    f"{file.path}: {first * size + len(data)} bytes are no whole number of records of {size}; "
-                    "is it CIFAR-10's binary version, and whole?"
+                    f"{file.path}: {first * size + len(data)} bytes are no whole number of records of "
+                    f"{size}; is it CIFAR-10's binary version, and whole?"
                 )
             records = np.frombuffer(data, np.uint8).reshape(-1, size)
             values = records[:, 1:].reshape(-1, *_CIFAR)

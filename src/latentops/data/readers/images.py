@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from latentops.config import Read, Source
 from latentops.data.readers import files
@@ -139,7 +139,7 @@ def _opened(path: Path, colour: bool) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         most = Image.MAX_IMAGE_PIXELS or 0
         raise _UnreadableError(f"the picture has more than {most} pixels; make it smaller") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise _UnreadableError("not a picture, or its beginning is damaged") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise _UnreadableError(f"the picture is damaged: {' '.join(str(error).split())}") from None

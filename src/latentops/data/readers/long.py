@@ -28,7 +28,7 @@ def read(located: Sequence[Located], source: Source, read: Read) -> Rows:
     `source.values`, or all that have no other use. A step that can't be assigned is a row of its own. Values
     wait in a temporary file; kept in memory are some 30 bytes a step.
     """
-    layout = _layout(located, source, ["name"])
+    layout = _layout(located, source)
     return Rows(
         layout,
         chain.from_iterable(
@@ -43,11 +43,11 @@ def read_folder(located: Sequence[Located], source: Source, read: Read) -> Rows:
 
     What is wrong with a file as a whole is its sequence's problem.
     """
-    layout = _layout(located, source, ["name"])
+    layout = _layout(located, source)
     return Rows(layout, chain.from_iterable(_folder(file, layout, source, read) for file in located))
 
 
-def _layout(located: Sequence[Located], source: Source, also: Sequence[str]) -> Layout:
+def _layout(located: Sequence[Located], source: Source) -> Layout:
     extras = files.extras(source, located, ["name"])
     return Layout("sequence", (source.channels,), source.label, extras=extras)
 
@@ -112,6 +112,7 @@ class _Whole:
         }
         self._said: dict[tuple[str, int], list[str]] = {}
         self._wrong: dict[int, list[str]] = {}
+        self._loose: dict[int, str] = {}
         self._times: list[NDArray[np.float64]] = []
 
     def add(self, columns: Columns, codes: NDArray[np.int64]) -> None:
@@ -131,9 +132,11 @@ class _Whole:
                     if known[key] not in held:
                         held.append(known[key])
         for row, reasons in columns.wrong.items():
-            self._wrong.setdefault(int(codes[row]), []).append(
-                f"row {columns.first + row}: {'; '.join(reasons)}"
-            )
+            at, text = columns.first + row, f"row {columns.first + row}: {'; '.join(reasons)}"
+            if codes[row] < 0:
+                self._loose[at] = text
+            else:
+                self._wrong.setdefault(int(codes[row]), []).append(text)
 
     def steps(
         self, code: int, rows: NDArray[np.int64], values: NDArray[np.floating], name: str, label: str | None
@@ -169,9 +172,7 @@ class _Whole:
 
     def unassigned(self, row: int) -> Steps:
         """A step of the file that no sequence is named for."""
-        start = f"row {row}: "
-        reason = next((each for each in self._wrong.get(-1, []) if each.startswith(start)), None)
-        return Steps(None, problem=reason or f"{start}no {self._read.id}")
+        return Steps(None, problem=self._loose.get(row, f"row {row}: no {self._read.id}"))
 
     def _whole_times(self) -> NDArray[np.float64]:
         if len(self._times) > 1:

@@ -1,6 +1,6 @@
 """prepare: clean rows as arrays, split and transformed, ready to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def _is_mixed(clean: pa.Table, layout: Layout) -> bool:
 
 
 def _encoding(
-    settings: Dataset, columns: dict[str, Column], layout: Layout, fitted: Sequence[int]
+    settings: Dataset, columns: Mapping[str, Column], layout: Layout, fitted: Sequence[int]
 ) -> Encoding:
     """Fitted on those rows; that a column has missing values is known from all of them."""
     missing = [
@@ -106,7 +106,7 @@ def _encoding(
         for name, each in columns.items()
         if (None in each if isinstance(each, list) else np.isnan(np.asarray(each, np.float64)).any())
     ]
-    known = {
+    known: dict[str, Column] = {
         name: [each[at] for at in fitted] if isinstance(each, list) else np.asarray(each)[fitted]
         for name, each in columns.items()
     }

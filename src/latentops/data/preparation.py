@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Dataset, Split
 from latentops.data import likeness, prepared, splits, table
-from latentops.data.encoding import CATEGORIES, Encoding
+from latentops.data.encoding import Encoding
 from latentops.data.prepared import SPLITS, UNLABELLED, Description, SplitName
 from latentops.data.splits import Shares, Units
 from latentops.data.table import Layout, Stored
@@ -251,7 +251,7 @@ def _fit(settings: Dataset, layout: Layout, sample: pa.Table, missing: Collectio
     if scaling.vocabulary is not None and scaling.longest is not None:
         tokenizer = Tokenizer.train(table.texts(sample), scaling.vocabulary, scaling.longest)
         return Fit(layout, Transform.identity(), tokenizer)
-    if missing or any(type_ in CATEGORIES for _, type_ in layout.columns()):
+    if missing or any(type_ != "numeric" for _, type_ in layout.columns()):
         encoding = Encoding.fit(
             table.columns(sample, layout),
             dict(layout.columns()),

@@ -60,6 +60,18 @@ class Description:
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
 
+    def present(self, rows: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which entries of a table's prepared rows `[n, D]` say something of a value that is there."""
+        known = np.ones(rows.shape, dtype=bool)
+        ends = np.cumsum(self.columns, dtype=np.int64)
+        for end, width in zip(ends, self.columns, strict=True):
+            if width > 1:
+                known[:, end - width : end] = rows[:, end - width : end].any(axis=1, keepdims=True)
+        for flag, column in enumerate(self.optional, start=sum(self.columns)):
+            known[:, ends[column] - 1] = rows[:, flag] > 0
+            known[:, flag] = False
+        return known
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the same description again."""
         return {

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import ColumnType, Kind
-from latentops.data.encoding import Column
 from latentops.errors import DataError
 
 EMBEDDED = "embedded"
@@ -231,7 +230,7 @@ def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
     return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
 
 
-def columns(table: pa.Table, layout: Layout) -> dict[str, Column]:
+def columns(table: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64] | list[str | None]]:
     """A table's columns by name, in their order: numbers and dates float64 [n], categories as text."""
     texts_, numbers = categories(table, layout), np.asarray(dense(table, layout), dtype=np.float64)
     return {

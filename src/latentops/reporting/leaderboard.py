@@ -160,7 +160,8 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         notes.append("↑ no code, yet ahead of every variant")
     if hidden := len(rows) - len(shown):
         notes.append(f"{hidden} more untrained encoders are in the report")
-    console.print(Text(" · ".join(notes), style="dim"))
+    if notes:
+        console.print(Text(" · ".join(notes), style="dim"))
     console.print(Text(verdict(comparison), style="green" if comparison.passed else "yellow"))
     console.print()
 

@@ -7,12 +7,14 @@ that come later (in a source of their own) move none of those that were there.
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentops.data.prepared import SPLITS, SplitName
+from latentops.errors import DataError
 
 
 def assign(
@@ -52,6 +54,30 @@ def assign(
 def indices(assigned: NDArray[np.int64]) -> dict[SplitName, NDArray[np.int64]]:
     """Row numbers of each split, ascending."""
     return {name: np.flatnonzero(assigned == at) for at, name in enumerate(SPLITS)}
+
+
+def check_classes(
+    dataset: str,
+    rows: Mapping[SplitName, NDArray[np.int64]],
+    named: Sequence[str | None],
+    classes: Sequence[str],
+    least: int,
+    *,
+    uncalibrated: Collection[str] = (),
+) -> None:
+    """Raise `DataError` where a split has fewer than `least` rows of a class that has a share in it.
+
+    `rows` are each split's, `named` [n] says of which class each row of `dataset` is.
+    """
+    for split, index in rows.items():
+        counts = Counter(named[at] for at in index)
+        for name in classes:
+            shared = split != "calibration" or name not in uncalibrated
+            if shared and counts[name] < least:
+                raise DataError(
+                    f"{dataset}: split {split!r} has {counts[name]} rows of class {name!r}, fewer than "
+                    f"expectations.min_split_rows = {least}; get more rows, or give it a larger share"
+                )
 
 
 def _offset(seed: int, source: str, name: str) -> float:

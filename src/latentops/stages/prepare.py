@@ -21,6 +21,7 @@ def run(dataset: str) -> None:
     classes = settings.expectations.classes
     named = [str(name) for name in table.labels(clean, layout)]
     ids = table.content_hashes(clean, layout)
+    uncalibrated = set(classes) - set(settings.normal) if settings.anomalies else set()
     rows = splits.indices(
         splits.assign(
             ids,
@@ -30,13 +31,16 @@ def run(dataset: str) -> None:
             stop=settings.split.stop,
             calibration=settings.split.calibration,
             test=0.0 if settings.split.test == "official" else settings.split.test,
-            uncalibrated=set(classes) - set(settings.normal) if settings.anomalies else (),
+            uncalibrated=uncalibrated,
         )
     )
     if not len(rows["train"]):
         raise DataError(
             f"{dataset}: none of {clean.num_rows} clean rows is left to train on; see its `split:`"
         )
+    splits.check_classes(
+        dataset, rows, named, classes, settings.expectations.min_split_rows, uncalibrated=uncalibrated
+    )
     fitted = [at for at in rows["train"] if not settings.anomalies or named[at] in settings.normal]
 
     lengths: NDArray[np.int64] | None = None

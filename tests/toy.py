@@ -28,6 +28,11 @@ from latentops.training.trained import Recipe
 from latentops.variants import NAMES, variant_class
 
 KINDS = {"image": (1, 6, 5), "tabular": (7,), "sequence": (5, 3), "tokens": (6, 1)}
+EVERY = KINDS | {"mixed": (9,)}
+"""And a table of numbers and categories with missing values, which has a likelihood of its own."""
+COLUMNS, OPTIONAL = (1, 3, 1, 2, 1), (2,)
+"""Of the mixed table: three numbers, one of which may be missing, and categories of three and of two."""
+
 RAGGED = ("sequence", "tokens")
 VOCABULARY = 12
 
@@ -67,6 +72,10 @@ SMALL = Architectures.model_validate(
 
 
 def describe(kind: str) -> Description:
+    if kind == "mixed":
+        table = describe("tabular")
+        features = tuple(f"x{i}" for i in range(len(COLUMNS)))
+        return replace(table, shape=EVERY[kind], features=features, columns=COLUMNS, optional=OPTIONAL)
     shape = KINDS[kind]
     features = tuple(f"x{i}" for i in range(shape[0])) if kind == "tabular" else ()
     made = Description(kind, shape, features, ("a", "b"), Transform.from_range(0, 1), spread=1.0)
@@ -74,14 +83,16 @@ def describe(kind: str) -> Description:
 
 
 def likelihood_of(kind: str) -> LikelihoodName:
-    return "categorical" if kind == "tokens" else "gaussian"
+    return {"tokens": "categorical", "mixed": "mixed"}.get(kind, "gaussian")  # type: ignore[return-value]
 
 
 def draw(kind: str, rows: int, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
-    values = random.normal(size=(rows, *KINDS[kind])).astype(np.float32)
+    values = random.normal(size=(rows, *EVERY[kind])).astype(np.float32)
     if kind == "tokens":
         values = random.integers(UNKNOWN, VOCABULARY, size=values.shape).astype(np.float32)
+    if kind == "mixed":
+        values = mixed_rows(values, random)
     labels = np.arange(rows) % 2
     ids = np.zeros((rows, 32), dtype=np.uint8)
     if kind not in RAGGED:
@@ -89,6 +100,22 @@ def draw(kind: str, rows: int, seed: int = 0) -> Samples:
     lengths = random.integers(1, KINDS[kind][0] + 1, size=rows)
     values[np.arange(KINDS[kind][0]) >= lengths[:, None]] = 0
     return Samples(values, lengths, labels, ids)
+
+
+def mixed_rows(normal: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Normal numbers as rows of the mixed table: a fifth of the values that may be missing are."""
+    values, start = normal.copy(), 0
+    for at, width in enumerate(COLUMNS):
+        part = slice(start, start + width)
+        gone = random.random(len(values)) < 0.2
+        if width > 1:
+            values[:, part] = np.eye(width)[normal[:, part].argmax(1)]
+        elif at in OPTIONAL:
+            values[:, sum(COLUMNS) + OPTIONAL.index(at)] = ~gone
+        if width > 1 or at in OPTIONAL:
+            values[gone, part] = 0
+        start += width
+    return values
 
 
 def recipe(

@@ -27,7 +27,7 @@ PoolingName = Literal["mean", "last", "attention"]
 DecoderName = Literal["conditioned", "autoregressive"]
 Precision = Literal["float32", "bf16"]
 LikelihoodName = Literal["gaussian", "bernoulli", "huber", "mixed", "categorical"]
-PrimaryMetric = Literal["probe_accuracy", "auroc"]
+PrimaryMetric = Literal["probe_accuracy", "auroc", "none"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -61,9 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of a
-    folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address, and
-    `member` its name in the archive that is there. `part` is the side of an official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of
+    its bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its
+    official address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the
+    side of an official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -91,7 +92,8 @@ class Read(Settings):
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
     expression whose first group says which pictures in the folder are of one thing. `long` (a row a step):
-    `id` is the column that says which sequence a step is of. `folder` (a sequence a file, a class a subfolder).
+    `id` is the column that says which sequence a step is of. `folder`: a sequence a file, a subfolder a
+    class.
     `series` (one long one a file): windows of `window` steps, each `stride` after the last, `every` so many
     seconds; `marks` is a JSON file of each series' anomalous windows, `[[from, to], …]` under its name.
     """
@@ -154,10 +156,10 @@ class Source(Settings):
     """Where rows come from and what they are.
 
     `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class,
-    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of them
-    reaches a model. `columns` are those of a table that do, with their types; those under `drop` are known and
-    passed over. `text` are the columns that make up a text, in their order; `values` those that a sequence's
-    steps are made of.
+    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of
+    them reaches a model. `columns` are those of a table that do, with their types; those under `drop` are
+    known and passed over. `text` are the columns that make up a text, in their order; `values` those that a
+    sequence's steps are made of.
     """
 
     name: str
@@ -237,14 +239,54 @@ _KINDS: dict[Format, tuple[Kind, ...]] = {
 
 
 class Expectations(Settings):
-    """Limits that the rows are held to."""
+    """Limits that the rows are held to.
+
+    Of single rows, which are set aside where they break one: `classes` (none where there is no label);
+    `columns`, closed ranges of a table's numbers; `categories`, the values that a column of them may have;
+    `unique`, columns in which nothing comes twice (`.name` is what a row is called where it comes from,
+    `.row` all its values and its label); `lengths`, the least and most steps of a sequence. No value may be
+    missing but in the columns under `missing`.
+
+    Of the table, where a broken one stops the pipeline: `min_rows` and `max_rows`; `max_quarantined`, the
+    share of rows set aside; `min_class_share`; `missing`, the largest share of a column's values that may be;
+    `min_split_rows`, of each class in each split; `max_drift`, how far a column's distribution may be from
+    that of the version accepted last (0: it is the same, 1: nothing is in common); `max_leak`, how well one
+    column may predict the label alone (0: no better than guessing, 1: always). From `leak` on it is reported.
+    """
 
     min_rows: Count
+    max_rows: Count | None = None
     max_quarantined: Fraction
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: list[str]
     min_class_share: Fraction = 0.0
+    min_split_rows: Annotated[int, Field(ge=0)] = 0
     columns: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    categories: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    missing: dict[str, Fraction] = Field(default_factory=dict)
+    unique: list[str] = Field(default_factory=list)
     lengths: tuple[int, int] | None = None
+    max_drift: Fraction | None = None
+    leak: Fraction = 0.95
+    max_leak: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _limits_can_be_met(self) -> Self:
+        if len(self.classes) == 1:
+            raise ValueError(
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; "
+                "name at least two, or none where there is no label"
+            )
+        if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
+            raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise ValueError(f"max_rows: {self.max_rows} is below min_rows: {self.min_rows}")
+        pairs = {f"columns.{name}": limits for name, limits in self.columns.items()}
+        if self.lengths is not None:
+            pairs["lengths"] = self.lengths
+        for key, (low, high) in pairs.items():
+            if low > high:
+                raise ValueError(f"{key}: [{low:g}, {high:g}] must be [lowest, highest]")
+        return self
 
 
 class Split(Settings):
@@ -408,13 +450,19 @@ class LikelihoodSettings(Settings):
 
 
 class Scaling(Settings):
-    """From raw values to what a model sees: a name, or of text `{name: tokens, …}`.
+    """From raw values to what a model sees: a name, or `{name: …}` with what goes with it.
 
-    `vocabulary` is the most tokens that are learned, padding and the unknown among them, `longest` the most
-    that are kept of a text.
+    Of numbers `range` takes the known range to [0, 1], `standard` mean and deviation to 0 and 1, `robust`
+    median and interquartile range to those of a normal, `power` and `quantile` make them as normal as a power
+    can and normal altogether, and then standardise. Of a table's categories the `categories` most frequent in
+    the training rows are kept; the others, and what is met later on, share `buckets` by their hash: one is a
+    pool. Of text `vocabulary` is the most tokens that are learned, padding and the unknown among them,
+    `longest` the most that are kept of a text.
     """
 
-    name: Literal["range", "standard", "power", "tokens"]
+    name: Literal["range", "standard", "robust", "power", "quantile", "tokens"]
+    categories: Count = 32
+    buckets: Count = 1
     vocabulary: Annotated[int, Field(ge=4)] | None = None
     longest: Count | None = None
 
@@ -450,6 +498,16 @@ class Dataset(Settings):
     def anomalies(self) -> bool:
         """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
         return self.primary == "auroc"
+
+    @model_validator(mode="after")
+    def _a_label_has_classes(self) -> Self:
+        if (self.source.label is None) != (not self.expectations.classes):
+            raise ValueError(
+                "expectations.classes are those of source.label: name them, or use label: null"
+                if self.source.label is not None
+                else "expectations.classes: source.label is null; name its column, or use classes: []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _normal_classes_exist(self) -> Self:
@@ -490,6 +548,35 @@ class Dataset(Settings):
                 )
         if self.primary == "auroc" and not self.normal:
             raise ValueError("primary: auroc needs at least one class under normal")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_belong_to_a_label(self) -> Self:
+        classes = self.expectations.classes
+        if self.source.label is None and (classes or self.primary != "none"):
+            raise ValueError(
+                "rows without a label have no classes: set expectations.classes: [] and primary: none, or "
+                "name the column of the class in source.label"
+            )
+        if self.source.label is not None and (len(classes) < 2 or self.primary == "none"):
+            raise ValueError(
+                "a label needs its classes, at least two under expectations.classes, and a primary metric; "
+                "of rows without one set source.label: null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _categories_have_their_likelihood(self) -> Self:
+        named = [name for name, type_ in self.source.columns.items() if type_ in ("categorical", "boolean")]
+        if named and self.likelihood.name != "mixed":
+            raise ValueError(
+                f"likelihood: {self.likelihood.name} is of numbers, but source.columns has categories "
+                f"({', '.join(named)}); use likelihood: mixed"
+            )
+        pattern = Scaling(name="standard")
+        for key in ("categories", "buckets"):
+            if not named and getattr(self.scaling, key) != getattr(pattern, key):
+                raise ValueError(f"scaling: {key} is of categories, and source.columns names none; drop it")
         return self
 
 

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,7 @@ def pictures() -> None:
     case("a picture of real numbers", {"f/a.tif": real}, folder(), ["real numbers"])
     bomb = bytearray(picture(Image.new("1", (8, 8))))
     bomb[16:24] = struct.pack(">II", 60000, 60000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
     case(
         "a decompression bomb",
         {"f/a.png": bytes(bomb), "f/b.png": good},
@@ -409,7 +411,7 @@ def sequences() -> None:
         "a series of a gap",
         text("t,v\n0,1\n1,2\n9,3\n10,4\n"),
         series(),
-        [None, "a gap of 1 steps", "a gap of 1 steps|^$"][:2] + [None],
+        [None, "a gap of 1 steps", None],
     )
     marked = {
         "format": "series",

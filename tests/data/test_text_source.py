@@ -59,19 +59,6 @@ def test_a_class_of_numbers_is_a_name(tmp_path: Path) -> None:
     ).to_pylist() == ["3", "1"]
 
 
-def test_the_mirror_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_csv(tmp_path / "mirror/text/news.csv", rows(4))
-    write_csv(tmp_path / "text/news.csv", rows(6))
-    there, own = (
-        source(tmp_path / place, "text/news.csv") for place in ("mirror/text/news.csv", "text/news.csv")
-    )
-    assert read(own, tmp_path).num_rows == 6
-    monkeypatch.setenv("LATENTOPS_MIRROR", str(tmp_path / "mirror"))
-    assert read(there, tmp_path).num_rows == 4
-    monkeypatch.setenv("LATENTOPS_MIRROR", str(tmp_path / "elsewhere"))
-    assert read(own, tmp_path).num_rows == 6
-
-
 def test_a_file_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "news.csv"
     write_csv(path, rows(4))

@@ -15,7 +15,7 @@ from latentops.training.recorded import Program
 from latentops.training.trained import Trained
 from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
-from tests.toy import KINDS, RAGGED, SECTIONS, VARIANTS, batch_of, draw, recipe, train
+from tests.toy import EVERY, RAGGED, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
 FIXED: dict[str, tuple[ArchitectureName, ...]] = {
@@ -28,7 +28,7 @@ COMBINATIONS = [
     pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
     for variant in VARIANTS
     for architecture in FIXED.get(variant, ARCHITECTURES)
-    for kind in KINDS
+    for kind in EVERY
 ]
 every_combination = pytest.mark.parametrize(("variant", "architecture", "kind"), COMBINATIONS)
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
@@ -101,7 +101,7 @@ def test_a_member_in_a_stack_equals_the_same_member_alone(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(EVERY))
 def test_so_it_is_with_an_estimated_contraction(architecture: ArchitectureName, kind: str) -> None:
     samples, made = draw(kind, 24), recipe("contractive", kind, architecture, norm="estimate")
     together, _ = train(made, MEMBERS, samples, steps=20)
@@ -193,12 +193,12 @@ def test_only_variants_with_a_prior_sample(variant: str) -> None:
             trained.sample(3, seed=0)
         return
     drawn, _ = trained.sample(3, seed=0)
-    assert drawn.shape == (3, 3, *KINDS["tabular"])
+    assert drawn.shape == (3, 3, *EVERY["tabular"])
     assert np.array_equal(drawn, trained.sample(3, seed=0)[0])
     assert not np.array_equal(drawn, trained.sample(3, seed=1)[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("rows", [0, 1, 17])
 def test_what_is_mapped_in_a_scratch_folder_is_the_same_and_leaves_nothing_there(
     kind: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

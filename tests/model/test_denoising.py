@@ -24,11 +24,11 @@ from latentops.variants.parts.corruption import (
     Level,
     mixed,
 )
-from tests.toy import KINDS, RAGGED, batch_of, draw, recipe, train
+from tests.toy import EVERY, RAGGED, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
 NAMES = [*OF_VALUES, "mixed"]
-FITTING = [(name, kind) for kind in KINDS for name in ([*OF_TOKENS, "mixed"] if kind == "tokens" else NAMES)]
+FITTING = [(name, kind) for kind in EVERY for name in ([*OF_TOKENS, "mixed"] if kind == "tokens" else NAMES)]
 UNBOUNDED = Shape((40, 50), False, spread=2.0)
 TEN_TOKENS = Shape((500, 1), True, vocabulary=10)
 UNIT = Shape((40, 50), False, spread=2.0, bounds=(0.0, 1.0))

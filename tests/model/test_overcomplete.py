@@ -16,7 +16,7 @@ from latentops.variants.autoencoder import Autoencoder, Noise
 from latentops.variants.likelihood import GaussianLikelihood
 from latentops.variants.overcomplete import Variant
 from latentops.variants.parts.copying import copying, explained, permuted
-from tests.toy import KINDS, batch_of, draw, recipe, train
+from tests.toy import EVERY, batch_of, draw, recipe, train
 
 MEMBERS = [Member(0, "all"), Member(1, "all"), Member(0, "a")]
 REMEDIES: dict[str, dict[str, object]] = {
@@ -70,7 +70,7 @@ def test_each_regulariser_lowers_the_copy_score_and_still_knows_the_data(
     assert min(scores[regulariser]["explained"]) > max(scores[regulariser]["copy_score"]) + 0.2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_permuted_columns_keep_their_values_and_lose_one_another(kind: str) -> None:
     batch = batch_of(draw(kind, 400), 2)
     mixed = permuted(batch, torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def test_what_is_explained_leaves_padding_out() -> None:
     torch.testing.assert_close(explained(GaussianLikelihood(1, 1.0), batch, noisy), torch.ones(2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("variant", ["undercomplete", "overcomplete", "sparse"])
 def test_any_variant_has_a_copy_score(variant: str, kind: str) -> None:
     made = recipe(variant, kind)

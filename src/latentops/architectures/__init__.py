@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Generator, Tensor, nn
 
 from latentops.architectures import convolutional, mlp, recurrent, transformer
+from latentops.architectures.columns import Columns
 from latentops.architectures.feedback import Expected
 from latentops.config import ArchitectureName, Architectures
 
@@ -15,9 +16,9 @@ class Shape:
     """What a sample looks like: `[channels, height, width]`, `[columns]` or, ragged, `[steps, channels]`.
 
     `spread` is the standard deviation of a typical value, `bounds` what values lie between, if anything.
-    `columns` are the widths of a table's columns, where some are categories: 1 for a number, k for one of k
-    categories as k indicators. Of tokens there are `vocabulary`; `[steps, 1]` holds their ids, and `spread`
-    is that of the numbers that they are read as.
+    `columns` are the widths of a table's columns, where some are categories or may be missing, and `optional`
+    which of them are numbers with a flag, as `Columns` has them. Of tokens there are `vocabulary`; `[steps,
+    1]` holds their ids, and `spread` is that of the numbers that they are read as.
     """
 
     sizes: tuple[int, ...]
@@ -26,6 +27,12 @@ class Shape:
     bounds: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
     vocabulary: int | None = None
+    optional: tuple[int, ...] = ()
+
+    @property
+    def table(self) -> Columns | None:
+        """A table's columns, where they aren't all numbers that are there."""
+        return Columns(self.columns, self.optional) if self.columns else None
 
     def read_as(self, width: int) -> "Shape":
         """What an architecture sees of it, where a token is read as `width` numbers."""

@@ -8,7 +8,8 @@ data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's c
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,9 +19,13 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import Kind
+from latentops.data.encoding import Encoding
 from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
+
+UNLABELLED = "unlabelled"
+"""The one class of rows without a label."""
 
 SplitName = Literal["train", "stop", "calibration", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -33,10 +38,13 @@ class Description:
     `shape` is that of one prepared sample: [C, H, W], [D] or [T_max, C]. `features` names the columns of a
     table and is empty otherwise. `spread` is the root of the training values' mean variance,
     `likelihood_range` what prepared values are bounded by, if anything. `columns` are the widths of a table's
-    columns where some are categories: 1 for a number, k for one of k categories, which is k indicators (all 0
-    where it is missing); empty where all are numbers. Of tokens `vocabulary` is how many there are, padding
-    and the unknown among them; their sequences hold ids, one a step, and `spread` is that of the numbers
-    which models read them as, 1. The `tokenizer` makes them of text.
+    columns where some are categories or may be missing: 1 for a number, k for one of k categories, which is k
+    indicators (all 0 where it is missing); empty where all are numbers. Of those in `optional`, by their
+    place among them, a flag says whether the number is there; these flags are the last entries of a row.
+    `spread` is of numbers alone, and of those that are there. The `encoding` makes such rows of columns. Of
+    tokens `vocabulary` is how many there are, padding and the unknown among them; their sequences hold ids,
+    one a step, and `spread` is that of the numbers which models read them as, 1. The `tokenizer` makes them
+    of text.
     """
 
     kind: Kind
@@ -47,6 +55,8 @@ class Description:
     spread: float
     likelihood_range: tuple[float, float] | None = None
     columns: tuple[int, ...] = ()
+    optional: tuple[int, ...] = ()
+    encoding: Encoding | None = None
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
 
@@ -61,6 +71,8 @@ class Description:
             "spread": self.spread,
             "likelihood_range": list(self.likelihood_range) if self.likelihood_range else None,
             **({"columns": list(self.columns)} if self.columns else {}),
+            **({"optional": list(self.optional)} if self.optional else {}),
+            **({"encoding": self.encoding.to_json()} if self.encoding else {}),
             **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
             **({"tokenizer": asdict(self.tokenizer)} if self.tokenizer else {}),
         }
@@ -78,6 +90,8 @@ class Description:
             spread=value["spread"],
             likelihood_range=(bounds[0], bounds[1]) if bounds else None,
             columns=tuple(value.get("columns", ())),
+            optional=tuple(value.get("optional", ())),
+            encoding=Encoding.from_json(value["encoding"]) if "encoding" in value else None,
             vocabulary=value.get("vocabulary"),
             tokenizer=Tokenizer(**value["tokenizer"]) if "tokenizer" in value else None,
         )
@@ -122,7 +136,10 @@ def describe(directory: Path) -> Description:
 
 
 def load(directory: Path, split: SplitName) -> Samples:
-    """One split of a prepared dataset, mapped into memory, not read; `DataError` where it isn't there."""
+    """One split of a prepared dataset, mapped into memory, not read; `DataError` where it isn't there.
+
+    What is written to the arrays stays in memory: the files are what they were.
+    """
     folder = directory / split
     lengths = _array(folder / "lengths.npy") if describe(directory).kind == "sequence" else None
     return Samples(
@@ -133,25 +150,99 @@ def load(directory: Path, split: SplitName) -> Samples:
     )
 
 
+class Writer:
+    """The arrays of a dataset while they are filled, rows in the order in which they are put."""
+
+    def __init__(
+        self, folder: Path, counts: Mapping[SplitName, int], shape: Sequence[int], ragged: bool
+    ) -> None:
+        self._folder = folder
+        self._counts = dict(counts)
+        self._filled = dict.fromkeys(counts, 0)
+        self._arrays: dict[SplitName, dict[str, NDArray[Any]]] = {}
+        for split, count in counts.items():
+            (folder / split).mkdir(parents=True)
+            wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
+                "values": (np.float32, tuple(shape)),
+                "labels": (np.int64, ()),
+                "ids": (np.uint8, (32,)),
+                **({"lengths": (np.int64, ())} if ragged else {}),
+            }
+            self._arrays[split] = {
+                name: _created(folder / split / f"{name}.npy", dtype, (count, *each))
+                for name, (dtype, each) in wanted.items()
+            }
+
+    def put(
+        self,
+        assigned: NDArray[np.integer],
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int64] | None,
+        labels: NDArray[np.integer],
+        ids: NDArray[np.uint8],
+    ) -> None:
+        """The next rows, each into the split that is `assigned` [n] to it, an index into `SPLITS`."""
+        given = {"values": values, "labels": labels, "ids": ids, "lengths": lengths}
+        for split, arrays in self._arrays.items():
+            rows = np.flatnonzero(assigned == SPLITS.index(split))
+            start = self._filled[split]
+            for name, array in arrays.items():
+                array[start : start + len(rows)] = given[name][rows]  # type: ignore[index]
+            self._filled[split] += len(rows)
+
+    def split(self, split: SplitName) -> Samples:
+        """What is in a split so far."""
+        arrays = self._arrays[split]
+        return Samples(arrays["values"], arrays.get("lengths"), arrays["labels"], arrays["ids"])
+
+    def describe(self, description: Description) -> None:
+        """Write `dataset.json`: what the arrays hold, and how many rows each split has."""
+        atomic.write_json(self._folder / "dataset.json", {**description.to_json(), "rows": self._counts})
+
+    def close(self) -> None:
+        """Put the last of it on the disk; `AssertionError` where rows are missing."""
+        if self._filled != self._counts:
+            raise AssertionError(f"{self._counts} rows expected, {self._filled} were put")
+        for arrays in self._arrays.values():
+            for array in arrays.values():
+                if isinstance(array, np.memmap):
+                    array.flush()
+
+
+@contextmanager
+def writing(
+    directory: Path, counts: Mapping[SplitName, int], shape: Sequence[int], *, ragged: bool
+) -> Iterator[Writer]:
+    """Fill a prepared dataset of `counts` rows a split, in place of what `directory` held."""
+    with atomic.replacing(directory) as aside:
+        writer = Writer(aside, counts, shape, ragged)
+        yield writer
+        writer.close()
+
+
 def write(directory: Path, description: Description, samples: Mapping[SplitName, Samples]) -> None:
     """Put a whole prepared dataset into `directory`, in place of what was there."""
-    rows = {split: len(rows) for split, rows in samples.items()}
-    with atomic.replacing(directory) as aside:
-        aside.mkdir()
-        atomic.write_json(aside / "dataset.json", {**description.to_json(), "rows": rows})
+    counts = {split: len(each) for split, each in samples.items()}
+    ragged = any(each.lengths is not None for each in samples.values())
+    with writing(directory, counts, description.shape, ragged=ragged) as arrays:
         for split, each in samples.items():
-            folder = aside / split
-            folder.mkdir()
-            np.save(folder / "values.npy", each.values.astype(np.float32, copy=False))
-            np.save(folder / "labels.npy", each.labels.astype(np.int64, copy=False))
-            np.save(folder / "ids.npy", each.ids)
-            if each.lengths is not None:
-                np.save(folder / "lengths.npy", each.lengths.astype(np.int64, copy=False))
+            assigned = np.full(len(each), SPLITS.index(split))
+            arrays.put(assigned, each.values, each.lengths, each.labels, each.ids)
+        arrays.describe(description)
+
+
+def _created(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file for an array of that shape, mapped; an empty one can't be, and is written at once."""
+    if 0 in shape:
+        empty: NDArray[Any] = np.empty(shape, dtype)
+        np.save(path, empty)
+        return empty
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise _missing(path) from None
     except (ValueError, EOFError) as error:

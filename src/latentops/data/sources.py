@@ -1,7 +1,6 @@
-"""Named sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
+"""Sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from latentops.config import File, Source, nearest
+from latentops.config import Source, nearest
 from latentops.data import readers
 from latentops.data import table as tables
+from latentops.data.fetch import locate
 from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
-
-MIRROR = "LATENTOPS_MIRROR"
 
 
 def ingest(source: Source, accepted: Path) -> Rows:
@@ -199,25 +197,8 @@ def _breast_cancer(source: Source) -> Rows:
 
 def _file(source: Source) -> Rows:
     marks = source.read.marks if source.read is not None else None
-    found = None if marks is None else _pinned(marks)
-    return readers.read([(_pinned(file), file) for file in source.files], source, found)
-
-
-def _pinned(file: File) -> Path:
-    """Where a source's file is, tried under `LATENTOPS_MIRROR` first; its bytes are the right ones."""
-    places = [Path(os.environ[MIRROR], file.path)] if os.environ.get(MIRROR) else []
-    places.append(Path(file.path))
-    path = next((each for each in places if each.is_file()), None)
-    if path is None:
-        tried = " nor ".join(map(str, places))
-        raise DataError(f"{tried}: not found; put the file there, or set {MIRROR} to the folder it is under")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != file.sha256:
-        raise DataError(
-            f"{path}: its SHA-256 is {digest}, but source.files says {file.sha256}; get the right file, "
-            "or correct it there if it was meant to change"
-        )
-    return path
+    found = None if marks is None else locate(marks)
+    return readers.read([(locate(file), file) for file in source.files], source, found)
 
 
 _READERS: dict[str, Callable[[Source], Rows]] = {

@@ -1,30 +1,42 @@
 """From raw units to what a model sees, and back: prepared = (ψ(raw) − shift) / scale.
 
-Values of a known range are scaled to [0, 1]; others are standardised a column (or channel) at a time, after a
-power transform ψ where one is asked for. It is fitted on training rows alone and is nothing but numbers, so
-that it can travel inside a model's package.
+Values of a known range are scaled to [0, 1]; others are standardised a column (or channel) at a time, by mean
+and deviation or by median and quartiles, after a power transform or one to normal scores ψ where that is
+asked for. It is fitted on training rows alone and is nothing but numbers, so that it can travel inside a
+model's package. A number that is missing is NaN; it has no part in the fit, and stays NaN.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 _NEGLIGIBLE = 1e-9  # a spread this small beside the values themselves is rounding, not information
+QUANTILES = 100
+"""Places of a column that its normal scores are read off."""
+
+NORMAL_RANGE = 2 * NormalDist().inv_cdf(0.75)
+"""Between the quartiles of a standard normal, so that a normal column is scaled to a deviation of 1."""
+
+Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class Transform:
     """Shift and scale: one number each for all values, or one for each entry of the last axis.
 
-    `power` holds Yeo and Johnson's λ of each column, or nothing where ψ is the identity.
+    `power` holds Yeo and Johnson's λ of each column, `points` of each column values that rise and their
+    normal scores; where both are empty ψ is the identity.
     """
 
     shift: tuple[float, ...]
     scale: tuple[float, ...]
     power: tuple[float, ...] = ()
+    points: tuple[Points, ...] = ()
 
     @classmethod
     def identity(cls) -> Self:
@@ -44,9 +56,33 @@ class Transform:
         rows are fitted on, one that first moves on an anomaly is the best of columns, and no error.
         """
         values = np.asarray(rows, dtype=np.float64)
-        mean, spread = values.mean(axis=0), values.std(axis=0)
-        constant = spread <= _NEGLIGIBLE * np.abs(values).max(axis=0)
-        return cls(tuple(mean.tolist()), tuple(np.where(constant, 1.0, spread).tolist()))
+        mean, spread = _known(np.nanmean, values), _known(np.nanstd, values)
+        return cls(tuple(mean.tolist()), tuple(np.where(_constant(values, spread), 1.0, spread).tolist()))
+
+    @classmethod
+    def fit_robust(cls, rows: NDArray[np.floating]) -> Self:
+        """Takes each column's median to 0 and its interquartile range to `NORMAL_RANGE`.
+
+        So a few wild values change nothing for the others. Where more than half of the values are the same,
+        the quartiles may be; the deviation is then taken instead, of a constant column 1.
+        """
+        values = np.asarray(rows, dtype=np.float64)
+        low, median, high = (_known(np.nanquantile, values, q=q) for q in (0.25, 0.5, 0.75))
+        spread = (high - low) / NORMAL_RANGE
+        scale = np.where(_constant(values, spread), cls.fit(values).scale, spread)
+        return cls(tuple(median.tolist()), tuple(scale.tolist()))
+
+    @classmethod
+    def fit_quantile(cls, rows: NDArray[np.floating]) -> Self:
+        """Gives each column of `rows` [n, D] a normal's quantiles, then standardises it.
+
+        Of `QUANTILES` quantiles the normal scores are stored, and lie on straight lines in between; beyond
+        the outermost the line between these goes on. Equal values have the mean of their scores.
+        """
+        values = np.asarray(rows, dtype=np.float64)
+        points = tuple(_points(column[np.isfinite(column)]) for column in values.T)
+        linear = cls.fit(_scored(values, points))
+        return cls(linear.shift, linear.scale, points=points)
 
     @classmethod
     def fit_power(cls, rows: NDArray[np.floating]) -> Self:
@@ -57,9 +93,12 @@ class Transform:
         from scipy.stats import yeojohnson_normmax
 
         values = np.asarray(rows, dtype=np.float64)
+        known = [column[np.isfinite(column)] for column in values.T]
         power = tuple(
-            1.0 if np.ptp(column) <= _NEGLIGIBLE * np.abs(column).max() else float(yeojohnson_normmax(column))
-            for column in values.T
+            1.0
+            if not len(column) or np.ptp(column) <= _NEGLIGIBLE * np.abs(column).max()
+            else float(yeojohnson_normmax(column))
+            for column in known
         )
         linear = cls.fit(yeo_johnson(values, np.array(power)))
         return cls(linear.shift, linear.scale, power)
@@ -69,12 +108,16 @@ class Transform:
         values = np.asarray(raw, dtype=np.float64)
         if self.power:
             values = yeo_johnson(values, np.array(self.power))
+        if self.points:
+            values = _scored(values, self.points)
         prepared: NDArray[np.float32] = ((values - self._shift) / self._scale).astype(np.float32)
         return prepared
 
     def invert(self, prepared: NDArray[np.floating]) -> NDArray[np.float64]:
         """What a model sees [..., D] in raw units, float64 of the same shape."""
         values: NDArray[np.float64] = np.asarray(prepared, dtype=np.float64) * self._scale + self._shift
+        if self.points:
+            values = _scored(values, tuple(tuple((y, x) for x, y in each) for each in self.points))
         return inverse_yeo_johnson(values, np.array(self.power)) if self.power else values
 
     @property
@@ -85,14 +128,57 @@ class Transform:
     def _scale(self) -> NDArray[np.float64]:
         return np.array(self.scale, dtype=np.float64)
 
-    def to_json(self) -> dict[str, list[float]]:
+    def to_json(self) -> dict[str, Any]:
         """Plain numbers, from which `from_json` makes the same transform again."""
-        return {"shift": list(self.shift), "scale": list(self.scale), "power": list(self.power)}
+        return {
+            "shift": list(self.shift),
+            "scale": list(self.scale),
+            "power": list(self.power),
+            **({"points": [list(map(list, each)) for each in self.points]} if self.points else {}),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The transform that `to_json` wrote."""
-        return cls(*(tuple(map(float, value[name])) for name in ("shift", "scale", "power")))
+        points = tuple(
+            tuple((float(at), float(score)) for at, score in each) for each in value.get("points", ())
+        )
+        shift, scale, power = (tuple(map(float, value[name])) for name in ("shift", "scale", "power"))
+        return cls(shift, scale, power, points)
+
+
+def _known(of: Any, values: NDArray[np.float64], **options: float) -> NDArray[np.float64]:
+    """`of` each column's values that aren't missing; 0 where all are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns in which nothing is there
+        return np.nan_to_num(of(values, axis=0, **options))
+
+
+def _constant(values: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(spread <= _NEGLIGIBLE * _known(np.nanmax, np.abs(values)))
+
+
+def _points(column: NDArray[np.float64]) -> Points:
+    """Values of a column that rise, and the normal score of each."""
+    if not len(column):
+        return ((0.0, 0.0),)
+    shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    places, first = np.unique(np.quantile(column, shares), return_inverse=True)
+    scores = np.array([NormalDist().inv_cdf(share) for share in shares])
+    means = np.bincount(first, scores) / np.bincount(first)
+    return tuple(zip(places.tolist(), means.tolist(), strict=True))
+
+
+def _scored(values: NDArray[np.float64], points: tuple[Points, ...]) -> NDArray[np.float64]:
+    """Each column of `values` [..., D] on the lines between its points, which go on beyond them."""
+    out = np.empty_like(values)
+    for at, each in enumerate(points):
+        places, scores = np.array(each).T
+        column = values[..., at]
+        rise = (scores[-1] - scores[0]) / (places[-1] - places[0]) if len(each) > 1 else 1.0
+        beyond = column - np.clip(column, places[0], places[-1])
+        out[..., at] = np.interp(column, places, scores) + rise * beyond
+    return out
 
 
 def yeo_johnson(values: NDArray[np.float64], power: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -138,8 +138,16 @@ def usual_residuals(residuals: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over each row's valid values of its squared residuals `[k, values]` over the usual ones: `[k]`."""
-    means = [np.nanmean(block.astype(np.float64) / usual, axis=1) for block in _blocks(residuals)]
+    means = [mean_error(block.astype(np.float64) / usual) for block in _blocks(residuals)]
     return np.concatenate([np.empty(0), *means])
+
+
+def mean_error(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mean over each row's valid values of `[k, values]`, NaN apart: `[k]`; 0 where a row has none."""
+    known = ~np.isnan(residuals).all(axis=1)
+    means = np.zeros(len(residuals), dtype=residuals.dtype)
+    means[known] = np.nanmean(residuals if known.all() else residuals[known], axis=1)
+    return means
 
 
 def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:

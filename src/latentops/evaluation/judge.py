@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
-from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
+from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
@@ -27,8 +27,8 @@ Made = Callable[[str, SplitName], NDArray[np.floating]]
 class Coder:
     """What a model makes of samples: codes `[seeds, n, latent]` and, where it has a decoder, residuals.
 
-    `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN in padding. The judge asks for
-    each thing once, and looks at one seed of it at a time; so it need not lie in memory.
+    `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN where no value is. The judge asks
+    for each thing once, and looks at one seed of it at a time; so it need not lie in memory.
     """
 
     codes: Made
@@ -47,6 +47,11 @@ class Field:
     classes: Sequence[str]
     normal: Sequence[str]
     settings: Evaluation
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are classes to tell apart; rows without a label are all of one."""
+        return len(self.classes) > 1
 
     def labels(self, split: SplitName) -> NDArray[np.int64]:
         """Class index of each row."""
@@ -95,7 +100,7 @@ def judge(
     judge_probe(field, verdict, coder)
     if coder.residuals is not None:
         residuals = coder.residuals(VIEW_ALL, "test")
-        error = np.stack([np.nanmean(each, axis=1) for each in residuals]).astype(np.float32)
+        error = np.stack([mean_error(each) for each in residuals]).astype(np.float32)
         verdict.samples["reconstruction_error"] = error
         verdict.metrics["reconstruction_error"] = error.mean(axis=1).astype(float).tolist()
     judge_anomaly(field, verdict, coder)
@@ -103,7 +108,9 @@ def judge(
 
 
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Linear probe on the codes of the members that saw all rows."""
+    """Linear probe on the codes of the members that saw all rows, where there are labels to read."""
+    if not field.labelled:
+        return
     codes = {
         split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
     }

@@ -148,6 +148,7 @@ def _shape(description: Description) -> Shape:
         description.likelihood_range,
         description.columns,
         description.vocabulary,
+        description.optional,
     )
 
 
@@ -240,7 +241,7 @@ class Trained:
         return self.map(samples, self.model.reconstruct)
 
     def residuals(self, samples: Samples, scratch: Path | None = None) -> NDArray[np.float32]:
-        """Squared residuals of the reconstruction `[members, samples, values]`, NaN in padding.
+        """Squared residuals of the reconstruction `[members, samples, values]`, NaN where no value is.
 
         Of tokens they are nats. With a `scratch` folder they are mapped as in `encode`.
         """

@@ -115,7 +115,9 @@ class Autoencoder(nn.Module):
         return latent_dim
 
     def embed(self, batch: Batch) -> Batch:
-        """What the encoder reads: real values as they are, of tokens their vectors."""
+        """What the encoder reads: of tokens their vectors, real values as they are, 0 for missing ones."""
+        if self.shape.optional and self.shape.table is not None:
+            return batch.with_values(self.shape.table.seen(batch.values))
         return batch if self.embedding is None else self.embedding.read(batch)
 
     def encode(self, batch: Batch) -> Float[Tensor, "members batch latent"]:
@@ -173,10 +175,10 @@ class Autoencoder(nn.Module):
         return terms
 
     def residuals(self, batch: Batch) -> Float[Tensor, "members batch values"]:
-        """By how much the reconstruction misses each value, squared, of tokens in nats; NaN in padding."""
+        """By how much the reconstruction misses each value, squared, of tokens in nats; NaN where none is."""
         outputs = self.decode(self.latent(batch), batch.padded)
         missed = self.likelihood.residuals(batch, outputs)
-        return missed.masked_fill(batch.mask == 0, math.nan).flatten(2)
+        return missed.masked_fill(self.likelihood.weights(batch) == 0, math.nan).flatten(2)
 
     def loss_terms(self, batch: Batch, noise: Noise) -> dict[str, Float[Tensor, " members"]]:
         """Named terms, averaged over the batch, unweighted."""

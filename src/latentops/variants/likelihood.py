@@ -1,8 +1,7 @@
 """How likely the data is under a reconstruction, in nats."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from latentops.architectures import Shape
+from latentops.architectures.columns import Columns
 from latentops.architectures.stack import Batch
 from latentops.config import LikelihoodName, LikelihoodSettings
 from latentops.errors import LikelihoodError
@@ -24,7 +24,12 @@ HUBER_THRESHOLD = 1.345
 
 
 class Likelihood(nn.Module):
-    """What a decoder's outputs say of values: how probable these are, and which were to be expected."""
+    """What a decoder's outputs say of values: how probable these are, and which were to be expected.
+
+    Of a table that isn't all numbers `table` says which entries belong together.
+    """
+
+    table: Columns | None = None
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The expected values: the decoder's outputs themselves."""
@@ -42,16 +47,20 @@ class Likelihood(nn.Module):
         """How unlike two values of a kind are: the square of their difference."""
         return (values - others) ** 2
 
+    def weights(self, batch: Batch) -> Float[Tensor, "members batch ..."]:
+        """1 for each value that is there to be held to, 0 in padding and where one is missing."""
+        return batch.mask.expand_as(batch.values)
+
     def centre(self, batch: Batch) -> Float[Tensor, "members 1 ..."]:
         """The value of each column that has the least error over the batch's valid ones: their mean."""
-        mask = batch.mask.expand_as(batch.values)
+        mask = self.weights(batch)
         return (batch.values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
 
     def mean_error(self, batch: Batch, others: Tensor) -> Float[Tensor, "members batch"]:
-        """Mean over each sample's valid values of how unlike `others` they are."""
-        mask = batch.mask.expand_as(batch.values)
+        """Mean over each sample's valid values of how unlike `others` they are; 0 where there are none."""
+        mask = self.weights(batch)
         errors = (self.errors(batch.values, others) * mask).flatten(2).sum(-1)
-        return errors / mask.flatten(2).sum(-1)
+        return errors / mask.flatten(2).sum(-1).clamp_min(1)
 
 
 class GaussianLikelihood(Likelihood):
@@ -184,40 +193,51 @@ class HuberLikelihood(GaussianLikelihood):
 class MixedLikelihood(Likelihood):
     """A table of numbers and categories: a normal density for the numbers, a softmax for each category.
 
-    `columns` are the columns' widths, as `Shape` has them. The decoder's outputs are means of the numbers and
-    logits of the categories; the negative log-likelihood of a sample is the Gaussian's of its numbers plus
-    ``-Σ_c x_c log p_c`` of each category's indicators x. One that is missing has none, and costs nothing.
+    `columns` are the columns' widths and `optional` which have flags, as `Columns` has them. The decoder's
+    outputs are means of the numbers and logits of the categories; the negative log-likelihood of a sample is
+    the Gaussian's of its numbers plus ``-Σ_c x_c log p_c`` of each category's indicators x. A value that is
+    missing costs nothing, and so does the flag that says so: it is told, not reconstructed.
     """
 
-    def __init__(self, members: int, spread: float, columns: Sequence[int]) -> None:
+    def __init__(
+        self, members: int, spread: float, columns: Sequence[int], optional: Sequence[int] = ()
+    ) -> None:
         super().__init__()
-        self.columns = tuple(columns)
-        self.numbers = GaussianLikelihood(members, spread) if 1 in self.columns else None
+        self.table: Columns = Columns(tuple(columns), tuple(optional))
+        self.numbers = GaussianLikelihood(members, spread) if 1 in columns else None
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """The expected values: of categories the probabilities."""
-        parts = [part if width == 1 else torch.softmax(part, -1) for width, part in self._parts(outputs)]
-        return torch.cat(parts, dim=-1)
+        """The expected values, those of missing ones too: of categories the probabilities, of flags 1."""
+        parts, flags = self.table.split(outputs)
+        expected = [part if part.shape[-1] == 1 else torch.softmax(part, -1) for part in parts]
+        return self.table.join(expected, {at: torch.ones_like(flag) for at, flag in flags.items()})
+
+    def weights(self, batch: Batch) -> Float[Tensor, "members batch entries"]:
+        """1 for each entry of a value that is there; of those of a category all, of flags none."""
+        return self.table.present(batch.values)
 
     def negative_log_likelihood(self, batch: Batch, outputs: Tensor) -> Float[Tensor, " members"]:
         """Nats a sample, summed over columns and averaged over the batch."""
         nats = outputs.new_zeros(len(outputs))
-        means, numbers = [], []
-        for (width, part), (_, values) in zip(self._parts(outputs), self._parts(batch.values), strict=True):
-            if width == 1:
+        (made, _), (given, flags) = self.table.split(outputs), self.table.split(batch.values)
+        means, numbers, there = [], [], []
+        for at, (part, values) in enumerate(zip(made, given, strict=True)):
+            if part.shape[-1] == 1:
                 means.append(part)
                 numbers.append(values)
+                there.append(flags.get(at, torch.ones_like(values)))
             else:
                 nats = nats - (values * torch.log_softmax(part, -1)).sum(-1).mean(-1)
         if self.numbers is None:
             return nats
-        only = batch.with_values(torch.cat(numbers, dim=-1))
-        return nats + self.numbers.negative_log_likelihood(only, torch.cat(means, dim=-1))
-
-    def _parts(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Each column's width and what belongs to it of the last axis."""
-        for width, end in zip(self.columns, accumulate(self.columns), strict=True):
-            yield width, values[..., end - width : end]
+        only, expected = batch.with_values(torch.cat(numbers, dim=-1)), torch.cat(means, dim=-1)
+        if not flags:
+            return nats + self.numbers.negative_log_likelihood(only, expected)
+        mask = torch.cat(there, dim=-1)
+        gaussian: Tensor = _GaussianNats.apply(  # type: ignore[no-untyped-call]
+            expected, self.numbers.scaled_log_variance, only.values, mask, mask.sum(-1).mean(-1)
+        )
+        return nats + gaussian
 
 
 class CategoricalLikelihood(Likelihood):
@@ -282,7 +302,7 @@ def build_likelihood(chosen: LikelihoodSettings | LikelihoodName, members: int, 
     if settings.name == "categorical":
         return CategoricalLikelihood()
     if settings.name == "mixed":
-        return MixedLikelihood(members, shape.spread, shape.columns)
+        return MixedLikelihood(members, shape.spread, shape.columns, shape.optional)
     if settings.variance is not None:
         return FixedGaussianLikelihood(settings.variance)
     return GaussianLikelihood(members, shape.spread)
@@ -301,6 +321,11 @@ def check_likelihood(name: LikelihoodName, shape: Shape) -> None:
             "likelihood: categorical is of tokens, but the prepared data holds real values; use likelihood: "
             "gaussian, or mixed for a table with categories"
         )
+    if shape.optional and name != "mixed":
+        raise LikelihoodError(
+            f"likelihood: {name} is of values that are all there, but {len(shape.optional)} of the prepared "
+            "data's columns may be missing; use likelihood: mixed"
+        )
     if name == "bernoulli" and (bounds is None or bounds[0] < 0 or bounds[1] > 1):
         found = "unbounded values" if bounds is None else f"values in [{bounds[0]:g}, {bounds[1]:g}]"
         raise LikelihoodError(
@@ -314,7 +339,7 @@ def check_likelihood(name: LikelihoodName, shape: Shape) -> None:
             "likelihood: mixed is for tables of numbers and categories, but the prepared data names no "
             "categorical column; use likelihood: gaussian"
         )
-    if shape.sizes != (sum(columns),) or min(columns) < 1:
+    if shape.sizes != (Columns(columns, shape.optional).entries,) or min(columns) < 1:
         raise LikelihoodError(
             f"likelihood: mixed: columns of widths {', '.join(map(str, columns))} don't make up rows of "
             f"shape {list(shape.sizes)}; prepare the data again"

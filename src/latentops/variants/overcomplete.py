@@ -25,6 +25,7 @@ from latentops.architectures import Shape
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder, Noise, VariantSettings
 from latentops.variants.parts.copying import copying
+from latentops.variants.parts.corruption import gaussian
 from latentops.variants.parts.sparsity import HEAD_START, normalised_l1
 
 Codes = Float[Tensor, "members batch latent"]
@@ -73,8 +74,7 @@ class Variant(Autoencoder):
 
     def corrupt(self, seen: Batch, noise: Noise) -> Batch:
         """Add Gaussian noise to valid values, or tokens' vectors; padding stays zero."""
-        draws = noise.normal(tuple(seen.values.shape)) * (self.settings.noise * self.shape.spread)
-        return seen.with_values((seen.values + draws) * seen.mask)
+        return gaussian(seen, self.settings.noise, noise, self.shape)
 
     def drop(self, codes: Codes, noise: Noise) -> Codes:
         """Each unit zero with probability `dropout`, else scaled up so that its mean stays."""

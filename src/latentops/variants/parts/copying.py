@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from latentops.architectures.columns import Columns
 from latentops.architectures.stack import Batch
 from latentops.variants.autoencoder import Autoencoder
 from latentops.variants.likelihood import Likelihood
@@ -12,15 +13,16 @@ ROWS = 2048
 """Rows that the copy score is taken on, at most."""
 
 
-def permuted(batch: Batch, generator: Generator) -> Batch:
+def permuted(batch: Batch, generator: Generator, table: Columns | None = None) -> Batch:
     """Each column (pixel, or one value of one time step) permuted over the samples that have it.
 
     Columns keep their distribution and lose one another. Padding and lengths stay; all members' rows are
-    permuted alike.
+    permuted alike, and in a `table` the entries of a column.
     """
     values = batch.values.flatten(2)
     valid = batch.mask.expand_as(batch.values).flatten(2)
     keys = torch.rand(values.shape[1:], generator=generator, device=values.device)
+    keys = keys if table is None else table.shared(keys)
     order = torch.where(valid > 0, keys, 2.0).argsort(1)
     place = (valid.cumsum(1).long() - 1).clamp_min(0)
     moved = values.gather(1, order.gather(1, place))
@@ -36,7 +38,7 @@ def explained(
     Kruskal 1954, "Measures of association for cross classifications", §5.1).
     NaN where no column varies: there is nothing to explain.
     """
-    mask = batch.mask.expand_as(batch.values)
+    mask = likelihood.weights(batch)
     residual = (likelihood.errors(batch.values, reconstruction) * mask).flatten(1).sum(1)
     total = (likelihood.errors(batch.values, likelihood.centre(batch)) * mask).flatten(1).sum(1)
     squares = (batch.values**2 * mask).flatten(1).sum(1)
@@ -51,7 +53,7 @@ def copying(model: Autoencoder, batch: Batch) -> dict[str, Float[Tensor, " membe
     """
     lengths = None if batch.lengths is None else batch.lengths[:, :ROWS]
     rows = Batch(batch.values[:, :ROWS], lengths)
-    noise = permuted(rows, Generator(rows.values.device).manual_seed(0))
+    noise = permuted(rows, Generator(rows.values.device).manual_seed(0), model.likelihood.table)
     return {
         "copy_score": explained(model.likelihood, noise, model.reconstruct(noise)).clamp_min(0),
         "explained": explained(model.likelihood, rows, model.reconstruct(rows)),

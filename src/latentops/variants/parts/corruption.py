@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latentops.architectures import Shape
+from latentops.architectures.columns import Columns
 from latentops.architectures.stack import Batch
 from latentops.data.tokenizer import UNKNOWN
 from latentops.errors import ConfigError
@@ -28,31 +29,56 @@ EXTREME = 2.0
 
 
 def gaussian(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
-    """Add normal noise of `level` times the data's deviation to every value (Vincent et al. 2010, §3.5)."""
+    """Add normal noise of `level` times the data's deviation to every value (Vincent et al. 2010, §3.5).
+
+    The deviation of a category's indicators is taken to be ``√(k - 1) / k``, that of k equally frequent ones.
+    """
     draws = noise.normal(tuple(batch.values.shape))
+    if shape.table is not None:
+        parts, flags = shape.table.split(draws)
+        scaled = shape.table.join([part * _deviation(part.shape[-1], shape) for part in parts], flags)
+        return batch.with_values(batch.values + level * scaled * shape.table.present(batch.values))
     return batch.with_values((batch.values + level * shape.spread * draws) * batch.mask)
 
 
 def masking(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
     """Set a share of the values to 0 (Vincent et al. 2008, §2.2).
 
-    In a standardised table 0 is the column's mean: a value that is missing, and was replaced by it.
+    In a standardised table 0 is the column's mean: a value that is missing, and was replaced by it. In one
+    that tells what is missing a number goes with its flag, and a category with all its indicators.
     """
-    del shape
-    kept = noise.normal(tuple(batch.values.shape)) >= _quantile(level)
+    kept = _alike(noise.normal(tuple(batch.values.shape)), shape) >= _quantile(level)
     return batch.with_values(batch.values * kept)
 
 
 def salt_and_pepper(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
     """Set a share of the values to their least or greatest, at equal odds (Vincent et al. 2010, §3.5).
 
-    Data without bounds has its extremes `EXTREME` deviations from 0.
+    Data without bounds has its extremes `EXTREME` deviations from 0. A category has none: any of them, at
+    equal odds, takes its place.
     """
     draws, values = noise.normal(tuple(batch.values.shape)), batch.values
+    if shape.table is not None:
+        return _peppered_table(batch, level, draws, shape, shape.table)
     low, high = shape.bounds or (-EXTREME * shape.spread, EXTREME * shape.spread)
     edge = _quantile(0.5 * level)
     peppered = torch.where(draws < edge, low, values)
     return batch.with_values(torch.where(draws >= -edge, high, peppered) * batch.mask)
+
+
+def _peppered_table(batch: Batch, level: Level, draws: Tensor, shape: Shape, table: Columns) -> Batch:
+    (drawn, _), (given, flags) = table.split(draws), table.split(batch.values)
+    parts = []
+    for draw, values in zip(drawn, given, strict=True):
+        if values.shape[-1] == 1:
+            alone = Shape((1,), ragged=False, spread=shape.spread, bounds=shape.bounds)
+            parts.append(salt_and_pepper(Batch(values), level, _Again(draw), alone).values)
+        else:
+            uniform = torch.special.ndtr(draw[..., :1])
+            place = (uniform / level * values.shape[-1]).floor()
+            other = (place == torch.arange(values.shape[-1], device=values.device)).to(values.dtype)
+            parts.append(torch.where((uniform < level) & (values.sum(-1, keepdim=True) > 0), other, values))
+    return batch.with_values(table.join(parts, flags))
 
 
 def replace(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
@@ -121,6 +147,15 @@ class _Again(Noise):
     def normal(self, shape: object) -> Tensor:
         del shape
         return self.draws
+
+
+def _alike(draws: Tensor, shape: Shape) -> Tensor:
+    """One draw for all entries of a column, its first."""
+    return draws if shape.table is None else shape.table.shared(draws)
+
+
+def _deviation(width: int, shape: Shape) -> float:
+    return shape.spread if width == 1 else (width - 1) ** 0.5 / width
 
 
 def _quantile(share: Level) -> Tensor:

@@ -196,19 +196,23 @@ def _fixed(field: pa.Field) -> pa.Field:
     return pa.field(field.name, pa.list_(field.type.value_field, int(field.metadata[_SIZE])))
 
 
-class _Writer(pq.ParquetWriter):
-    """Writes tables as `_loose` has them."""
+class Writer:
+    """Writes tables into a file one after the other."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
 
     def write_table(self, table: pa.Table, row_group_size: int | None = None) -> None:
-        super().write_table(table.cast(self.schema), row_group_size)
+        """Add the rows of `table`, as many in a group as `row_group_size` says."""
+        self._writer.write_table(table.cast(self._writer.schema), row_group_size)
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def writing(path: Path, schema: pa.Schema) -> Iterator[Writer]:
     """Write tables into `path` one after the other, whole or not at all; the same give the same bytes."""
     loose = pa.schema([_loose(field) for field in schema], schema.metadata)
-    with atomic.replacing(path) as aside, _Writer(aside, loose, compression="zstd") as writer:
-        yield writer
+    with atomic.replacing(path) as aside, pq.ParquetWriter(aside, loose, compression="zstd") as writer:
+        yield Writer(writer)
 
 
 def write_parts(path: Path, parts: Iterable[pa.Table], schema: pa.Schema) -> None:

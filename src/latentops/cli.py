@@ -8,11 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from latentops.errors import LatentOpsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEBUG = "LATENTOPS_DEBUG"
 
@@ -58,7 +61,6 @@ def variants(
     ] = None,
 ) -> None:
     """List the variants: what each asks of the code, its options, its sources."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
 
@@ -66,9 +68,7 @@ def variants(
     from latentops.variants.autoencoder import VariantSettings
     from latentops.variants.catalogue import describe, options
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(width=100, highlight=False, markup=False)
+    console = _console()
     for name in names or known():
         entry = describe(name)
         console.print(name, style="bold", end="" if entry.origin == "built in" else f"  ({entry.origin})")
@@ -83,6 +83,102 @@ def variants(
         console.print(f"\nEvery variant also takes {option.key}: {option.values} ({option.default})")
 
 
+@app.command("add-dataset")
+def add_dataset(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|NAME", help="A file, a folder, or a set of `latentops datasets`.")
+    ],
+    name: Annotated[str | None, typer.Option(help="What to call it; from the path, unless given.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
+    normal: Annotated[
+        list[str] | None,
+        typer.Option(help="Class that is normal; others are anomalies. May be repeated."),
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Column of what stays on one side of a split.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of times; tables are then split by time.")] = None,
+    part: Annotated[str | None, typer.Option(help="Column that says train or test.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to pass over. May be repeated.")] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="COLUMN=TYPE", help="numeric, categorical, boolean or date."),
+    ] = None,
+    missing: Annotated[list[str] | None, typer.Option(help="Cell that stands for a missing value.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of text. May be repeated.")] = None,
+    values: Annotated[list[str] | None, typer.Option(help="Column of a sequence's values.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="Column of a long table's sequences.")] = None,
+    kind: Annotated[str | None, typer.Option(help="image, tabular, sequence or text, if not told.")] = None,
+    window: Annotated[int | None, typer.Option(help="Steps of a long series' windows.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Steps from one window to the next.")] = None,
+    every: Annotated[float | None, typer.Option(help="Seconds a step of a long series.")] = None,
+    marks: Annotated[Path | None, typer.Option(help="JSON file of a series' anomalous windows.")] = None,
+    size: Annotated[str | None, typer.Option(help="Such as 32x32: what pictures are made.")] = None,
+    fit: Annotated[str | None, typer.Option(help="How they are made it: resize, crop or tile.")] = None,
+    same: Annotated[
+        str | None,
+        typer.Option(help="Regular expression; pictures of one first group go together."),
+    ] = None,
+) -> None:
+    """Look at a file, folder or named set, write its entry into params.yaml, and validate its rows."""
+    from rich import box
+    from rich.table import Table
+
+    from latentops import adding
+    from latentops.config import params_path
+    from latentops.data import detection
+
+    given = {
+        "label": label,
+        "group": group,
+        "time": time,
+        "part": part,
+        "drop": drop or (),
+        "text": text or (),
+        "missing": missing or (),
+        "values": values or (),
+        "id": id_,
+        "kind": kind,
+        "window": window,
+        "stride": stride,
+        "every": every,
+        "marks": marks,
+        "fit": fit,
+        "same": same,
+        "types": dict(each.rpartition("=")[::2] for each in type_ or ()),
+        "size": None if size is None else tuple(size.lower().split("x")),
+    }
+    said = detection.said(given)
+    added = adding.add(path, said, name, normal or ())
+    console, (head, *cells) = _console(), adding.preview(added)
+    for title, columns, rows in (
+        ("First rows", head, cells),
+        ("Columns", ("column", "type", "least … median … greatest", ""), adding.table(added)),
+    ):
+        table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table, "")
+    print(f"{params_path()}: datasets.{added.name} written; look it over\n\n{added.text}")
+    found = adding.validated(added)
+    told = "".join(f"\n  {count:,} × {reason}" for reason, count in sorted(found["reasons"].items()))
+    print(f"{found['clean']:,} of {found['rows']:,} rows are clean, {found['quarantined']:,} set aside{told}")
+    print(f"data docs: var/data_docs/{added.name}/index.html\nnext: make repro DATASET={added.name}")
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="This one whole.")] = None,
+) -> None:
+    """List the data sets, in params.yaml and by name: kind, rows, size, licence, and where they are."""
+    from latentops.config import load_params, params_path
+    from latentops.reporting import datasets as listing
+
+    own = load_params().datasets if params_path().exists() else {}
+    if name is None:
+        listing.print_all(own)
+    else:
+        listing.print_one(name, own)
+
+
 @app.command()
 def targets(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
@@ -93,6 +189,22 @@ def targets(
     from latentops.config import load_params
 
     print(*narrowing.targets(load_params(), dataset, variant))
+
+
+@app.command()
+def accept(datasets: Datasets = None) -> None:
+    """Take the raw rows as they are as the version that later ones may not drift far from (`max_drift`)."""
+    from latentops.config import load_params
+    from latentops.data import expectations
+    from latentops.data.table import Stored
+    from latentops.targets import datasets as known
+
+    params = load_params()
+    for name in known(params, datasets or []):
+        settings = params.dataset(name)
+        raw = Stored(Path("data/raw", f"{name}.parquet"), f"ingest@{name}")
+        taken = expectations.accept(raw, name, settings.source, settings.expectations)
+        print(f"{name}: {taken.rows:,} clean rows accepted; commit {expectations.ACCEPTED / name}")
 
 
 @app.command()
@@ -208,6 +320,14 @@ def doctor() -> None:
         broken += not finding.ok
     if broken:
         raise LatentOpsError(f"{broken} {'thing is' if broken == 1 else 'things are'} to mend")
+
+
+def _console() -> "Console":
+    """Of the terminal's width, or 100 where there is none."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(width=100, highlight=False, markup=False)
 
 
 def guard(command: Callable[[], object]) -> None:

@@ -61,9 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` lies under `LATENTOPS_MIRROR`, in the project or where it says; `sha256` is that of its bytes (of a
-    folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official address, and
-    `member` its name in the archive that is there. `part` is the side of an official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of
+    its bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its
+    official address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the
+    side of an official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -82,15 +83,17 @@ class File(Settings):
 class Read(Settings):
     """How a source's files become rows.
 
-    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in the
-    file; `skip` lines before the first that counts; `header`, the columns' names where the file doesn't have
-    them; `missing`, cells that say that a value isn't there, besides empty ones. `relabel` puts labels in
-    place of others. `part` is a column that says `train` or `test`.
+    Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in
+    the file; `skip` lines before the first that counts, and those that begin with `comment`; `header`, the
+    columns' names where the file doesn't have them; `missing`, cells that say that a value isn't there,
+    besides empty ones; `dates`, how dates are written (such as `%d/%m/%Y`) if not in ISO 8601. `relabel` puts
+    labels in place of others. `part` is a column that says `train` or `test`.
 
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
     expression whose first group says which pictures in the folder are of one thing. `long` (a row a step):
-    `id` is the column that says which sequence a step is of. `folder` (a sequence a file, a class a subfolder).
+    `id` is the column that says which sequence a step is of. `folder`: a sequence a file, a subfolder a
+    class.
     `series` (one long one a file): windows of `window` steps, each `stride` after the last, `every` so many
     seconds; `marks` is a JSON file of each series' anomalous windows, `[[from, to], …]` under its name.
     """
@@ -101,8 +104,10 @@ class Read(Settings):
     decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
     quote: Annotated[str, Field(max_length=1)] = '"'
     skip: Annotated[int, Field(ge=0)] = 0
+    comment: str = ""
     header: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
+    dates: str | None = None
     relabel: dict[str, str] = Field(default_factory=dict)
     part: str | None = None
     values: str = "X"
@@ -121,6 +126,8 @@ class Read(Settings):
     def _options_belong_to_the_format(self) -> Self:
         for name in sorted(self.model_fields_set - {"format"} - _OPTIONS[self.format]):
             raise ValueError(f"{name} means nothing to format: {self.format}; drop it")
+        if self.decimal == self.delimiter:
+            raise ValueError(f"decimal and delimiter are both {self.decimal!r}; they must differ")
         needed = {"images": ["size"], "long": ["id"], "series": ["window", "stride", "every"]}
         for name in needed.get(self.format, []):
             if getattr(self, name) is None:
@@ -128,10 +135,11 @@ class Read(Settings):
         return self
 
 
-_DELIMITED = {"delimiter", "encoding", "decimal", "quote", "skip", "header", "missing", "relabel", "part"}
+_TEXT = {"delimiter", "encoding", "decimal", "quote", "skip", "comment", "header"}
+_DELIMITED = _TEXT | {"missing", "dates", "relabel", "part"}
 _OPTIONS: dict[Format, set[str]] = {
     "csv": _DELIMITED,
-    "parquet": {"missing", "relabel", "part"},
+    "parquet": {"missing", "dates", "relabel", "part"},
     "array": {"values", "labels", "relabel"},
     "idx": {"relabel"},
     "cifar": {"relabel"},
@@ -148,10 +156,10 @@ class Source(Settings):
     """Where rows come from and what they are.
 
     `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class,
-    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of them
-    reaches a model. `columns` are those of a table that do, with their types; those under `drop` are known and
-    passed over. `text` are the columns that make up a text, in their order; `values` those that a sequence's
-    steps are made of.
+    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of
+    them reaches a model. `columns` are those of a table that do, with their types; those under `drop` are
+    known and passed over. `text` are the columns that make up a text, in their order; `values` those that a
+    sequence's steps are made of.
     """
 
     name: str
@@ -187,6 +195,10 @@ class Source(Settings):
             raise ValueError("a table in a file needs its columns: {name: numeric, …}")
         if self.kind == "text" and self.read.format in ("csv", "parquet") and not self.text:
             raise ValueError("a table of texts needs the columns that hold its text: [column, …]")
+        if self.read.format == "series" and self.time is None:
+            raise ValueError("a long series needs time: the column that says when")
+        if self.read.format == "series" and (self.label is None) != (self.read.marks is None):
+            raise ValueError("a series' windows have a label by read.marks alone; set both, or neither")
         for key, kind in (("columns", "tabular"), ("text", "text"), ("values", "sequence")):
             if getattr(self, key) and self.kind != kind:
                 raise ValueError(f"{key} belongs to kind: {kind}; drop it")
@@ -227,14 +239,54 @@ _KINDS: dict[Format, tuple[Kind, ...]] = {
 
 
 class Expectations(Settings):
-    """Limits that the rows are held to."""
+    """Limits that the rows are held to.
+
+    Of single rows, which are set aside where they break one: `classes` (none where there is no label);
+    `columns`, closed ranges of a table's numbers; `categories`, the values that a column of them may have;
+    `unique`, columns in which nothing comes twice (`.name` is what a row is called where it comes from,
+    `.row` all its values and its label); `lengths`, the least and most steps of a sequence. No value may be
+    missing but in the columns under `missing`.
+
+    Of the table, where a broken one stops the pipeline: `min_rows` and `max_rows`; `max_quarantined`, the
+    share of rows set aside; `min_class_share`; `missing`, the largest share of a column's values that may be;
+    `min_split_rows`, of each class in each split; `max_drift`, how far a column's distribution may be from
+    that of the version accepted last (0: it is the same, 1: nothing is in common); `max_leak`, how well one
+    column may predict the label alone (0: no better than guessing, 1: always). From `leak` on it is reported.
+    """
 
     min_rows: Count
+    max_rows: Count | None = None
     max_quarantined: Fraction
-    classes: list[str] = Field(default_factory=list)
+    classes: list[str]
     min_class_share: Fraction = 0.0
+    min_split_rows: Annotated[int, Field(ge=0)] = 0
     columns: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    categories: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    missing: dict[str, Fraction] = Field(default_factory=dict)
+    unique: list[str] = Field(default_factory=list)
     lengths: tuple[int, int] | None = None
+    max_drift: Fraction | None = None
+    leak: Fraction = 0.95
+    max_leak: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _limits_can_be_met(self) -> Self:
+        if len(self.classes) == 1:
+            raise ValueError(
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; "
+                "name at least two, or none where there is no label"
+            )
+        if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
+            raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise ValueError(f"max_rows: {self.max_rows} is below min_rows: {self.min_rows}")
+        pairs = {f"columns.{name}": limits for name, limits in self.columns.items()}
+        if self.lengths is not None:
+            pairs["lengths"] = self.lengths
+        for key, (low, high) in pairs.items():
+            if low > high:
+                raise ValueError(f"{key}: [{low:g}, {high:g}] must be [lowest, highest]")
+        return self
 
 
 class Split(Settings):
@@ -446,6 +498,16 @@ class Dataset(Settings):
     def anomalies(self) -> bool:
         """Whether the classes outside `normal` are anomalies, never to be trained or calibrated on."""
         return self.primary == "auroc"
+
+    @model_validator(mode="after")
+    def _a_label_has_classes(self) -> Self:
+        if (self.source.label is None) != (not self.expectations.classes):
+            raise ValueError(
+                "expectations.classes are those of source.label: name them, or use label: null"
+                if self.source.label is not None
+                else "expectations.classes: source.label is null; name its column, or use classes: []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _normal_classes_exist(self) -> Self:

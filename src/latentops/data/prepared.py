@@ -8,7 +8,8 @@ data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's c
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -147,7 +148,10 @@ def describe(directory: Path) -> Description:
 
 
 def load(directory: Path, split: SplitName) -> Samples:
-    """One split of a prepared dataset, mapped into memory, not read; `DataError` where it isn't there."""
+    """One split of a prepared dataset, mapped into memory, not read; `DataError` where it isn't there.
+
+    What is written to the arrays stays in memory: the files are what they were.
+    """
     folder = directory / split
     lengths = _array(folder / "lengths.npy") if describe(directory).kind == "sequence" else None
     return Samples(
@@ -158,25 +162,99 @@ def load(directory: Path, split: SplitName) -> Samples:
     )
 
 
+class Writer:
+    """The arrays of a dataset while they are filled, rows in the order in which they are put."""
+
+    def __init__(
+        self, folder: Path, counts: Mapping[SplitName, int], shape: Sequence[int], ragged: bool
+    ) -> None:
+        self._folder = folder
+        self._counts = dict(counts)
+        self._filled = dict.fromkeys(counts, 0)
+        self._arrays: dict[SplitName, dict[str, NDArray[Any]]] = {}
+        for split, count in counts.items():
+            (folder / split).mkdir(parents=True)
+            wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
+                "values": (np.float32, tuple(shape)),
+                "labels": (np.int64, ()),
+                "ids": (np.uint8, (32,)),
+                **({"lengths": (np.int64, ())} if ragged else {}),
+            }
+            self._arrays[split] = {
+                name: _created(folder / split / f"{name}.npy", dtype, (count, *each))
+                for name, (dtype, each) in wanted.items()
+            }
+
+    def put(
+        self,
+        assigned: NDArray[np.integer],
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int64] | None,
+        labels: NDArray[np.integer],
+        ids: NDArray[np.uint8],
+    ) -> None:
+        """The next rows, each into the split that is `assigned` [n] to it, an index into `SPLITS`."""
+        given = {"values": values, "labels": labels, "ids": ids, "lengths": lengths}
+        for split, arrays in self._arrays.items():
+            rows = np.flatnonzero(assigned == SPLITS.index(split))
+            start = self._filled[split]
+            for name, array in arrays.items():
+                array[start : start + len(rows)] = given[name][rows]  # type: ignore[index]
+            self._filled[split] += len(rows)
+
+    def split(self, split: SplitName) -> Samples:
+        """What is in a split so far."""
+        arrays = self._arrays[split]
+        return Samples(arrays["values"], arrays.get("lengths"), arrays["labels"], arrays["ids"])
+
+    def describe(self, description: Description) -> None:
+        """Write `dataset.json`: what the arrays hold, and how many rows each split has."""
+        atomic.write_json(self._folder / "dataset.json", {**description.to_json(), "rows": self._counts})
+
+    def close(self) -> None:
+        """Put the last of it on the disk; `AssertionError` where rows are missing."""
+        if self._filled != self._counts:
+            raise AssertionError(f"{self._counts} rows expected, {self._filled} were put")
+        for arrays in self._arrays.values():
+            for array in arrays.values():
+                if isinstance(array, np.memmap):
+                    array.flush()
+
+
+@contextmanager
+def writing(
+    directory: Path, counts: Mapping[SplitName, int], shape: Sequence[int], *, ragged: bool
+) -> Iterator[Writer]:
+    """Fill a prepared dataset of `counts` rows a split, in place of what `directory` held."""
+    with atomic.replacing(directory) as aside:
+        writer = Writer(aside, counts, shape, ragged)
+        yield writer
+        writer.close()
+
+
 def write(directory: Path, description: Description, samples: Mapping[SplitName, Samples]) -> None:
     """Put a whole prepared dataset into `directory`, in place of what was there."""
-    rows = {split: len(rows) for split, rows in samples.items()}
-    with atomic.replacing(directory) as aside:
-        aside.mkdir()
-        atomic.write_json(aside / "dataset.json", {**description.to_json(), "rows": rows})
+    counts = {split: len(each) for split, each in samples.items()}
+    ragged = any(each.lengths is not None for each in samples.values())
+    with writing(directory, counts, description.shape, ragged=ragged) as arrays:
         for split, each in samples.items():
-            folder = aside / split
-            folder.mkdir()
-            np.save(folder / "values.npy", each.values.astype(np.float32, copy=False))
-            np.save(folder / "labels.npy", each.labels.astype(np.int64, copy=False))
-            np.save(folder / "ids.npy", each.ids)
-            if each.lengths is not None:
-                np.save(folder / "lengths.npy", each.lengths.astype(np.int64, copy=False))
+            assigned = np.full(len(each), SPLITS.index(split))
+            arrays.put(assigned, each.values, each.lengths, each.labels, each.ids)
+        arrays.describe(description)
+
+
+def _created(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file for an array of that shape, mapped; an empty one can't be, and is written at once."""
+    if 0 in shape:
+        empty: NDArray[Any] = np.empty(shape, dtype)
+        np.save(path, empty)
+        return empty
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise _missing(path) from None
     except (ValueError, EOFError) as error:

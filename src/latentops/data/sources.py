@@ -1,7 +1,6 @@
-"""Named sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
+"""Sources of rows: embedded sets, which need no download, files of your own, and rows accepted later."""
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,18 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from latentops.config import Source, nearest
+from latentops.data import readers
 from latentops.data import table as tables
+from latentops.data.fetch import locate
 from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
-
-MIRROR = "LATENTOPS_MIRROR"
-_PARSED = pa.csv.ParseOptions(newlines_in_values=True)
 
 
 def ingest(source: Source, accepted: Path) -> Rows:
@@ -37,7 +33,7 @@ def ingest(source: Source, accepted: Path) -> Rows:
                 f"{pointer.with_suffix('')}: not on this machine; fetch it with `dvc pull {pointer}`"
             )
     files = sorted(accepted.glob("*.parquet"))
-    return Rows(own.layout, chain(own.parts, (_read_file(path, own.layout) for path in files)))
+    return Rows(own.layout, chain(own.parts, (_read_file(path, own.layout, source) for path in files)))
 
 
 def read_source(source: Source) -> Rows:
@@ -64,13 +60,13 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     name. Values may be missing or wild (expectations look into that), but a column may not: `DataError`
     names the file and the column that is missing, unknown or of a type that can't be converted.
     """
-    return _read_file(path, read_source(source).layout)
+    return _read_file(path, read_source(source).layout, source)
 
 
 def read_samples(path: Path, source: Source) -> pa.Table:
     """Rows to be scored: as `read_rows`, without a label; a label column is passed over."""
     layout = replace(read_source(source).layout, label=None)
-    return _read_file(path, layout, ignored=(source.label,) if source.label else ())
+    return _read_file(path, layout, source, ignored=(source.label,) if source.label else ())
 
 
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
@@ -99,34 +95,33 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     return path
 
 
-def _read_file(path: Path, layout: Layout, ignored: Sequence[str] = ()) -> pa.Table:
+def _read_file(path: Path, layout: Layout, source: Source, ignored: Sequence[str] = ()) -> pa.Table:
+    if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
+        return readers.read_table(path, layout, source)
     found = _read_columns(path, layout)
+    extras = {f".{name}" for name in layout.extras}
     wanted = [field.name for field in layout.fields()]
     for name in wanted:
-        if found.column_names.count(name) != 1:
+        if found.column_names.count(name) != 1 and (name not in extras or name in found.column_names):
             problem = "no column" if name not in found.column_names else "more than one column"
             raise DataError(f"{path}: {problem} {name!r}; its columns must be {', '.join(wanted)}")
     for name in found.column_names:
         if name not in wanted and name not in ignored:
             raise DataError(f"{path}: unknown column {name!r}{nearest(name, wanted)}")
-    columns = [_converted(found.column(field.name), field, path) for field in layout.fields()]
+    columns = [
+        _converted(found.column(field.name), field, path)
+        if field.name in found.column_names
+        else pa.nulls(found.num_rows, field.type)
+        for field in layout.fields()
+    ]
     return tables.build(layout, path.name, columns)
 
 
-def _read_columns(path: Path, layout: Layout, header: Sequence[str] = ()) -> pa.Table:
-    """A file's columns; `header` names those of a CSV file that doesn't itself."""
+def _read_columns(path: Path, layout: Layout) -> pa.Table:
+    """A Parquet file's columns."""
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path)
-        if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
-            # Every cell as text: `_converted` can then name the row of one that is no number.
-            named = pa.csv.ReadOptions(column_names=list(header) or None)
-            with pa.csv.open_csv(path, read_options=named, parse_options=_PARSED) as opened:
-                names = opened.schema.names
-            as_text = pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
-            )
-            return pa.csv.read_csv(path, named, _PARSED, as_text)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -200,40 +195,15 @@ def _breast_cancer(source: Source) -> Rows:
     return _embedded(Layout("tabular", (len(features),), source.label, features), [classes, *columns])
 
 
-def _texts(source: Source) -> Rows:
-    """A file's texts, each its columns joined by a space; those that are missing are left out of it."""
-    path, layout = _pinned(source), Layout("text", (), source.label)
-    wanted = [str(source.label), *source.text]
-    found = _read_columns(path, layout, source.read.header if source.read else ())
-    for name in wanted:
-        if name not in found.column_names:
-            raise DataError(f"{path}: no column {name!r}{nearest(name, found.column_names)}")
-    label, *parts = (_converted(found.column(name), pa.field(name, pa.string()), path) for name in wanted)
-    joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
-    return Rows(layout, [tables.build(layout, path.name, [label, joined])])
-
-
-def _pinned(source: Source) -> Path:
-    """Where the source's file is, tried under `LATENTOPS_MIRROR` first; its bytes are the right ones."""
-    file = source.files[0]
-    places = [Path(os.environ[MIRROR], file.path)] if os.environ.get(MIRROR) else []
-    places.append(Path(file.path))
-    path = next((each for each in places if each.is_file()), None)
-    if path is None:
-        tried = " nor ".join(map(str, places))
-        raise DataError(f"{tried}: not found; put the file there, or set {MIRROR} to the folder it is under")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != file.sha256:
-        raise DataError(
-            f"{path}: its SHA-256 is {digest}, but source.files says {file.sha256}; get the right file, "
-            "or correct it there if it was meant to change"
-        )
-    return path
+def _file(source: Source) -> Rows:
+    marks = source.read.marks if source.read is not None else None
+    found = None if marks is None else locate(marks)
+    return readers.read([(locate(file), file) for file in source.files], source, found)
 
 
 _READERS: dict[str, Callable[[Source], Rows]] = {
     "digits": _digits,
     "breast_cancer": _breast_cancer,
     "digit_columns": _digit_columns,
-    "file": _texts,
+    "file": _file,
 }

@@ -216,7 +216,7 @@ def dense(table: pa.Table, layout: Layout) -> NDArray[np.floating]:
             if pa.types.is_floating(field.type):
                 out[:, at] = table.column(field.name).to_numpy()
         return out
-    pixels = _whole(table.column("pixels"))
+    pixels = whole(table.column("pixels"))
     size = prod(layout.shape)
     flat = pixels.values.slice(pixels.offset * size, len(pixels) * size).to_numpy(zero_copy_only=False)
     images: NDArray[np.float32] = flat.astype(np.float32).reshape(len(pixels), *layout.shape)
@@ -240,7 +240,7 @@ def columns(table: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64] | 
 
 def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Values of all sequences end to end, float32 [total], and how many each row has, int64 [n]."""
-    values = _whole(table.column("values"))
+    values = whole(table.column("values"))
     flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     sizes = values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return flat, sizes
@@ -283,7 +283,7 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
     yield from (data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """`column` as one array, also where it has no chunk or many."""
-    combined = column.combine_chunks()
+    combined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)

@@ -183,6 +183,16 @@ class Expectation(Result):
     success: bool
 
 
+class Looked(Result):
+    """A column: the share that is missing, how well it predicts the label alone, how far it has moved."""
+
+    name: str
+    missing: float
+    constant: bool
+    predicts: float | None = None
+    moved: float | None = None
+
+
 class Validation(Result):
     """`results/validate/<dataset>.json`."""
 
@@ -191,6 +201,8 @@ class Validation(Result):
     quarantined: int
     reasons: dict[str, int] = {}
     expectations: tuple[Expectation, ...] = ()
+    columns: tuple[Looked, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 class Failure(Result):

@@ -57,9 +57,9 @@ class Resident:
 
     @classmethod
     def put(cls, samples: Samples, device: torch.device) -> "Resident":
-        """Copy `samples` to `device`."""
+        """`samples` on `device`; on the CPU they stay in the file that they are mapped from."""
         lengths = None if samples.lengths is None else torch.from_numpy(np.array(samples.lengths)).to(device)
-        return cls(torch.from_numpy(np.array(samples.values)).to(device), lengths)
+        return cls(torch.from_numpy(samples.values).to(device), lengths)
 
     def gather(self, rows: Int[Tensor, "members batch"], steps: int | None = None) -> Batch:
         """The rows of each member as one batch; of sequences the first `steps`, if given."""

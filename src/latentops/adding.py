@@ -1,0 +1,143 @@
+"""A dataset of one's own, from a path to an entry in params.yaml whose rows were looked at and validated."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from latentops.config import Source, load_params, params_path
+from latentops.data import catalogue, detection, entry, proposal, sources
+from latentops.data.detection import Said
+from latentops.data.profile import Profile, profile
+from latentops.errors import ConfigError, DataError
+
+FOLDERS = ("data/accepted", "data/profiles")
+"""Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of a path: its entry's name and text, the profile of its rows, and remarks by column."""
+
+    name: str
+    text: str
+    source: Source
+    profile: Profile
+    remarks: Mapping[str, str]
+
+
+def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] = ()) -> Added:
+    """Write the entry of a path, or of a set of the catalogue, into params.yaml.
+
+    Raises `UnknownNameError` where there is no such path and no such set, `DataError` where it can't be read,
+    and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
+    """
+    path = Path(target)
+    if path.exists():
+        found = detection.detect(path, said)
+        told: dict[str, object] = {"normal": list(normal)} if normal else {}
+        return _enter(found.source, name or _name(path), target, found.remarks, told)
+    if said != Said():
+        raise DataError(
+            f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
+        )
+    known = catalogue.resolve(target)
+    hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
+    hints |= {"split": known.split, "expectations": known.expectations}
+    title = f"{known.title}; {known.licence}"
+    return _enter(known.source, name or _name(path), title, {}, hints)
+
+
+def _enter(
+    source: Source, name: str, title: str, remarks: Mapping[str, str], hints: Mapping[str, object]
+) -> Added:
+    if name in load_params().datasets:
+        raise ConfigError(
+            f"{params_path()}: datasets.{name} is there already; choose another --name, or remove it"
+        )
+    rows = sources.read_source(source)
+    profiled = profile(rows)
+    normal = hints.get("normal")
+    for each in normal if isinstance(normal, list) else []:
+        if each not in profiled.classes:
+            known = ", ".join(profiled.classes) or "none"
+            raise DataError(f"{title}: no row is of class {each!r}; there are: {known}")
+    told = {**_told(profiled), **remarks}
+    limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
+    settings = entry.propose(source, profiled, limits, hints)
+    text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
+    for folder in FOLDERS:
+        Path(folder, name).mkdir(parents=True, exist_ok=True)
+        Path(folder, name, ".gitkeep").touch()
+    entry.add(params_path(), name, text)
+    return Added(name, text, source, profiled, told)
+
+
+def preview(added: Added) -> Iterator[tuple[str, ...]]:
+    """The names of the label and of the first columns, and their values in the first rows."""
+    rows = added.profile.preview
+    names = [name for name in rows[0] if not name.startswith(".")][:8] if rows else []
+    yield tuple(names)
+    for row in rows:
+        yield tuple(row[name] for name in names)
+
+
+def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
+    """Each column: its name, its type, what it is like, and what is remarked on it."""
+    for column in added.profile.columns:
+        yield column.name, column.type, _like(added.profile, column.name), added.remarks.get(column.name, "")
+    for name in added.source.drop:
+        yield name, "passed over", "", added.remarks.get(name, "")
+
+
+def validated(added: Added) -> dict[str, Any]:
+    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them.
+
+    Raises `DataError` where they don't pass; the stage has said why.
+    """
+    for stage in ("ingest", "validate"):
+        if subprocess.run(
+            [sys.executable, "-m", "latentops.stages", stage, added.name], check=False
+        ).returncode:
+            raise DataError(
+                f"datasets.{added.name} is in {params_path()}, but its rows don't pass: correct or remove it"
+            )
+    found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
+    return found
+
+
+def _like(profiled: Profile, name: str) -> str:
+    column = profiled.column(name)
+    missing = f", {column.missing:.1%} missing" if column.missing else ""
+    if column.least is not None and column.greatest is not None:
+        if column.type == "date":
+            ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
+            return f"{ends[0]} … {ends[1]}{missing}"
+        return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
+    names = list(column.categories)
+    return f"{column.distinct:,} values: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}{missing}"
+
+
+def _told(profiled: Profile) -> dict[str, str]:
+    """A remark on each column that has anything to it."""
+    found = {}
+    for column in profiled.columns:
+        said = [f"{column.distinct:,} values"] if column.type == "categorical" else []
+        said += [f"{column.missing:.1%} missing"] if column.missing else []
+        if said:
+            found[column.name] = ", ".join(said)
+    return found
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return {str(key): each for key, each in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _name(path: Path) -> str:
+    stem = path.resolve().name.split(".")[0]
+    return re.sub(r"\W+", "_", stem.removesuffix("_TRAIN")).strip("_").lower() or "mine"

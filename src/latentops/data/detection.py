@@ -1,0 +1,384 @@
+"""What a path holds: from a file or folder to a draft of its source, by looking at it.
+
+What is found out is what a person would write under `source:`; what they say already is taken as said.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
+
+from latentops.config import ColumnType, File, Kind, Part, Read, Source, nearest
+from latentops.data import column_types, fetch, readers
+from latentops.data.dialect import beginning, dialect, encoding_of, is_number
+from latentops.data.readers import delimited
+from latentops.data.readers.cells import Columns
+from latentops.data.readers.files import Located
+from latentops.errors import DataError
+
+PICTURES = {".png", ".jpg", ".jpeg"}
+LABELS = ("label", "class", "target", "outcome", "diagnosis", "y")
+"""Names of columns that are taken for the label's where none is named, the surest first."""
+
+WINDOW = 48
+"""Steps of a long series' windows, unless said."""
+
+_BATCH = 2**16  # rows of a Parquet file
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a person says of their data: names of columns, and of how it is to be read."""
+
+    kind: Kind | None = None
+    label: str | None = None
+    group: str | None = None
+    time: str | None = None
+    id: str | None = None
+    part: str | None = None
+    drop: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    window: int | None = None
+    stride: int | None = None
+    every: float | None = None
+    marks: Path | None = None
+    size: tuple[int, int] | None = None
+    fit: str | None = None
+    same: str | None = None
+
+
+def said(given: Mapping[str, object]) -> Said:
+    """What was said, by name; `DataError` where it can't be meant."""
+    try:
+        return TypeAdapter(Said).validate_python(
+            {key: value for key, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = " ".join(map(str, problem["loc"]))
+        raise DataError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source, and remarks on what was decided: of a column (by its name) or of all (under "")."""
+
+    source: Source
+    remarks: dict[str, str]
+
+
+def detect(path: Path, said: Said) -> Found:
+    """The source that the file or folder at `path` is.
+
+    Raises `DataError` where it isn't there or holds nothing that can be read, and where a column that was
+    named isn't in it.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: not found")
+    if path.is_dir():
+        return _folder(path, said)
+    names = path.name.lower()
+    suffix = Path(names.removesuffix(".gz")).suffix
+    if suffix == ".ts":
+        return _sequences([(path, None)], said)
+    if suffix in (".npy", ".npz"):
+        return _arrays(path, said)
+    if suffix == ".parquet":
+        return _parquet(path, said)
+    if re.search(r"idx[13]-ubyte", names):
+        raise DataError(f"{path}: idx files come in pairs of images and labels; give the folder they are in")
+    if suffix in PICTURES:
+        raise DataError(f"{path}: one picture is no dataset; give the folder it is in")
+    return _delimited(path, said)
+
+
+def _folder(path: Path, said: Said) -> Found:
+    files = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
+    suffixes = Counter(each.suffix.lower() for each in files)
+    if any(suffixes[suffix] for suffix in PICTURES):
+        return _pictures(path, [each for each in files if each.suffix.lower() in PICTURES], said)
+    if suffixes[".ts"]:
+        return _sequences([(each, _part(each)) for each in files if each.suffix.lower() == ".ts"], said)
+    pairs = [each for each in files if re.search(r"idx[13]-ubyte", each.name)]
+    if pairs:
+        return _idx(pairs, said)
+    if suffixes[".csv"] or suffixes[".txt"]:
+        return _sequence_files(
+            path, [each for each in files if each.suffix.lower() in (".csv", ".txt")], said
+        )
+    kinds = ", ".join(sorted(filter(None, suffixes))) or "nothing"
+    raise DataError(f"{path}: holds {kinds}; pictures (PNG, JPEG), .ts, .csv or idx files can be read")
+
+
+def _part(path: Path) -> Part | None:
+    """The official part that a file's name says it is."""
+    name = path.stem.lower()
+    return "test" if re.search(r"(^|[_-])(test|t10k)", name) else "train" if "train" in name else None
+
+
+def _file(path: Path, part: Part | None = None) -> File:
+    return File(path=fetch.named(path), sha256=fetch.digest(path), part=part)
+
+
+def _source(kind: Kind, label: str | None, files: list[File], read: Read, **more: object) -> Source:
+    section = {"name": "file", "kind": kind, "label": label, "files": files, "read": read, **more}
+    return Source.model_validate(section)
+
+
+def _sized(source: Source, files: Sequence[tuple[Path, File]]) -> Source:
+    """`source` with the channels that its rows have."""
+    rows = readers.read(files, source.model_copy(update={"channels": 1}))
+    return source.model_copy(update={"channels": rows.layout.shape[0]})
+
+
+def _pictures(path: Path, pictures: list[Path], said: Said) -> Found:
+    from PIL import Image, UnidentifiedImageError
+
+    classes = sorted({each.relative_to(path).parts[0] for each in pictures if each.parent != path})
+    sizes, colours = [], 0
+    for each in pictures[:: max(1, len(pictures) // 200)]:
+        try:
+            with Image.open(each) as picture:
+                sizes.append((picture.height, picture.width))
+                colours += picture.mode not in ("1", "L", "LA", "I", "I;16", "F")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue
+    if not sizes:
+        raise DataError(f"{path}: none of its {len(pictures)} pictures can be read")
+    height, width = (int(each) for each in np.median(np.array(sizes), axis=0))
+    size = said.size or ((height, width) if max(height, width) <= 64 else (32, 32))
+    colour = colours > len(sizes) / 2
+    fit = {} if said.fit is None else {"fit": said.fit}
+    group = {} if said.same is None else {"group": said.same}
+    read = Read.model_validate({"format": "images", "size": size, "colour": colour, **fit, **group})
+    label = "label" if classes else None
+    file = _file(path)
+    source = _source("image", label, [file], read, channels=3 if colour else 1, value_range=(0, 255))
+    varying = "all" if len(set(sizes)) == 1 else "about"
+    return Found(
+        source, {"": f"{len(pictures)} pictures, {varying} {height} × {width}, made {size[0]} × {size[1]}"}
+    )
+
+
+def _idx(files: list[Path], said: Said) -> Found:
+    by_part: dict[Part | None, list[Path]] = {}
+    for each in files:
+        by_part.setdefault(_part(each), []).append(each)
+    ordered = []
+    for part, pair in by_part.items():
+        images, labels = (sorted(each for each in pair if f"idx{n}" in each.name) for n in (3, 1))
+        ordered += [(each, part) for both in zip(images, labels, strict=True) for each in both]
+    listed = [_file(each, part) for each, part in ordered]
+    source = _source("image", "label", listed, Read(format="idx"), value_range=(0, 255))
+    return Found(source, {})
+
+
+def _sequences(files: list[tuple[Path, Part | None]], said: Said) -> Found:
+    listed = [_file(path, part) for path, part in files]
+    classed = False
+    for path, _ in files:
+        head = beginning(path).decode("utf-8", errors="replace").lower()
+        classed |= bool(re.search(r"^@classlabel\s+true", head, re.MULTILINE))
+    source = _source("sequence", "label" if classed else None, listed, Read(format="ts"))
+    return Found(_sized(source, [(path, file) for (path, _), file in zip(files, listed, strict=True)]), {})
+
+
+def _arrays(path: Path, said: Said) -> Found:
+    read, label = Read(format="array"), None
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                shapes = {name: arrays[name].shape for name in arrays.files}
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{path}: can't be read as .npz: {error}") from None
+        values = max(shapes, key=lambda name: (len(shapes[name]), np.prod(shapes[name])), default=None)
+        if values is None:
+            raise DataError(f"{path}: holds no array")
+        rows = shapes[values][:1]
+        labels = said.label or next(
+            (name for name in shapes if name != values and shapes[name] in (rows, (*rows, 1))), None
+        )
+        read = Read(format="array", values=values, labels=labels)
+        label = None if labels is None else "label"
+        shape = shapes[values]
+    else:
+        try:
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{path}: can't be read as .npy: {error}") from None
+        read = Read(format="array", labels=None)
+    kind = said.kind or ("tabular" if len(shape) == 2 else "image")
+    file = _file(path)
+    bounds = {"value_range": (0, 255)} if kind == "image" else {}
+    source = _source(kind, label, [file], read, **bounds)
+    rows_ = readers.read([(path, file)], source)
+    if kind == "image" and not rows_.layout.bytes:
+        low, high = _bounds(rows_.parts)
+        source = source.model_copy(update={"value_range": (low, high)})
+    if kind != "tabular":
+        source = source.model_copy(update={"channels": rows_.layout.shape[0]})
+    return Found(source, {"": f"an array of shape {list(shape)}"})
+
+
+def _bounds(parts: Iterable[pa.Table]) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for part in parts:
+        values = pc.list_flatten(part.column("pixels").combine_chunks())
+        found = pc.min_max(values).as_py()
+        low, high = min(low, found["min"]), max(high, found["max"])
+    return float(low), float(high) if high > low else float(low) + 1
+
+
+def _delimited(path: Path, said: Said) -> Found:
+    read = dialect(path)
+    if read is None:
+        if said.label or said.text or said.id or said.time:
+            raise DataError(f"{path}: none of , ; tab | delimits columns in it, so none can be named")
+        read = Read(format="lines", encoding=encoding_of(beginning(path)))
+        return Found(_source("text", None, [_file(path)], read), {"": "a text a line"})
+    located = Located(path, path.name)
+    names = delimited.header(located, read)
+    return _Table(path, read, names, lambda how: delimited.parts(located, how, names), said).found()
+
+
+def _parquet(path: Path, said: Said) -> Found:
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: can't be read as Parquet: {str(error).splitlines()[0]}") from None
+    schema = file.schema_arrow
+    if "pixels" not in schema.names and "values" not in schema.names:
+
+        def parts(_: Read) -> Iterator[Columns]:
+            for batch in file.iter_batches(_BATCH):
+                yield Columns(dict(zip(schema.names, batch.columns, strict=True)), batch.num_rows, 0)
+
+        return _Table(path, Read(format="parquet"), schema.names, parts, said).found()
+    kind: Kind = "image" if "pixels" in schema.names else "sequence"
+    label = _label(schema.names, said)
+    listed = _file(path)
+    used = {label, said.group, said.time, "pixels" if kind == "image" else "values"}
+    bounds = {"value_range": (0, 255)} if kind == "image" else {}
+    drop = [name for name in schema.names if name not in used]
+    source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, **bounds)
+    return Found(_sized(source, [(path, listed)]), {})
+
+
+def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:
+    written = dialect(files[0]) or Read(format="csv", encoding=encoding_of(beginning(files[0])))
+    names = delimited.header(Located(files[0], files[0].name), written)
+    options = written.model_dump(exclude_defaults=True)
+    if not written.header and any(map(is_number, names)):  # of a single column
+        options["header"] = names = [f"c{at + 1}" for at in range(len(names))]
+    values = list(said.values) or [name for name in names if name not in {said.time, *said.drop}]
+    more = {"values": values, "drop": [name for name in names if name not in {said.time, *values}]}
+    label = "label" if any(each.parent != path for each in files) else None
+    read = Read.model_validate({**options, "format": "folder"})
+    source = _source("sequence", label, [_file(path)], read, channels=len(values), time=said.time, **more)
+    return Found(source, {"": f"{len(files)} files, a sequence each"})
+
+
+def _label(names: Sequence[str], said: Said) -> str | None:
+    lowered = {name.lower(): name for name in reversed(names)}
+    return said.label or next((lowered[name] for name in LABELS if name in lowered), None)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table in a file: of samples, of texts, or of the steps of sequences."""
+
+    path: Path
+    read: Read
+    names: Sequence[str]
+    parts: Callable[[Read], Iterator[Columns]]
+    said: Said
+
+    def found(self) -> Found:
+        said = self.said
+        named = [said.label, said.group, said.time, said.id, said.part]
+        for name in [*named, *said.drop, *said.text, *said.values, *said.types]:
+            if name is not None and name not in self.names:
+                raise DataError(f"{self.path}: no column {name!r}{nearest(name, list(self.names))}")
+        apart = {_label(self.names, said), *named, *said.drop}
+        read = self.read.model_copy(update={"missing": list(said.missing)})
+        names = [name for name in self.names if name not in apart]
+        looked, missing = column_types.look(self.parts(read), names, read)
+        options = self.read.model_dump(exclude_defaults=True) | {"missing": missing}
+        if said.part is not None:
+            options["part"] = said.part
+        if said.id is not None or said.window is not None or said.kind == "sequence":
+            return self._steps(looked, options)
+        wordy = list(said.text) or [name for name in names if looked[name].wordy]
+        numbers = [name for name in names if looked[name].type == "numeric"]
+        if said.text or said.kind == "text" or (wordy and not numbers and said.kind is None):
+            remark = f"texts: {', '.join(wordy)}"
+            return Found(self._source("text", options, wordy, text=wordy), {"": remark})
+        return self._samples(looked, options)
+
+    def _samples(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+        said = self.said
+        types = {name: said.types.get(name, column.type) for name, column in looked.items()}
+        useless = {name: column.useless for name, column in looked.items() if name not in said.types}
+        remarks = {name: why for name, why in useless.items() if why is not None}
+        kept = {name: type_ for name, type_ in types.items() if name not in remarks}
+        if not kept:
+            raise DataError(
+                f"{self.path}: no column tells rows apart; say with --type COLUMN=TYPE what one is"
+            )
+        return Found(self._source("tabular", options, list(kept), columns=kept), remarks)
+
+    def _steps(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+        """The sequences of a long table, by their id, or the windows of one long series."""
+        said = self.said
+        dated = [name for name, column in looked.items() if column.type == "date"]
+        time = said.time or (dated[0] if dated else None)
+        numbers = [name for name, column in looked.items() if column.type == "numeric"]
+        values = list(said.values) or [name for name in numbers if name != time]
+        more = {"values": values, "channels": len(values), "time": time}
+        if said.id is not None:
+            options |= {"format": "long", "id": said.id}
+            return Found(self._source("sequence", options, values, **more), {})
+        if time is None:
+            raise DataError(f"{self.path}: a long series needs its column of times; name it with --time")
+        every = said.every or self._step(time)
+        window = said.window or WINDOW
+        options = {key: value for key, value in options.items() if key not in ("relabel", "part")}
+        options |= {"format": "series", "window": window, "stride": said.stride or max(1, window // 2)}
+        options["every"] = every
+        if said.marks is not None:
+            options["marks"] = _file(said.marks)
+        source = self._source("sequence", options, values, **more)
+        remark = f"one series, a step every {every:g} s, in windows of {window} steps"
+        return Found(source, {"": remark})
+
+    def _step(self, time: str) -> float:
+        """Median of the times between rows."""
+        moments: list[float] = []
+        for part in self.parts(self.read):
+            moments += part.times(time, self.read).drop_null().to_pylist()
+            if len(moments) > column_types.ROWS:
+                break
+        apart = np.diff(np.array(moments))
+        return float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
+
+    def _source(self, kind: Kind, options: dict[str, object], used: Sequence[str], **more: object) -> Source:
+        said = self.said
+        label = _label(self.names, said)
+        if options.get("format") == "series":
+            label = "label" if "marks" in options else None
+        placed = {"group": said.group, "time": said.time, **more}
+        apart = {label, said.group, placed["time"], said.id, said.part, *used}
+        drop = [name for name in self.names if name not in apart]
+        read = Read.model_validate(options)
+        return _source(kind, label, [_file(self.path)], read, drop=drop, **placed)

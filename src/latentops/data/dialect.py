@@ -1,0 +1,91 @@
+"""How a text file writes a table: its encoding, delimiter, header and decimal mark, told by its beginning."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentops.config import Read
+from latentops.data.readers.files import opened
+from latentops.errors import DataError
+
+_LOOKED_AT = 2**18  # bytes
+_ROWS = 1000
+_DELIMITERS = (",", ";", "\t", "|")
+_ALIKE = 0.8  # share of the lines that a delimiter cuts into equally many cells
+
+
+def dialect(path: Path) -> Read | None:
+    """How the file at `path` is read as `csv`; None where nothing delimits cells in it.
+
+    Where the first row is no header, columns are called `c1`, `c2`, … Raises `DataError` for an empty file.
+    """
+    begins = beginning(path)
+    if not begins.strip():
+        raise DataError(f"{path}: empty")
+    encoding = encoding_of(begins)
+    text = begins.decode(encoding, errors="replace").removeprefix("\ufeff")
+    lines = text.splitlines()
+    if len(begins) == _LOOKED_AT:
+        lines = lines[:-1]
+    delimiter = _delimiter(lines)
+    if delimiter is None:
+        return None
+    rows = list(csv.reader(io.StringIO("\n".join(lines[:_ROWS])), delimiter=delimiter))
+    first = [cell.strip() for cell in rows[0]]
+    named = len(set(first)) == len(first) and all(first) and not any(map(is_number, first))
+    options: dict[str, object] = {"format": "csv", "delimiter": delimiter, "encoding": encoding}
+    if not named:
+        options["header"] = [f"c{at + 1}" for at in range(len(first))]
+    if delimiter != "," and _commas(rows[named:]):
+        options["decimal"] = ","
+    return Read.model_validate(options)
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file, unpacked if it is packed."""
+    with opened(path) as stream:
+        return stream.read(_LOOKED_AT)
+
+
+def encoding_of(begins: bytes) -> str:
+    """UTF-16 by its mark, UTF-8 where it can be, else Latin-1, which anything can be."""
+    if begins.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        begins.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character cut off by the end of what was read is no fault.
+        return "utf-8" if error.start > len(begins) - 4 and len(begins) == _LOOKED_AT else "latin-1"
+    return "utf-8"
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell may be a number, with a point or a comma."""
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _delimiter(lines: Sequence[str]) -> str | None:
+    """That which cuts the lines into the most equal rows, of at least two cells, and of these the longest."""
+    best: tuple[float, int, str | None] = (_ALIKE, 1, None)
+    for delimiter in _DELIMITERS:
+        counts = Counter(len(row) for row in csv.reader(lines[:_ROWS], delimiter=delimiter) if row)
+        width, rows = counts.most_common(1)[0] if counts else (1, 0)
+        if width > 1 and (rows / counts.total(), width) > best[:2]:
+            best = rows / counts.total(), width, delimiter
+    return best[2]
+
+
+def _commas(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether numbers are written with a decimal comma."""
+
+    def written(mark: str) -> int:
+        return sum(bool(re.fullmatch(rf"\s*[+-]?\d+{mark}\d+\s*", cell)) for row in rows for cell in row)
+
+    return written(",") > written(r"\.")

@@ -1,0 +1,200 @@
+"""A new entry under `datasets:` of params.yaml: what a person would write, with a comment where one helps.
+
+The file is added to as text: nothing else in it moves, and no comment is lost.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from latentops import atomic
+from latentops.config import Params, Source, load_params, parse
+from latentops.data.profile import Profile
+from latentops.errors import ConfigError
+
+_COMMENT = 41  # column at which comments begin
+_SOME_NORMALS = 60  # calibration normals, of which a false-alarm rate of 5 % can be promised by far
+
+
+def propose(
+    source: Source, profile: Profile, expectations: Mapping[str, object], hints: Mapping[str, object]
+) -> dict[str, object]:
+    """The settings of a dataset with that source and profile; `hints` (normal, primary, split, …) go first.
+
+    Names are those of `config.Dataset`. What isn't said is chosen by kind, size and classes alone.
+    """
+    classes = sorted(profile.classes, key=lambda name: (-profile.classes[name], name))
+    normal = hints.get("normal")
+    if normal is None:
+        normal = classes[: 3 if len(classes) > 2 else 1] if len(classes) > 1 else []
+    primary = hints.get("primary") or _primary(source, classes, hints)
+    longest = profile.lengths[2] if profile.lengths else 0
+    architecture = {"image": "convolutional", "tabular": "mlp", "text": "transformer"}.get(
+        profile.kind, "convolutional" if longest > 32 else "recurrent"
+    )
+    split = hints.get("split") or {}
+    if not isinstance(split, dict):
+        raise TypeError(f"split is a section, not {split!r}")
+    inputs = {"tabular": len(profile.columns), "text": 64}.get(profile.kind, 64)
+    scaling: object = "standard"
+    if source.value_range is not None:
+        scaling = "range"
+    elif profile.kind == "text":
+        scaling = {"name": "tokens", "vocabulary": 1000, "longest": 64}
+    likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(
+        profile.kind, "gaussian"
+    )
+    return {
+        "source": source.model_dump(mode="json", exclude_defaults=True),
+        "expectations": expectations,
+        "scaling": scaling,
+        "likelihood": likelihood,
+        "split": _split(source, profile, normal if primary == "auroc" else classes) | split,
+        "normal": normal,
+        "primary": primary,
+        "architecture": architecture,
+        "architectures": {
+            **({"embedding": 32} if profile.kind == "text" else {}),
+            "mlp": {"hidden": [128, 64] if profile.kind != "tabular" else [64]},
+            "convolutional": {"channels": [8, 16]},
+            "recurrent": {"cell": "gru", "hidden": 32},
+            "transformer": {"width": 32},
+        },
+        "latent_dim": min(16, max(2, inputs // 3)),
+    }
+
+
+def _primary(source: Source, classes: Sequence[str], hints: Mapping[str, object]) -> str:
+    if source.label is None or len(classes) < 2:
+        return "none"
+    return "auroc" if hints.get("normal") else "probe_accuracy"
+
+
+def _mixed(profile: Profile) -> bool:
+    return any(column.type in ("categorical", "boolean") or column.missing for column in profile.columns)
+
+
+def _split(source: Source, profile: Profile, classes: object) -> dict[str, object]:
+    """Shares that leave enough of the normal rows to calibrate on, and the way that fits the source."""
+    names = list(classes) if isinstance(classes, list) else []
+    rows = min((profile.classes[name] for name in names if name in profile.classes), default=profile.rows)
+    calibration = round(min(0.2, max(0.12, _SOME_NORMALS / max(rows, 1))), 2)
+    shares: dict[str, object] = {"seed": 0, "stop": 0.15, "calibration": calibration, "test": 0.25}
+    read = source.read
+    if any(file.part for file in source.files) or (read is not None and read.part):
+        return {**shares, "test": "official"}
+    if read is not None and read.format == "series":
+        return {**shares, "by": "time"}
+    if profile.kind == "image":
+        return {**shares, "near": 4}
+    return {**shares, "by": "hash"} if profile.rows >= 1000 else shares
+
+
+COMMENTS = {
+    "source.label": "column of the class; it never reaches a model",
+    "source.group": "rows of one stay on one side of a split",
+    "source.time": "what a split by time goes by",
+    "source.files": "under LATENTOPS_MIRROR, in the project, or where the path says",
+    "source.columns": "that reach a model, with their types",
+    "source.drop": "known, and passed over",
+    "expectations.columns": "closed ranges a row's values must lie in",
+    "expectations.categories": "values a row may have",
+    "expectations.missing": "share of rows that may have no value",
+    "expectations.lengths": "steps a sequence may have",
+    "expectations.min_rows": "fewer stop the pipeline",
+    "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
+    "expectations.min_class_share": "a class with a smaller share stops the pipeline",
+    "scaling": "of numbers: standard, robust, power, quantile or range",
+    "split": "shares; the rest is train",
+    "normal": "classes called normal, one view of the members each",
+    "primary": "what the champion is chosen by",
+    "architecture": "what a variant's `architecture: auto` means here",
+    "latent_dim": "size of the code",
+}
+
+
+def text(name: str, settings: Mapping[str, object], title: str, remarks: Mapping[str, str]) -> str:
+    """The entry as YAML, a key a line, its comments with it; `remarks` are on columns, by name."""
+    lines = [_line(2, f"{name}:", title)]
+    for key, value in settings.items():
+        lines += _lines(key, value, 4, key, remarks)
+    return "\n".join(lines) + "\n"
+
+
+def _lines(key: str, value: object, indent: int, path: str, remarks: Mapping[str, str]) -> list[str]:
+    comment = COMMENTS.get(path, "")
+    deep = path in (
+        "source",
+        "expectations",
+        "source.columns",
+        "source.read",
+        "expectations.columns",
+        "expectations.categories",
+        "expectations.missing",
+    )
+    name = _scalar(key)
+    if path == "source.files" and isinstance(value, list):
+        return [
+            _line(indent, f"{name}:", comment),
+            *(_line(indent + 2, f"- {_flow(each)}") for each in value),
+        ]
+    if path == "source.drop" and isinstance(value, list):
+        return (
+            [
+                _line(indent, f"{name}:", comment),
+                *(_line(indent + 2, f"- {_scalar(each)}", remarks.get(str(each), "")) for each in value),
+            ]
+            if value
+            else []
+        )
+    if deep and isinstance(value, Mapping) and value:
+        lines = [_line(indent, f"{name}:", comment)]
+        for inner, each in value.items():
+            if path.startswith(("source.columns", "expectations.")):
+                told = remarks.get(str(inner), "") if path == "source.columns" else ""
+                lines.append(_line(indent + 2, f"{_scalar(inner)}: {_flow(each)}", told))
+            else:
+                lines += _lines(str(inner), each, indent + 2, f"{path}.{inner}", remarks)
+        return lines
+    return [_line(indent, f"{name}: {_flow(value)}", comment)]
+
+
+def _line(indent: int, content: str, comment: str = "") -> str:
+    line = " " * indent + content
+    return f"{line:<{_COMMENT - 2}}  # {' '.join(comment.split())}" if comment else line
+
+
+def _scalar(value: object) -> str:
+    return yaml.safe_dump(value, allow_unicode=True, width=2**30).removesuffix("\n").removesuffix("\n...")
+
+
+def _flow(value: object) -> str:
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
+
+
+def add(path: Path, name: str, entry: str) -> None:
+    """Put an `entry` into the file at `path`, and the dataset into `run.datasets`.
+
+    Raises `ConfigError`, and leaves the file as it was, where there is such a dataset already, or the file
+    wouldn't be one that can be used.
+    """
+    before = path.read_text(encoding="utf-8")
+    if name in load_params(path).datasets:
+        raise ConfigError(
+            f"{path}: datasets.{name} is there already; choose another with --name, or remove it"
+        )
+    root = yaml.compose(before, Loader=yaml.SafeLoader)
+    sections = {key.value: value for key, value in root.value} if root is not None else {}
+    run = {key.value: value for key, value in sections["run"].value}["datasets"]
+    end = sections["datasets"].end_mark.index
+    end = before.rindex("\n", 0, end) + 1 if before[end - 1 : end] != "\n" else end
+    listed = [*yaml.safe_load(before)["run"]["datasets"], name]
+    after = before[: run.start_mark.index] + _flow(listed) + before[run.end_mark.index : end].rstrip("\n")
+    after += f"\n\n{entry}\n" + before[end:].lstrip("\n")
+    parse(Params, yaml.safe_load(after), str(path))
+    atomic.write_text(path, after)

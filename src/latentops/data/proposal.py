@@ -1,0 +1,77 @@
+"""Limits for a new dataset, as wide as its profile says that they have to be, and some more."""
+
+from math import floor, log10
+
+from latentops.data.profile import KEPT, Column, Profile
+
+_QUARANTINED = 0.02  # share of rows that may always be bad
+_DRIFT = 0.25
+
+
+def propose(profile: Profile) -> dict[str, object]:
+    """The section `expectations` of a dataset with this `profile`, as `config.Expectations` takes it.
+
+    Ranges go half their width beyond what was found (not below zero where nothing was), lengths from half to
+    twice, and half of the rows, or of the smallest class, is enough. Constant columns get no limit, nor do
+    dates, which go on, nor categories that are too many to list.
+    """
+    section: dict[str, object] = {
+        "min_rows": max(1, profile.rows // 2),
+        "max_quarantined": max(_QUARANTINED, _up(2 * _bad(profile), 2)),
+        "classes": sorted(profile.classes, key=_in_order) if profile.label is not None else [],
+    }
+    if profile.classes:
+        smallest = min(profile.classes.values()) / sum(profile.classes.values())
+        section["min_class_share"] = _down(smallest / 2, 1 - floor(log10(smallest / 2)))
+    if profile.kind == "tabular":
+        told = [column for column in profile.columns if not column.constant]
+        limits = {
+            "columns": {column.name: _range(column) for column in told if column.type == "numeric"},
+            "categories": {
+                column.name: sorted(column.categories)
+                for column in told
+                if column.type in ("categorical", "boolean") and column.distinct <= KEPT
+            },
+            "missing": {
+                column.name: min(1.0, _up(1.5 * column.missing + 0.01, 2))
+                for column in told
+                if column.missing
+            },
+        }
+        section |= {key: found for key, found in limits.items() if found}
+    if profile.lengths is not None:
+        shortest, _, longest = profile.lengths
+        section["lengths"] = [max(1, shortest // 2), max(1, 2 * longest)]
+    return section | {"max_drift": _DRIFT}
+
+
+def _bad(profile: Profile) -> float:
+    """Share of the rows that can't be used, at most."""
+    unlabelled = profile.unlabelled if profile.label is not None else 0
+    infinite = sum(column.infinite for column in profile.columns)
+    share = (unlabelled + infinite + profile.problems) / max(profile.rows, 1)
+    return min(0.5, share)
+
+
+def _range(column: Column) -> list[float]:
+    """Closed limits, of two digits, half the column's width beyond its least and greatest."""
+    if column.least is None or column.greatest is None:
+        return [0.0, 0.0]
+    margin = (column.greatest - column.least) / 2 or abs(column.least) or 1.0
+    decimals = 1 - floor(log10(margin))
+    low = _down(column.least - margin, decimals)
+    return [max(low, 0.0) if column.least >= 0 else low, _up(column.greatest + margin, decimals)]
+
+
+def _down(value: float, decimals: int) -> float:
+    unit = 10.0**-decimals
+    return round(floor(value / unit) * unit, max(decimals, 0))
+
+
+def _up(value: float, decimals: int) -> float:
+    return -_down(-value, decimals) + 0.0
+
+
+def _in_order(name: str) -> tuple[bool, float, str]:
+    """Numbers by their value, before words."""
+    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)

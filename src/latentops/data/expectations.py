@@ -462,7 +462,7 @@ class _Rows:
 
 
 class _Met:
-    """The keys of values that were met, 64 bits each."""
+    """The keys of values that were met, 64 bits each, in order."""
 
     def __init__(self) -> None:
         self._keys = np.zeros(0, np.uint64)
@@ -473,8 +473,11 @@ class _Met:
         rows = np.flatnonzero(there)
         fresh, first = np.unique(keys[rows], return_index=True)
         again[rows] = True
-        again[rows[first]] = np.isin(fresh, self._keys, assume_unique=True)
-        self._keys = np.union1d(self._keys, fresh)
+        at = np.searchsorted(self._keys, fresh)
+        known = at < len(self._keys)
+        known[known] = self._keys[at[known]] == fresh[known]
+        again[rows[first]] = known
+        self._keys = np.insert(self._keys, at[~known], fresh[~known])
         return again
 
 
@@ -923,7 +926,7 @@ def _flags(profile: Profile, predicts: dict[str, float], leak: float) -> list[st
     ]
     flags += [f"{column.name}: constant" for column in profile.columns if column.constant and profile.rows]
     if profile.duplicates:
-        flags.append(f"{profile.duplicates} clean rows are the same as an earlier one")
+        flags.append(f"clean rows that are the same as an earlier one: {profile.duplicates}")
     return flags
 
 

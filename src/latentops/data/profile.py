@@ -187,7 +187,7 @@ class Profiler:
 
     def finish(self) -> Profile:
         """The profile of all that was taken in."""
-        met = np.concatenate(self._contents) if self._contents else np.zeros(0, np.uint64)
+        met = np.sort(np.concatenate([np.zeros(0, np.uint64), *self._contents]))
         classes = {str(name): self._classes[name] for name in self._classes if name is not None}
         return Profile(
             kind=self._layout.kind,
@@ -196,7 +196,7 @@ class Profiler:
             columns=tuple(each.finish(self._rows) for each in self._columns),
             classes=dict(sorted(classes.items())),
             unlabelled=self._classes[None],
-            duplicates=len(met) - len(np.unique(met)),
+            duplicates=int(np.count_nonzero(met[1:] == met[:-1])),
             problems=self._problems,
             preview=tuple(self._preview),
         )

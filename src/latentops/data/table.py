@@ -271,8 +271,9 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
         starts = ends - sizes * flat.itemsize
     elif named := categories(table, layout):
         values = dense(table, layout) + 0
-        for row, texts_ in zip(values, zip(*named.values(), strict=True), strict=True):
-            yield row.tobytes() + json.dumps(texts_, ensure_ascii=False).encode()
+        quoted = [_quoted(column) for column in named.values()]
+        for row, texts_ in zip(values, zip(*quoted, strict=True), strict=True):
+            yield row.tobytes() + f"[{', '.join(texts_)}]".encode()
         return
     else:
         flat = dense(table, layout).reshape(table.num_rows, -1)
@@ -281,6 +282,12 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
         ends = starts + width
     data = memoryview((flat + 0).tobytes())  # adding 0 makes -0.0 the same as 0.0
     yield from (data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _quoted(column: list[str | None]) -> list[str]:
+    """Each text as JSON has it; written once for all rows that have the same."""
+    quoted = {text: json.dumps(text, ensure_ascii=False) for text in set(column)}
+    return [quoted[text] for text in column]
 
 
 def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -114,7 +114,13 @@ def test_two_runs_give_the_same_bytes(project: Path) -> None:
 
 def test_categories_need_the_mixed_likelihood(project: Path) -> None:
     write_params(likelihood="gaussian")
-    with pytest.raises(ConfigError, match=r"source.columns has categories \(job, member\); use likelihood"):
+    with pytest.raises(ConfigError, match=r"has categories \(job, member\); use likelihood: mixed"):
+        load_params()
+
+
+def test_rows_without_a_label_are_chosen_by_nothing(project: Path) -> None:
+    write_params(None, primary="probe_accuracy")
+    with pytest.raises(ConfigError, match="label is null; use primary: none"):
         load_params()
 
 

@@ -166,6 +166,43 @@ def add_dataset(
     print(f"data docs: var/data_docs/{added.name}/index.html\nnext: make repro DATASET={added.name}")
 
 
+@app.command("data-status")
+def data_status(
+    old: Annotated[str, typer.Argument(metavar="[OLD]", help="A commit, a tag or a branch.")] = "HEAD",
+    new: Annotated[
+        str, typer.Argument(metavar="[NEW]", help="Another, or `workspace`: the files as they are now.")
+    ] = "workspace",
+    datasets: Datasets = None,
+) -> None:
+    """Say which rows were added, removed and changed from one revision to another, by class and split."""
+    from rich import box
+    from rich.table import Table
+
+    from latentops.data import history
+    from latentops.data.prepared import SPLITS
+
+    console = _console()
+    for change in history.compare(history.Revision(old), history.Revision(new), datasets or []):
+        counts = {what: sum(each.values()) for what, each in change.counts.items()}
+        (before, after), aside = change.rows, change.quarantined
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        print(
+            f"{change.dataset}: {before:,} → {after:,} rows: {told}; quarantined: {aside[0]:,} → {aside[1]:,}"
+        )
+        moves = ", ".join(f"{count:,} {a} → {b}" for (a, b), count in sorted(change.moved.items()))
+        print(f"  moved to another split: {moves or 'none'}")
+        table = Table("", "class", *SPLITS, box=box.SIMPLE_HEAD, show_edge=False)
+        for what, each in change.counts.items():
+            for label in sorted({label for label, _ in each}):
+                table.add_row(what, label, *(f"{each[label, split]:,}" for split in SPLITS))
+        if table.row_count:
+            console.print(table)
+        for what, rows in change.examples.items():
+            for row in rows:
+                splits = " → ".join(dict.fromkeys(filter(None, (row.before, row.after))))
+                print(f"  {what}: {row.source}:{row.position} ({row.label or 'no class'}, {splits})")
+
+
 @app.command()
 def targets(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,

@@ -212,10 +212,10 @@ def show(params: Params) -> None:
         return
     lines = ["| dataset | name | role | metric | mean | 95 % interval |", "|---|---|---|---|---|---|"]
     for one in compared:
-        for row in leaderboard.ordered(one.rows, one.primary):
-            estimate = row.metrics.get(one.primary)
-            cells = (one.dataset, row.name, row.role, results.title(one.primary))
-            numbers = (leaderboard.number(row.mean(one.primary)), leaderboard.interval(estimate))
+        for row in leaderboard.ordered(one.rows, one.ranked_by):
+            estimate = row.metrics.get(one.ranked_by)
+            cells = (one.dataset, row.name, row.role, results.title(one.ranked_by))
+            numbers = (leaderboard.number(row.mean(one.ranked_by)), leaderboard.interval(estimate))
             lines.append(f"| {' | '.join((*cells, *numbers))} |")
     create_markdown_artifact(
         "\n".join(lines), key="leaderboard", description="Every variant beside its floors"

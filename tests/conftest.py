@@ -13,6 +13,7 @@ import pytest
 # servers, stores and params must not reach the tests: they would write there.
 _home = tempfile.mkdtemp(prefix="latentops-prefect-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+_mirror = os.environ.get("LATENTOPS_MIRROR")
 for name in (
     "PREFECT_API_URL",
     "MLFLOW_TRACKING_URI",
@@ -29,6 +30,7 @@ os.environ |= {
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "OMP_NUM_THREADS": "1",
+    "LATENTOPS_CACHE": str(Path(_home, "cache")),
 }
 
 
@@ -53,6 +55,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def root() -> Path:
     """The project's root."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mirror of public data sets that the shell names; what needs it is skipped where it names none."""
+    if _mirror is None:
+        pytest.skip("LATENTOPS_MIRROR is not set")
+    monkeypatch.setenv("LATENTOPS_MIRROR", _mirror)
+    return Path(_mirror)
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """Where public sets lie as they are published; without it, what needs them is skipped."""
+    if not _mirror:
+        pytest.skip("LATENTOPS_MIRROR isn't set")
+    return Path(_mirror)
 
 
 @pytest.fixture(scope="session")

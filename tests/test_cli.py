@@ -243,6 +243,7 @@ def test_the_doctor_opens_the_store(tmp_path: Path, content: str | None, ok: boo
 def test_the_doctor_looks_at_the_mirror(tmp_path: Path) -> None:
     assert doctor.mirror(None).ok
     assert doctor.mirror(str(tmp_path)).ok
+    assert doctor.mirror(tmp_path.as_uri()).ok
     assert not doctor.mirror(str(tmp_path / "nowhere")).ok
 
 

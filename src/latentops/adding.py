@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from latentops.data import catalogue, detection, entry, proposal, sources
 from latentops.data.detection import Said
 from latentops.data.profile import Profile, profile
 from latentops.errors import ConfigError, DataError
+
+FOLDERS = ("data/accepted", "data/profiles")
+"""Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,14 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
     path = Path(target)
     if path.exists():
         found = detection.detect(path, said)
-        hints = {"normal": list(normal)} if normal else {}
-        return _enter(found.source, name or _name(path), target, found.remarks, hints)
+        told: dict[str, object] = {"normal": list(normal)} if normal else {}
+        return _enter(found.source, name or _name(path), target, found.remarks, told)
     if said != Said():
         raise DataError(
             f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
         )
     known = catalogue.resolve(target)
-    hints = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
+    hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
     hints |= {"split": known.split, "expectations": known.expectations}
     title = f"{known.title}; {known.licence}"
     return _enter(known.source, name or _name(path), title, {}, hints)
@@ -65,6 +71,9 @@ def _enter(
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
+    for folder in FOLDERS:
+        Path(folder, name).mkdir(parents=True, exist_ok=True)
+        Path(folder, name, ".gitkeep").touch()
     entry.add(params_path(), name, text)
     return Added(name, text, source, profiled, told)
 
@@ -72,7 +81,7 @@ def _enter(
 def preview(added: Added) -> Iterator[tuple[str, ...]]:
     """The names of the label and of the first columns, and their values in the first rows."""
     rows = added.profile.preview
-    names = list(rows[0])[:8] if rows else []
+    names = [name for name in rows[0] if not name.startswith(".")][:8] if rows else []
     yield tuple(names)
     for row in rows:
         yield tuple(row[name] for name in names)
@@ -87,11 +96,17 @@ def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
 
 
 def validated(added: Added) -> dict[str, Any]:
-    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them."""
-    from latentops.stages import ingest, validate
+    """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them.
 
-    ingest.run(added.name)
-    validate.run(added.name)
+    Raises `DataError` where they don't pass; the stage has said why.
+    """
+    for stage in ("ingest", "validate"):
+        if subprocess.run(
+            [sys.executable, "-m", "latentops.stages", stage, added.name], check=False
+        ).returncode:
+            raise DataError(
+                f"datasets.{added.name} is in {params_path()}, but its rows don't pass: correct or remove it"
+            )
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
 
@@ -100,6 +115,9 @@ def _like(profiled: Profile, name: str) -> str:
     column = profiled.column(name)
     missing = f", {column.missing:.1%} missing" if column.missing else ""
     if column.least is not None and column.greatest is not None:
+        if column.type == "date":
+            ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
+            return f"{ends[0]} … {ends[1]}{missing}"
         return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
     names = list(column.categories)
     return f"{column.distinct:,} values: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}{missing}"

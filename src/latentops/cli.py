@@ -92,13 +92,11 @@ def add_dataset(
     label: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
     normal: Annotated[
         list[str] | None,
-        typer.Option(help="Class that is normal; the others are anomalies. May be repeated."),
+        typer.Option(help="Class that is normal; others are anomalies. May be repeated."),
     ] = None,
     group: Annotated[str | None, typer.Option(help="Column of what stays on one side of a split.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times; tables are then split by time.")] = None,
-    part: Annotated[
-        str | None, typer.Option(help="Column that says train or test: an official split.")
-    ] = None,
+    part: Annotated[str | None, typer.Option(help="Column that says train or test.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to pass over. May be repeated.")] = None,
     type_: Annotated[
         list[str] | None,
@@ -117,7 +115,7 @@ def add_dataset(
     fit: Annotated[str | None, typer.Option(help="How they are made it: resize, crop or tile.")] = None,
     same: Annotated[
         str | None,
-        typer.Option(help="Regular expression; pictures whose paths agree in its group go together."),
+        typer.Option(help="Regular expression; pictures of one first group go together."),
     ] = None,
 ) -> None:
     """Look at a file, folder or named set, write its entry into params.yaml, and validate its rows."""
@@ -204,6 +202,21 @@ def data_status(
 
 
 @app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="This one whole.")] = None,
+) -> None:
+    """List the data sets, in params.yaml and by name: kind, rows, size, licence, and where they are."""
+    from latentops.config import load_params, params_path
+    from latentops.reporting import datasets as listing
+
+    own = load_params().datasets if params_path().exists() else {}
+    if name is None:
+        listing.print_all(own)
+    else:
+        listing.print_one(name, own)
+
+
+@app.command()
 def targets(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
@@ -213,6 +226,22 @@ def targets(
     from latentops.config import load_params
 
     print(*narrowing.targets(load_params(), dataset, variant))
+
+
+@app.command()
+def accept(datasets: Datasets = None) -> None:
+    """Take the raw rows as they are as the version that later ones may not drift far from (`max_drift`)."""
+    from latentops.config import load_params
+    from latentops.data import expectations
+    from latentops.data.table import Stored
+    from latentops.targets import datasets as known
+
+    params = load_params()
+    for name in known(params, datasets or []):
+        settings = params.dataset(name)
+        raw = Stored(Path("data/raw", f"{name}.parquet"), f"ingest@{name}")
+        taken = expectations.accept(raw, name, settings.source, settings.expectations)
+        print(f"{name}: {taken.rows:,} clean rows accepted; commit {expectations.ACCEPTED / name}")
 
 
 @app.command()

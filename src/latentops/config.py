@@ -61,10 +61,10 @@ class Run(Settings):
 class File(Settings):
     """A file or a folder that a source is made of.
 
-    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of its
-    bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its official
-    address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the side of an
-    official split that its rows are on.
+    `path` is where it lies: in the project, under `LATENTOPS_MIRROR` or in the cache. `sha256` is that of
+    its bytes (of a folder: of its listing, a line `<sha256>  <path in it>` a file, by path). `url` is its
+    official address, and `member` its name in the archive that is there (zip, tar or gzip). `part` is the
+    side of an official split that its rows are on.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -195,6 +195,10 @@ class Source(Settings):
             raise ValueError("a table in a file needs its columns: {name: numeric, …}")
         if self.kind == "text" and self.read.format in ("csv", "parquet") and not self.text:
             raise ValueError("a table of texts needs the columns that hold its text: [column, …]")
+        if self.read.format == "series" and self.time is None:
+            raise ValueError("a long series needs time: the column that says when")
+        if self.read.format == "series" and (self.label is None) != (self.read.marks is None):
+            raise ValueError("a series' windows have a label by read.marks alone; set both, or neither")
         for key, kind in (("columns", "tabular"), ("text", "text"), ("values", "sequence")):
             if getattr(self, key) and self.kind != kind:
                 raise ValueError(f"{key} belongs to kind: {kind}; drop it")
@@ -269,8 +273,8 @@ class Expectations(Settings):
     def _limits_can_be_met(self) -> Self:
         if len(self.classes) == 1:
             raise ValueError(
-                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; name at least two, "
-                "or none where there is no label"
+                f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; "
+                "name at least two, or none where there is no label"
             )
         if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
             raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")

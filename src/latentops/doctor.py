@@ -200,6 +200,8 @@ def port(name: str, number: int) -> Finding:
 
 def mirror(place: str | None) -> Finding:
     """`LATENTOPS_MIRROR`, the folder or address that data sets are fetched from first."""
+    from latentops.data import fetch
+
     if not place:
         return Finding("mirror", True, "LATENTOPS_MIRROR is not set; nothing needs it")
     if urlparse(place).scheme in {"http", "https"}:
@@ -208,7 +210,7 @@ def mirror(place: str | None) -> Finding:
                 return Finding("mirror", True, f"{place} answers")
         except (URLError, OSError) as error:
             return Finding("mirror", False, f"{place}: {error}", "correct or unset LATENTOPS_MIRROR")
-    ok = Path(place).is_dir()
+    ok = fetch.folder(place).is_dir()
     return Finding(
         "mirror", ok, place if ok else f"{place} is no folder", "correct or unset LATENTOPS_MIRROR"
     )

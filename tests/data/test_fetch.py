@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,8 @@ def put(path: Path, content: bytes = BYTES) -> Path:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
+    found = [each for each in folder.rglob("*") if each.is_file() and each.name != ".lock"]
+    return sorted(each.relative_to(folder).as_posix() for each in found)
 
 
 def wanted(url: str | None = None, member: str | None = None, content: bytes = BYTES) -> File:
@@ -223,6 +225,15 @@ def test_other_bytes_at_hand_are_an_error_that_names_both(
     assert sha256(BYTES) in says
     put(tmp_path / place / "set/data.bin", PAGE)
     assert "it is an HTML page, not the data" in refused(wanted(url))
+
+
+def test_of_two_that_need_a_file_at_once_one_fetches_it(server: Server) -> None:
+    server.files["/data.bin"] = BYTES
+    file = wanted(f"{server.url}/data.bin")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fetch.locate(file).read_bytes(), range(4)))
+    assert found == [BYTES] * 4
+    assert len(server.asked) == 1
 
 
 def test_an_older_version_in_the_cache_is_replaced(tmp_path: Path, server: Server) -> None:

@@ -158,7 +158,7 @@ def test_a_real_file_goes_all_the_way(tiny: Project, monkeypatch: pytest.MonkeyP
 
     monkeypatch.chdir(tiny.path)
     monkeypatch.setenv("PYTHONPATH", str(tiny.path / "src"))
-    frame = sources.read_source(load_params().dataset(DATASET).source).to_pandas()
+    frame = sources.read_source(load_params().dataset(DATASET).source).whole().to_pandas()
     frame = frame.drop(columns=[".source", ".position"]).head(20)
     frame.loc[:, frame.columns != "diagnosis"] *= 1.01
     frame.loc[0, "mean radius"] = 999

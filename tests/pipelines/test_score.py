@@ -29,7 +29,7 @@ def dataset(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def file_of(dataset: str, path: Path, *dropped: str) -> pa.Table:
-    raw = sources.read_source(load_params().dataset(dataset).source).slice(0, 12)
+    raw = sources.read_source(load_params().dataset(dataset).source).whole().slice(0, 12)
     rows = raw.drop_columns([".source", ".position", *dropped])
     pq.write_table(rows, path)
     return rows

@@ -39,7 +39,7 @@ class Looked:
 
     @property
     def type(self) -> ColumnType:
-        """The first of boolean (of two values), numeric and date that nearly all cells are of, or categorical."""
+        """The first of boolean (two values), numeric and date that nearly all cells are, or categorical."""
         for type_, unread in self.unread.items():
             readable = self.cells and unread <= (1 - _READABLE) * self.cells
             if readable and (type_ != "boolean" or len(self.counts) == 2):

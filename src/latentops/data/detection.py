@@ -24,7 +24,7 @@ from latentops.errors import DataError
 
 PICTURES = {".png", ".jpg", ".jpeg"}
 LABELS = ("label", "class", "target", "outcome", "diagnosis", "y")
-"""Names of columns that are taken for the label's where none is named."""
+"""Names of columns that are taken for the label's where none is named, the surest first."""
 
 WINDOW = 48
 """Steps of a long series' windows, unless said."""
@@ -290,7 +290,8 @@ def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:
 
 
 def _label(names: Sequence[str], said: Said) -> str | None:
-    return said.label or next((name for name in names if name.lower() in LABELS), None)
+    lowered = {name.lower(): name for name in reversed(names)}
+    return said.label or next((lowered[name] for name in LABELS if name in lowered), None)
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,14 @@ def is_number(cell: str) -> bool:
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:
-    """That which cuts the lines into most equal rows, of at least two cells."""
-    best, most = None, 1
+    """That which cuts the lines into the most equal rows, of at least two cells, and of these the longest."""
+    best: tuple[float, int, str | None] = (_ALIKE, 1, None)
     for delimiter in _DELIMITERS:
         counts = Counter(len(row) for row in csv.reader(lines[:_ROWS], delimiter=delimiter) if row)
         width, rows = counts.most_common(1)[0] if counts else (1, 0)
-        if width > most and rows >= _ALIKE * counts.total():
-            best, most = delimiter, width
-    return best
+        if width > 1 and (rows / counts.total(), width) > best[:2]:
+            best = rows / counts.total(), width, delimiter
+    return best[2]
 
 
 def _commas(rows: Sequence[Sequence[str]]) -> bool:

@@ -33,6 +33,9 @@ def propose(
     architecture = {"image": "convolutional", "tabular": "mlp", "text": "transformer"}.get(
         profile.kind, "convolutional" if longest > 32 else "recurrent"
     )
+    split = hints.get("split") or {}
+    if not isinstance(split, dict):
+        raise TypeError(f"split is a section, not {split!r}")
     inputs = {"tabular": len(profile.columns), "text": 64}.get(profile.kind, 64)
     scaling: object = "standard"
     if source.value_range is not None:
@@ -47,7 +50,7 @@ def propose(
         "expectations": expectations,
         "scaling": scaling,
         "likelihood": likelihood,
-        "split": hints.get("split") or _split(source, profile, normal if primary == "auroc" else classes),
+        "split": _split(source, profile, normal if primary == "auroc" else classes) | split,
         "normal": normal,
         "primary": primary,
         "architecture": architecture,
@@ -159,7 +162,7 @@ def _lines(key: str, value: object, indent: int, path: str, remarks: Mapping[str
 
 def _line(indent: int, content: str, comment: str = "") -> str:
     line = " " * indent + content
-    return f"{line:<{_COMMENT}}# {' '.join(comment.split())}" if comment else line
+    return f"{line:<{_COMMENT - 2}}  # {' '.join(comment.split())}" if comment else line
 
 
 def _scalar(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Where a source's files are: in the project, the mirror, the cache or downloaded; their bytes are checked."""
+"""Where a source's files are: in the project, the mirror, the cache or downloaded; all are checked."""
 
 import gzip
 import hashlib
@@ -101,18 +101,37 @@ def _found(path: str) -> tuple[Place, Path] | None:
 
 
 def _locate(path: str, sha256: str | None, url: str | None, member: str | None) -> Path:
+    at = _here(path, sha256, url)
+    if at is not None:
+        return at
+    if url is None and not _mirror_address():
+        raise DataError(_nowhere(path, sha256, url, member, []))
+    from filelock import FileLock
+
+    cache().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache() / ".lock"):  # of those who need the same file at once, one fetches it
+        return _here(path, sha256, url) or _fetch(path, sha256, url, member)
+
+
+def _here(path: str, sha256: str | None, url: str | None) -> Path | None:
+    """Where the file is on this machine, its bytes checked; None where it has to be fetched."""
     here = _found(path)
-    if here is not None:
-        place, at = here
-        actual = sha256 and digest(at)
-        if actual == sha256:
-            return at
-        if place != "cache" or url is None:  # what was downloaded of another version makes room
-            raise DataError(_other(str(at), at, actual, sha256))
+    if here is None:
+        return None
+    place, at = here
+    actual = sha256 and digest(at)
+    if actual == sha256:
+        return at
+    if place == "cache" and url is not None:
+        return None  # another version of it, which makes room
+    raise DataError(_other(str(at), at, actual, sha256))
+
+
+def _fetch(path: str, sha256: str | None, url: str | None, member: str | None) -> Path:
     into = _cached(path)
     failures = []
-    mirror = os.environ.get(MIRROR, "")
-    if mirror and _mirror_folder() is None:
+    mirror = _mirror_address()
+    if mirror:
         try:
             return _download(f"{mirror.rstrip('/')}/{quote(path)}", into, sha256)
         except _Unavailable as error:
@@ -127,13 +146,24 @@ def _locate(path: str, sha256: str | None, url: str | None, member: str | None) 
     raise DataError(_nowhere(path, sha256, url, member, failures))
 
 
+def _mirror_address() -> str:
+    """The mirror where it is an address on the web; else empty."""
+    mirror = os.environ.get(MIRROR, "")
+    return mirror if urlsplit(mirror).scheme in ("http", "https") else ""
+
+
 def _mirror_folder() -> Path | None:
     """The mirror where it is a folder; None where it is an address, or there is none."""
     mirror = os.environ.get(MIRROR, "")
-    address = urlsplit(mirror)
-    if not mirror or address.scheme in ("http", "https"):
+    if not mirror or _mirror_address():
         return None
-    return Path(url2pathname(address.path)) if address.scheme == "file" else Path(mirror)
+    return folder(mirror)
+
+
+def folder(place: str) -> Path:
+    """The folder that a path, or an address of the scheme `file`, is of."""
+    address = urlsplit(place)
+    return Path(url2pathname(address.path)) if address.scheme == "file" else Path(place)
 
 
 def _cached(path: str) -> Path:

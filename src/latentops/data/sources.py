@@ -196,7 +196,9 @@ def _breast_cancer(source: Source) -> Rows:
 
 
 def _file(source: Source) -> Rows:
-    return readers.read([(locate(file), file) for file in source.files], source)
+    marks = source.read.marks if source.read is not None else None
+    found = None if marks is None else locate(marks)
+    return readers.read([(locate(file), file) for file in source.files], source, found)
 
 
 _READERS: dict[str, Callable[[Source], Rows]] = {

@@ -87,6 +87,7 @@ def compare(
     """Everything `compare` writes about one dataset but its name.
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
+    Without a primary metric, as without labels, nothing is chosen, and there are no gates to pass.
     """
     seeds = max(len(row.seeds) for row in rows)
     parts = [
@@ -97,8 +98,15 @@ def compare(
         name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in metrics}
         for name, metrics in parts[0].items()
     }
-    chosen = choose(rows, primary)
     paired = comparisons(rows, replicates, settings.confidence)
+    found = {
+        "primary": primary,
+        "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
+        "comparisons": paired,
+    }
+    if primary == "none":
+        return {**found, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
+    chosen = choose(rows, primary)
     verdicts = [
         *rival_gates(chosen, primary, paired),
         retention_gate(chosen, rows, primary, gates.retention),
@@ -106,10 +114,8 @@ def compare(
     ]
     variants = [row for row in rows if row.role == "variant"]
     return {
-        "primary": primary,
+        **found,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},
-        "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
-        "comparisons": paired,
         "gates": verdicts,
         "passed": all(verdict["passed"] for verdict in verdicts),
         "error_rank_correlation": spearman(

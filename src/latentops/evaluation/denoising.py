@@ -67,7 +67,7 @@ class Withstood:
 
     `error` is the mean squared error against the clean rows, of tokens the share of wrong ones, `psnr` that
     as the peak's power over it in dB (None where values have no bounds), `noise_kept` as a share of the
-    corruption's own, `probe_accuracy` that of a probe of clean codes.
+    corruption's own, `probe_accuracy` that of a probe of clean codes, empty where there is none.
     """
 
     met: Met
@@ -87,7 +87,8 @@ def withstood(
     """
     corrupted = [each.corrupt(judged, trained.model.shape, seed) for each in met]
     labels = torch.from_numpy(np.array(judged.labels))
-    correct = [probe.correct(torch.from_numpy(trained.encode(rows)), labels) for rows in corrupted]
+    read = [rows for rows in corrupted if probe.weights]
+    correct = [probe.correct(torch.from_numpy(trained.encode(rows)), labels) for rows in read]
     bounds = trained.description.likelihood_range
     result = []
     for at, (each, rows) in enumerate(zip(met, corrupted, strict=True)):
@@ -99,7 +100,7 @@ def withstood(
                 error.tolist(),
                 None if bounds is None else [_psnr(value, bounds[1] - bounds[0]) for value in error],
                 (error / np.maximum(own, 1e-12)).tolist(),
-                correct[at].double().mean(-1).tolist(),
+                correct[at].double().mean(-1).tolist() if correct else [],
             )
         )
     return result

@@ -48,6 +48,11 @@ class Field:
     normal: Sequence[str]
     settings: Evaluation
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there are classes to tell apart; rows without a label are all of one."""
+        return len(self.classes) > 1
+
     def labels(self, split: SplitName) -> NDArray[np.int64]:
         """Class index of each row."""
         return np.array(self.samples[split].labels)
@@ -103,7 +108,9 @@ def judge(
 
 
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Linear probe on the codes of the members that saw all rows."""
+    """Linear probe on the codes of the members that saw all rows, where there are labels to read."""
+    if not field.labelled:
+        return
     codes = {
         split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
     }

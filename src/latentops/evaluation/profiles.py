@@ -36,7 +36,7 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     - `hidden_error` of images by the distance from what the encoder sees, over the data's variance;
     - `probe_by_depth` of convolutional encoders.
 
-    What is nowhere defined is left out.
+    What is nowhere defined is left out, and without labels what is read of them.
     """
     rows = evenly(len(field.samples["test"]))
     few = field.samples["test"].select(rows)
@@ -48,11 +48,12 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     found = {
         **trained.profiles(few),
         "withstood_error": _profile(names, [each.error for each in stood], "corruption met", error),
-        "withstood_probe_accuracy": _profile(
-            names, [each.probe_accuracy for each in stood], "corruption met", "probe accuracy"
-        ),
         "unit_auroc": _unit_auroc(codes[:, rows], few.labels, field.classes),
     }
+    if field.labelled:
+        found["withstood_probe_accuracy"] = _profile(
+            names, [each.probe_accuracy for each in stood], "corruption met", "probe accuracy"
+        )
     if kind == "tabular":
         shares = field.settings.denoising.masking
         errors = imputed(trained, few, shares)
@@ -60,7 +61,7 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
         found["imputation_error"] = _profile(missing, errors, "values missing", "error over the means'")
     if kind == "image" and few.values.shape[-1] > 1:
         found["hidden_error"] = _hidden_error(trained, few)
-    if isinstance(trained.model.encoder, Convolutional):
+    if isinstance(trained.model.encoder, Convolutional) and field.labelled:
         found["probe_by_depth"] = probe_by_depth(trained, field)
     return {name: each for name, each in found.items() if bool(each.values.isfinite().any())}
 

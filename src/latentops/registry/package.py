@@ -9,7 +9,7 @@ one inference path. Its folder holds numbers and JSON only:
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,11 +21,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from latentops import atomic
+from latentops.data.encoding import Column, Encoding
 from latentops.data.prepared import Description, Samples, pad
 from latentops.data.tokenizer import Tokenizer
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.conformal import p_values
+from latentops.registry import cells
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
 
@@ -33,8 +35,14 @@ Task = Literal["encode", "reconstruct", "denoise", "score", "sample"]
 TASKS: tuple[Task, ...] = get_args(Task)
 COMBINED = "auroc"  # the scorer's one combined score; the p-values and thresholds are of this one
 
-Arrays = NDArray[np.float64] | list[NDArray[np.float64]] | list[str]
-Input = pd.DataFrame | NDArray[np.floating] | Sequence[NDArray[np.floating]] | Sequence[str]
+Arrays = NDArray[np.float64] | list[NDArray[np.float64]] | list[str] | pd.DataFrame
+Input = (
+    pd.DataFrame
+    | NDArray[np.floating]
+    | Sequence[NDArray[np.floating]]
+    | Sequence[str]
+    | Sequence[Mapping[str, object]]
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,9 @@ class Package:
 
     Inputs are a DataFrame or arrays in raw units, the units of the source: for a table [n, D] or a column a
     feature, for images [n, C, H, W] or a column `pixels`, for sequences a list of [steps, C] or a column
-    `values`, for text a list of texts or a column `text`. What comes back is in raw units too.
+    `values`, for text a list of texts or a column `text`. What comes back is in raw units too. A table of
+    more than numbers is a DataFrame or a list of mappings, and comes back as a DataFrame; see
+    `latentops.registry.cells`. A reconstruction has a value for what is missing as well.
     """
 
     def __init__(self, trained: Trained, references: dict[str, Reference], facts: Facts) -> None:
@@ -162,10 +172,12 @@ class Package:
         return tasks[task]()
 
     def frame(self, x: Input) -> pd.DataFrame:
-        """Raw rows as the table that the served model takes; every number becomes a double.
+        """Raw rows as the table that the served model takes; every number becomes a double, a date text.
 
         MLflow refuses integers where its signature says double, so a request is best made through this.
         """
+        if self.description.encoding is not None:
+            return cells.frame(self._columns(x, self.description.encoding), self.description.encoding)
         if isinstance(x, pd.DataFrame):
             return self.frame(self._rows(x))
         if self.description.kind == "tabular":
@@ -178,15 +190,33 @@ class Package:
     def request(self, x: Input, task: Task = "encode", **params: int) -> dict[str, Any]:
         """The JSON body to POST to `/invocations` for the rows of `x`."""
         frame = self.frame(x)
-        split = {"columns": list(frame.columns), "data": frame.to_numpy(dtype=object).tolist()}
+        rows = frame.to_numpy(dtype=object).tolist()
+        if self.description.encoding is not None:  # JSON has no NaN
+            rows = [[None if pd.isna(each) else each for each in row] for row in rows]
+        split = {"columns": list(frame.columns), "data": rows}
         return {"dataframe_split": split, "params": {"task": task, **params}}
 
     def samples(self, x: Input) -> Samples:
         """Raw rows, checked and transformed to what the model sees."""
-        rows = self._rows(x) if isinstance(x, pd.DataFrame) else x
-        values, lengths = self._prepared(rows)
+        lengths: NDArray[np.int64] | None = None
+        if self.description.encoding is not None:
+            encoding = self.description.encoding
+            values = encoding.apply(self._columns(x, encoding))
+        else:
+            values, lengths = self._prepared(self._rows(x) if isinstance(x, pd.DataFrame) else x)
         count = len(values)
         return Samples(values, lengths, np.zeros(count, np.int64), np.zeros((count, 32), np.uint8))
+
+    def _columns(self, x: Input, encoding: Encoding) -> dict[str, Column]:
+        """The columns of a table that isn't all numbers."""
+        try:
+            frame = x if isinstance(x, pd.DataFrame) else pd.DataFrame(x)
+        except ValueError:
+            frame = pd.DataFrame()
+        missing = [name for name in encoding.types if name not in frame.columns]
+        if missing:
+            raise DataError(f"{self.facts.dataset}: missing columns: {', '.join(missing)}")
+        return cells.columns(frame, encoding)
 
     def _rows(self, frame: pd.DataFrame) -> NDArray[np.float64] | list[NDArray[np.float64]] | list[str]:
         """The raw rows that a table's columns hold."""
@@ -245,6 +275,9 @@ class Package:
     def _raw(self, values: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> Arrays:
         if self.description.tokenizer is not None:
             return self.description.tokenizer.invert(values, lengths)
+        if self.description.encoding is not None:
+            encoding = self.description.encoding
+            return cells.frame(encoding.invert(values), encoding)
         raw = self.description.transform.invert(values)
         if lengths is None:
             return raw

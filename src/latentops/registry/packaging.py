@@ -16,6 +16,7 @@ from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.conformal import threshold
 from latentops.registry import lineage
 from latentops.registry.package import Facts, Package, Reference, column, combined_score
+from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
 
 SOURCE = Path(__file__).parents[1]
@@ -39,11 +40,13 @@ def build(
 
     For each class in `normal` the scorer of that view's member is fitted on the `train` rows of the class
     and its combined score taken on the `calibration` rows of the class. It keeps at most `reference` codes.
+    Rows without a label are all taken for normal.
     """
     chosen = trained.select(seed=facts.seed)
     references = {}
-    for view in normal:
-        label = trained.description.classes.index(view)
+    classes = trained.description.classes
+    for view in normal if len(classes) > 1 else [VIEW_ALL]:
+        label = 0 if view == VIEW_ALL else classes.index(view)
         member = chosen.select(view=view)
         fitting, held_out = (rows.select(rows.labels == label) for rows in (train, calibration))
         scorer = Scorer.fit(member.residuals(fitting)[0], member.encode(fitting)[0], neighbours, reference)
@@ -83,8 +86,23 @@ def write(package: Package, example: Samples, directory: Path, model: Model | No
 
 
 def signature(description: Description) -> ModelSignature:
-    """Columns of doubles for a table; one column of nested doubles for images and sequences, or of text."""
-    if description.kind == "tabular":
+    """Columns of doubles for a table; one column of nested doubles for images and sequences, or of text.
+
+    Of a table that isn't all numbers categories and dates are text, and what may be missing is optional.
+    """
+    encoding = description.encoding
+    if encoding is not None:
+        schema = Schema(
+            [
+                ColSpec(
+                    DataType.double if type_ == "numeric" else DataType.string,
+                    name,
+                    required=name not in encoding.missing,
+                )
+                for name, type_ in encoding.types.items()
+            ]
+        )
+    elif description.kind == "tabular":
         schema = Schema([ColSpec(DataType.double, name) for name in description.features])
     elif description.tokenizer is not None:
         schema = Schema([ColSpec(DataType.string, column(description))])

@@ -57,7 +57,7 @@ def write(datasets: Sequence[str], root: Path = Path()) -> list[Comparison]:
     Raises `DataError` where a comparison is missing or broken.
     """
     comparisons = [results.comparison(dataset, root) for dataset in datasets]
-    rows = [row for one in comparisons for row in ordered(one.rows, one.primary)]
+    rows = [row for one in comparisons for row in ordered(one.rows, one.ranked_by)]
     write_json(root / PATH, [row.model_dump(mode="json") for row in rows])
     return comparisons
 
@@ -92,6 +92,8 @@ def interval(estimate: Estimate | Health | None) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """One line: what the gates say of the chosen variant."""
+    if comparison.primary == "none":
+        return "there are no labels to choose a variant by: nothing is promoted"
     if comparison.chosen is None:
         return "no variant was chosen: nothing is promoted"
     passed = f"{len(comparison.gates) - len(comparison.held)} of {len(comparison.gates)} gates passed"
@@ -114,7 +116,7 @@ def print_table(comparisons: Iterable[Comparison], console: Console | None = Non
 
 
 def _print_dataset(comparison: Comparison, console: Console) -> None:
-    primary = comparison.primary
+    primary, labelled = comparison.ranked_by, comparison.primary != "none"
     other = "auroc" if primary != "auroc" else "probe_accuracy"
     chosen = comparison.chosen.variant if comparison.chosen else None
     rows = ordered(comparison.rows, primary)
@@ -131,7 +133,7 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         table.add_column("role", min_width=9)
         table.add_column("size", justify="right", min_width=4)
     table.add_column(title(primary), min_width=17)
-    if medium:
+    if medium and labelled:
         short = "AUROC" if other == "auroc" else "probe"
         table.add_column(title(other) if wide else short, min_width=17 if wide else 5)
         table.add_column("rec. error" if wide else "error", justify="right", min_width=6)
@@ -143,7 +145,7 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         if medium:
             cells += [row.role, str(row.latent_dim or "–")]
         cells.append(_with_interval(row.metrics.get(primary)))
-        if medium:
+        if medium and labelled:
             cells.append(_with_interval(row.metrics.get(other)) if wide else number(row.mean(other)))
             cells.append(number(row.mean("reconstruction_error")))
         style = "bold green" if row.name == chosen else "yellow" if row.name in leaders else ""

@@ -180,7 +180,7 @@ def _p_value(value: float | None) -> str:
 
 def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
     comparison = results.comparison(dataset, root)
-    rows = ordered(comparison.rows, comparison.primary)
+    rows = ordered(comparison.rows, comparison.ranked_by)
     chosen = comparison.chosen.variant if comparison.chosen else None
     variants = [row.name for row in rows if row.role == "variant"]
     panels, terms, failures = _training(dataset, variants, root)
@@ -206,7 +206,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         failures=failures,
         gallery=gallery(comparison, root),
         validation=results.validation(dataset, root),
-        docs=_docs(dataset, root, out),
+        docs=_docs(dataset, root, out, lock),
         digests=provenance.digests(dataset, chosen, lock),
     )
 
@@ -330,10 +330,15 @@ def _detail(trained: Training) -> str:
     return f"{trained.architecture} · {trained.parameters:,} parameters"
 
 
-def _docs(dataset: str, root: Path, out: Path) -> str | None:
-    """The data docs' place as seen from the page, where they have been made on this machine."""
-    index = root / "var" / "data_docs" / dataset / "index.html"
-    return Path(os.path.relpath(index, out.parent)).as_posix() if index.exists() else None
+def _docs(dataset: str, root: Path, out: Path, lock: Lock) -> str | None:
+    """Where the data docs are as seen from the page, if made on this machine: those of the version in use."""
+    folder = root / "var" / "data_docs" / dataset
+    ingested = lock.stages.get(f"ingest@{dataset}")
+    version = ingested.outs.get(f"data/raw/{dataset}.parquet", "") if ingested else ""
+    for index in (folder / version[:12] / "index.html", folder / "index.html"):
+        if index.exists():
+            return Path(os.path.relpath(index, out.parent)).as_posix()
+    return None
 
 
 def _costs(root: Path) -> list[Cost]:

@@ -117,7 +117,7 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
         return Gallery(notes=(*notes, *_absent(absent)))
     rows = one_of_each(np.asarray(test.labels), len(description.classes))
     few = test.select(rows)
-    names = [row.name for row in ordered(comparison.rows, comparison.primary) if row.role == "variant"]
+    names = [row.name for row in ordered(comparison.rows, comparison.ranked_by) if row.role == "variant"]
     others: list[Picture] = []
     if description.kind == "image":
         others.append(_images(few, description, [chosen, *(n for n in names if n != chosen)], member))
@@ -239,15 +239,26 @@ def _texts(
 
 def _columns(chosen: str, test: Samples, description: Description, made: Floats) -> Picture:
     values = np.asarray(test.values, dtype=np.float64)
-    missed = ((values - made) ** 2).sum(axis=0)
-    total = ((values - values.mean(axis=0)) ** 2).sum(axis=0)
-    kept = {
-        name: float(1 - missed[k] / total[k]) if total[k] > 0 else 0.0
-        for k, name in enumerate(description.features)
-    }
+    there = np.ones_like(values)
+    if description.columns:
+        import torch
+
+        from latentops.architectures.columns import Columns
+
+        columns = Columns(description.columns, description.optional)
+        there = columns.present(torch.from_numpy(values)).numpy()
+    centre = (values * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    missed, total = ((there * (values - other) ** 2).sum(axis=0) for other in (made, centre))
+    ends = np.cumsum(description.columns or [1] * len(description.features))
+    each = zip(description.features, np.split(missed, ends), np.split(total, ends), strict=False)
+    kept = {name: float(1 - own.sum() / all_.sum()) if all_.sum() > 0 else 0.0 for name, own, all_ in each}
     drawing = figures.shares(kept, f"Share of each column's variance that {chosen} reconstructs")
+    told = (
+        "; of a category that of its indicators. What is missing isn't counted" if description.columns else ""
+    )
     caption = (
-        f"Share of each column's test variance that {chosen} keeps through its code (R², below 0 shown as 0)."
+        f"Share of each column's test variance that {chosen} keeps through its code (R², below 0 shown as 0)"
+        f"{told}."
     )
     return Picture("Reconstruction by column", caption, drawings=(("", drawing),), wide=False)
 

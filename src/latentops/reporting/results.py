@@ -159,6 +159,11 @@ class Comparison(Result):
     passed: bool
     error_rank_correlation: float | None = None
 
+    @property
+    def ranked_by(self) -> str:
+        """The metric that rows are in the order of: the primary one, or for want of one their error."""
+        return "reconstruction_error" if self.primary == "none" else self.primary
+
     def row(self, name: str) -> Row | None:
         """The row called `name`."""
         return next((row for row in self.rows if row.name == name), None)
@@ -178,6 +183,16 @@ class Expectation(Result):
     success: bool
 
 
+class Looked(Result):
+    """A column: the share that is missing, how well it predicts the label alone, how far it has moved."""
+
+    name: str
+    missing: float
+    constant: bool
+    predicts: float | None = None
+    moved: float | None = None
+
+
 class Validation(Result):
     """`results/validate/<dataset>.json`."""
 
@@ -186,6 +201,8 @@ class Validation(Result):
     quarantined: int
     reasons: dict[str, int] = {}
     expectations: tuple[Expectation, ...] = ()
+    columns: tuple[Looked, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 class Failure(Result):

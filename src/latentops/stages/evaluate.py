@@ -66,7 +66,7 @@ def run(dataset_name: str, variant: str) -> None:
             "profiles": to_json(along),
             "alive": alive(verdicts[0], test_codes),
         },
-        verdicts,
+        [each for each in verdicts if each.metrics],  # without labels an untrained encoder has none
         {},
     )
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from latentops.architectures.columns import Columns
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
 from latentops.data.prepared import SPLITS, SplitName
@@ -46,6 +48,13 @@ def run(dataset_name: str) -> None:
     torch.set_num_threads(params.training.threads)
     field = read_field(source, dataset.normal, params.evaluation)
     rows = {split: flatten(samples, description.vocabulary) for split, samples in field.samples.items()}
+    present = None
+    if description.columns:
+        columns = Columns(description.columns, description.optional)
+
+        def present(values: Array) -> NDArray[np.bool_]:
+            return np.asarray(columns.present(torch.from_numpy(values)).numpy() > 0)
+
     seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))
@@ -65,7 +74,8 @@ def run(dataset_name: str) -> None:
             return np.stack([each.encode(rows[split]) for each in fitted(view)])
 
         def residuals(view: str, split: SplitName) -> Array:
-            return np.stack([each.residuals(rows[split]) for each in fitted(view)])
+            missed = np.stack([each.residuals(rows[split]) for each in fitted(view)])
+            return missed if present is None else np.where(present(rows[split]), missed, np.nan)
 
         return Coder(codes, residuals if decoded else None)
 
@@ -86,7 +96,7 @@ def run(dataset_name: str) -> None:
     write(
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
-        verdicts,
+        [each for each in verdicts if each.metrics],  # without labels there may be nothing to say of a code
         {"labels": field.labels("test")},
     )
 

@@ -4,16 +4,28 @@ from pathlib import Path
 
 from latentops import atomic
 from latentops.config import load_params
-from latentops.data import expectations, table
+from latentops.data import expectations, profile, table
 
 
 def run(dataset: str) -> None:
-    """Write clean and quarantined rows, `results/validate/<dataset>.json` and the data docs."""
+    """Write clean and quarantined rows, `results/validate/<dataset>*.json` and the data docs."""
     settings = load_params().dataset(dataset)
-    raw = table.read(Path("data/raw", f"{dataset}.parquet"), f"ingest@{dataset}")
-    validated = expectations.validate(
-        raw, dataset, settings.source, settings.expectations, docs=Path("var/data_docs", dataset)
-    )
-    for folder, rows in ("clean", validated.clean), ("quarantine", validated.quarantined):
-        table.write(Path("data", folder, f"{dataset}.parquet"), rows)
-    atomic.write_json(Path("results/validate", f"{dataset}.json"), validated.summary)
+    path = Path("data/raw", f"{dataset}.parquet")
+    raw = table.Stored(path, f"ingest@{dataset}")
+    try:
+        found = expectations.validate_stored(
+            raw,
+            dataset,
+            settings.source,
+            settings.expectations,
+            clean=Path("data/clean", f"{dataset}.parquet"),
+            quarantined=Path("data/quarantine", f"{dataset}.parquet"),
+            accepted=expectations.accepted(dataset),
+            docs=expectations.docs_of(dataset, path),
+        )
+    finally:
+        expectations.list_docs(dataset)
+    for flag in found.summary["flags"]:
+        print(f"{dataset}: look at {flag}")
+    profile.write(Path("results/validate", f"{dataset}.profile.json"), found.profile)
+    atomic.write_json(Path("results/validate", f"{dataset}.json"), found.summary)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from latentops.config import ColumnType, File, Format, Read, Source
-from latentops.data.readers import delimited, parquet
+from latentops.data.readers import arrays, delimited, images, lines, long, parquet, series, ts
 from latentops.data.readers.files import Located
 from latentops.data.table import Layout, Rows
 from latentops.errors import ConfigError, DataError
@@ -19,18 +19,32 @@ from latentops.errors import ConfigError, DataError
 FORMATS: dict[Format, Callable[[Sequence[Located], Source, Read], Rows]] = {
     "csv": delimited.read,
     "parquet": parquet.read,
+    "array": arrays.read,
+    "idx": arrays.read_idx,
+    "cifar": arrays.read_cifar,
+    "images": images.read,
+    "ts": ts.read,
+    "long": long.read,
+    "series": series.read,
+    "folder": long.read_folder,
+    "lines": lines.read,
 }
 
 
-def read(located: Sequence[tuple[Path, File]], source: Source) -> Rows:
+def read(located: Sequence[tuple[Path, File]], source: Source, marks: Path | None = None) -> Rows:
     """The rows of a source's files, in their order, each file with the place where it lies.
+
+    `marks` is the place of `read.marks`, where there are some.
 
     Raises `DataError`, some of it only as the rows are gone through, where a file as a whole can't be read,
     isn't what `source` says, or has no rows.
     """
     if source.read is None:
         raise ConfigError(f"source {source.name!r} doesn't say how its files are read; add read")
-    return FORMATS[source.read.format](_named(located), source, source.read)
+    files = _named(located)
+    if marks is not None:
+        return series.read(files, source, source.read, marks)
+    return FORMATS[source.read.format](files, source, source.read)
 
 
 def read_table(path: Path, layout: Layout, source: Source) -> pa.Table:

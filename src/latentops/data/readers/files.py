@@ -24,6 +24,8 @@ from latentops.errors import DataError
 CHUNK_BYTES = 2**20
 """Of a text that are decoded at once."""
 
+_LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}
+
 
 @dataclass(frozen=True)
 class Located:
@@ -55,6 +57,33 @@ def assembled(
     given.setdefault(".part", pa.array([file.part] * rows, pa.string()))
     each = [given.get(field.name, pa.nulls(rows, field.type)) for field in layout.fields()]
     return tables.build(layout, file.name, each, first)
+
+
+def below(folder: Path) -> list[Path]:
+    """The files in a folder and those below it, by path in it.
+
+    Those in whose path a name begins with a dot, and what file managers leave behind, are passed over.
+    """
+    if not folder.is_dir():
+        fault = "not a folder" if folder.exists() else "not found"
+        raise DataError(f"{folder}: {fault}; a folder of files is expected there")
+    every = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    kept = [
+        path
+        for path in every
+        if not any(part.startswith(".") or part.lower() in _LEFT_BEHIND for part in path.parts)
+    ]
+    if not kept:
+        raise DataError(f"{folder}: no files in it")
+    return sorted(kept, key=Path.as_posix)
+
+
+def check_classes(folder: Located, paths: Sequence[Path], layout: Layout) -> None:
+    """`DataError` where rows have a label, but no file of a folder is in a subfolder that says which."""
+    if layout.label is not None and not any(len(path.parts) > 1 for path in paths):
+        raise DataError(
+            f"{folder.path}: no subfolder of a class; put the files into one each, or set label: null"
+        )
 
 
 def some(path: Path, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:

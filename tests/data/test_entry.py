@@ -1,0 +1,70 @@
+"""An entry is put into params.yaml as text: all else stays as it was, comments and all."""
+
+import shutil
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latentops.config import Dataset as DatasetSettings
+from latentops.config import load_params, parse
+from latentops.data import entry
+from latentops.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+
+
+def settings() -> dict[str, object]:
+    value = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["datasets"]["breast_cancer"]
+    assert isinstance(value, dict)
+    return value
+
+
+def test_what_is_written_is_what_is_read(params: Path) -> None:
+    entry.add(params, "mine", entry.text("mine", settings(), "a title: with # marks", {"x": "odd"}))
+    read = load_params(params)
+    assert read.datasets["mine"] == parse(DatasetSettings, settings(), "mine")
+    assert read.run.datasets[-1] == "mine"
+
+
+def test_nothing_else_in_the_file_changes(params: Path) -> None:
+    before = params.read_text(encoding="utf-8").splitlines()
+    text = entry.text("mine", settings(), "title", {})
+    entry.add(params, "mine", text)
+    after = params.read_text(encoding="utf-8").splitlines()
+    changes = [op for op in SequenceMatcher(None, before, after, False).get_opcodes() if op[0] != "equal"]
+    (_, start, end, *_), (added, _, _, low, high) = changes
+    assert [line.split(":")[0] for line in before[start:end]] == ["  datasets"]
+    assert added == "insert"
+    assert sorted(after[low:high]) == sorted([*text.splitlines(), ""])
+
+
+def test_two_entries_follow_each_other(params: Path) -> None:
+    for name in ("mine", "yours"):
+        entry.add(params, name, entry.text(name, settings(), "title", {}))
+    assert load_params(params).run.datasets[-2:] == ["mine", "yours"]
+
+
+def test_an_entry_that_is_there_or_cannot_be_used_leaves_the_file_as_it_was(params: Path) -> None:
+    before = params.read_bytes()
+    with pytest.raises(ConfigError, match=r"datasets\.digits is there already"):
+        entry.add(params, "digits", entry.text("digits", settings(), "title", {}))
+    broken = {**settings(), "latent_dim": 0}
+    with pytest.raises(ConfigError, match="latent_dim"):
+        entry.add(params, "mine", entry.text("mine", broken, "title", {}))
+    assert params.read_bytes() == before
+
+
+def test_remarks_stand_beside_their_columns() -> None:
+    source = {"name": "file", "columns": {"a, b": "numeric", "yes": "boolean"}, "drop": ["id"]}
+    text = entry.text("x", {"source": source}, "t", {"yes": "12 % missing", "id": "the row's number"})
+    lines = {line.split("#")[0].strip(): line for line in text.splitlines()}
+    assert lines["'yes': boolean"].endswith("# 12 % missing")
+    assert lines["- id"].endswith("# the row's number")
+    assert yaml.safe_load(text)["x"]["source"] == source

@@ -217,6 +217,42 @@ def datasets(
 
 
 @app.command()
+def forget(
+    dataset: Dataset,
+    ids: Annotated[
+        Path, typer.Option(help="A file of an id a line: a group, a name, a row's id or source:position.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say it.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Commits to look at, the newest; all, unless given.")
+    ] = None,
+) -> None:
+    """Leave rows out of all data to come; list what still holds them, and what to run to be rid of each."""
+    from latentops import forgetting
+    from latentops.data import forgotten
+
+    found = forgetting.forget(dataset, forgotten.Ids.read(ids), limit, trying=dry_run)
+    would = "would be " if dry_run else ""
+    alike = f", and {found.alike:,} more with the same values as one of them" if found.alike else ""
+    print(f"{dataset}: {found.rows:,} rows are meant{alike}; left out of all data to come")
+    listed = forgetting.ACCEPTED / dataset / forgotten.FILE
+    print(f"{listed}: {found.fresh:,} hashes {would}added{'; commit it' if found.fresh else ''}")
+    for path in found.rewritten:
+        print(f"{path}: {would}written again without them; commit {path}.dvc")
+    print(f"what still holds them: {len(found.holdings) or 'nothing that is known here'}")
+    for holding in found.holdings:
+        print(f"  {holding}")
+    if found.unread:
+        names = ", ".join(found.unread[:3]) + ", …" * (len(found.unread) > 3)
+        print(
+            f"{len(found.unread)} versions have no rows here to look into ({names}); "
+            "where a remote has them, `dvc fetch --all-commits` first"
+        )
+    if found.passed_over:
+        print(f"{found.passed_over} older commits weren't looked at; leave --limit out for all")
+
+
+@app.command()
 def targets(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,

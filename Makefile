@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 TORCH_INDEX ?=
 DATASET ?=
 VARIANT ?=
+FROM ?=
+TO ?=
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 UI_PORT ?= 5001
@@ -46,7 +48,7 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop retrain score serve promote rollback history verify sweep bench bench-speed bench-judge \
+	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-remedies bench-pipeline bench-gpu clean need-dataset
 
 help: ## print this list
@@ -97,6 +99,9 @@ lint: setup ## ruff, mypy, the import rules, and whether the docs' figures are t
 
 doctor: setup ## what is missing or broken on this machine, and how to mend it
 	@latentops doctor
+
+data-status: setup ## rows added, removed and changed between two revisions (FROM=, TO=)
+	@latentops data-status '$(or $(FROM),HEAD)' '$(or $(TO),workspace)' $(NAMED)
 
 record: setup ## rebuild or complete the MLflow store from the DVC outs
 	@latentops record $(NAMED)

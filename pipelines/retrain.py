@@ -24,7 +24,7 @@ from prefect.states import Completed, Failed
 from latentops import atomic, targets
 from latentops.cli import guard
 from latentops.config import Dataset, load_params
-from latentops.data import sources, table
+from latentops.data import forgotten, sources, table
 from latentops.errors import LatentOpsError
 from latentops.reporting import results
 from pipelines import reproduce as reproduction
@@ -125,7 +125,9 @@ def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[p
     """
     from latentops.data.expectations import accepted, validate
 
-    new = sources.read_rows(file.path, settings.source)
+    read = sources.read_rows(file.path, settings.source)
+    layout = table.layout_of(read, settings.source.label)
+    (new,) = forgotten.without([read], layout, forgotten.read(ACCEPTED / dataset))
     rows = validate(new, dataset, settings.source, settings.expectations, limits="rows")
     present = sources.ingest(settings.source, ACCEPTED / dataset).whole()
     together = pa.concat_tables([present, *earlier, new])

@@ -164,6 +164,43 @@ def add_dataset(
     print(f"data docs: var/data_docs/{added.name}/index.html\nnext: make repro DATASET={added.name}")
 
 
+@app.command("data-status")
+def data_status(
+    old: Annotated[str, typer.Argument(metavar="[OLD]", help="A commit, a tag or a branch.")] = "HEAD",
+    new: Annotated[
+        str, typer.Argument(metavar="[NEW]", help="Another, or `workspace`: the files as they are now.")
+    ] = "workspace",
+    datasets: Datasets = None,
+) -> None:
+    """Say which rows were added, removed and changed from one revision to another, by class and split."""
+    from rich import box
+    from rich.table import Table
+
+    from latentops.data import history
+    from latentops.data.prepared import SPLITS
+
+    console = _console()
+    for change in history.compare(history.Revision(old), history.Revision(new), datasets or []):
+        counts = {what: sum(each.values()) for what, each in change.counts.items()}
+        (before, after), aside = change.rows, change.quarantined
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        print(
+            f"{change.dataset}: {before:,} → {after:,} rows: {told}; quarantined: {aside[0]:,} → {aside[1]:,}"
+        )
+        moves = ", ".join(f"{count:,} {a} → {b}" for (a, b), count in sorted(change.moved.items()))
+        print(f"  moved to another split: {moves or 'none'}")
+        table = Table("", "class", *SPLITS, box=box.SIMPLE_HEAD, show_edge=False)
+        for what, each in change.counts.items():
+            for label in sorted({label for label, _ in each}):
+                table.add_row(what, label, *(f"{each[label, split]:,}" for split in SPLITS))
+        if table.row_count:
+            console.print(table)
+        for what, rows in change.examples.items():
+            for row in rows:
+                splits = " → ".join(dict.fromkeys(filter(None, (row.before, row.after))))
+                print(f"  {what}: {row.source}:{row.position} ({row.label or 'no class'}, {splits})")
+
+
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="This one whole.")] = None,
@@ -177,6 +214,42 @@ def datasets(
         listing.print_all(own)
     else:
         listing.print_one(name, own)
+
+
+@app.command()
+def forget(
+    dataset: Dataset,
+    ids: Annotated[
+        Path, typer.Option(help="A file of an id a line: a group, a name, a row's id or source:position.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say it.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Commits to look at, the newest; all, unless given.")
+    ] = None,
+) -> None:
+    """Leave rows out of all data to come; list what still holds them, and what to run to be rid of each."""
+    from latentops import forgetting
+    from latentops.data import forgotten
+
+    found = forgetting.forget(dataset, forgotten.Ids.read(ids), limit, trying=dry_run)
+    would = "would be " if dry_run else ""
+    alike = f", and {found.alike:,} more with the same values as one of them" if found.alike else ""
+    print(f"{dataset}: {found.rows:,} rows are meant{alike}; left out of all data to come")
+    listed = forgetting.ACCEPTED / dataset / forgotten.FILE
+    print(f"{listed}: {found.fresh:,} hashes {would}added{'; commit it' if found.fresh else ''}")
+    for path in found.rewritten:
+        print(f"{path}: {would}written again without them; commit {path}.dvc")
+    print(f"what still holds them: {len(found.holdings) or 'nothing that is known here'}")
+    for holding in found.holdings:
+        print(f"  {holding}")
+    if found.unread:
+        names = ", ".join(found.unread[:3]) + ", …" * (len(found.unread) > 3)
+        print(
+            f"{len(found.unread)} versions have no rows here to look into ({names}); "
+            "where a remote has them, `dvc fetch --all-commits` first"
+        )
+    if found.passed_over:
+        print(f"{found.passed_over} older commits weren't looked at; leave --limit out for all")
 
 
 @app.command()

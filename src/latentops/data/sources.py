@@ -13,16 +13,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from latentops.config import Source, nearest
-from latentops.data import readers
+from latentops.data import forgotten, readers
 from latentops.data import table as tables
 from latentops.data.fetch import locate
 from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
 
 
-def ingest(source: Source, accepted: Path) -> Rows:
+def ingest(source: Source, accepted: Path, left_out: Callable[[int], object] = lambda rows: None) -> Rows:
     """All rows of `source`: its own, then those of each file in `accepted`, by file name.
 
+    Rows that were forgotten (`accepted/forgotten.txt`) are left out; `left_out` is told how many, each time.
     Raises `UnknownNameError` for a source that doesn't exist, and `DataError` where it isn't what `source`
     says, its file isn't there or not the one that is meant, or where an accepted file has other columns.
     """
@@ -33,7 +34,8 @@ def ingest(source: Source, accepted: Path) -> Rows:
                 f"{pointer.with_suffix('')}: not on this machine; fetch it with `dvc pull {pointer}`"
             )
     files = sorted(accepted.glob("*.parquet"))
-    return Rows(own.layout, chain(own.parts, (_read_file(path, own.layout, source) for path in files)))
+    parts = chain(own.parts, (_read_file(path, own.layout, source) for path in files))
+    return Rows(own.layout, forgotten.without(parts, own.layout, forgotten.read(accepted), left_out))
 
 
 def read_source(source: Source) -> Rows:
@@ -72,12 +74,14 @@ def read_samples(path: Path, source: Source) -> pa.Table:
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     """Keep `rows` (as `read_rows` gives them) for good: a Parquet file in `folder`, named by its SHA-256.
 
-    Rows that the embedded source, a file in `folder` or an earlier one of `rows` holds already are left
-    out, so that no row is there twice and none changes its split; None where nothing is left.
+    Rows that the source, a file in `folder` or an earlier one of `rows` holds already are left out, so that
+    no row is there twice and none changes its split, and so are those that were forgotten; None where nothing
+    is left.
     """
     layout = tables.layout_of(rows, source.label)
     present = ingest(source, folder).parts
     known = {each.tobytes() for part in present for each in tables.content_hashes(part, layout)}
+    known |= forgotten.read(folder)
     fresh = []
     for each in tables.content_hashes(rows, layout):
         fresh.append(each.tobytes() not in known)

@@ -311,7 +311,7 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
             yield row.tobytes() + f"[{', '.join(texts_)}]".encode()
         return
     else:
-        flat = dense(table, layout).reshape(table.num_rows, -1)
+        flat = dense(table, layout).reshape(table.num_rows, prod(layout.shape))
         width = flat.shape[1] * flat.itemsize
         starts = np.arange(table.num_rows, dtype=np.int64) * width
         ends = starts + width

@@ -1,0 +1,378 @@
+"""A person's rows: leave them out from now on, and say what still holds them and how to be rid of each.
+
+Rows are found by their ids in every version of the raw table that git knows: of each version, once, what DVC
+has is read. Where its tables have them, so has what was made of those: prepared rows, models, results.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from latentops.config import Dataset, Source, load_params
+from latentops.data import forgotten, sources, table
+from latentops.data.fetch import locate
+from latentops.data.forgotten import Ids
+from latentops.data.history import WORKSPACE, Revision
+from latentops.data.table import Layout
+from latentops.errors import DataError, LatentOpsError, RegistryError
+
+ACCEPTED = Path("data/accepted")
+INCOMING = Path("data/incoming")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Something that holds the rows: what it is, where, and the command that is rid of it."""
+
+    what: str
+    where: str
+    command: str
+
+    def __str__(self) -> str:
+        """All of it in a line."""
+        return f"{self.what}: {self.where} → {self.command}"
+
+
+class Version:
+    """A dataset as one or more commits have it, or the workspace: its outs by md5, and its tables."""
+
+    def __init__(self, dataset: str, commits: list[str], outs: Mapping[str, str]) -> None:
+        self.dataset = dataset
+        self.commits = commits
+        self.outs = outs
+        self.raw: int | None = None
+        """Rows of the raw table that are to be forgotten; None where that table is nowhere."""
+        self.splits: Counter[str] | None = None
+        """Those of them that were split, by split; None where that isn't known."""
+
+    @property
+    def name(self) -> str:
+        """Its commits, for a person."""
+        more = f" and {len(self.commits) - 3} more" if len(self.commits) > 3 else ""
+        return ", ".join(self.commits[:3]) + more
+
+    def parts(self) -> Iterator[tuple[pa.Table, Layout]]:
+        """The raw rows; `DataError` where they are nowhere."""
+        revision = Revision(self.commits[0].split()[0])
+        label = revision.label(self.dataset)
+        with revision.open(f"data/raw/{self.dataset}.parquet", f"ingest@{self.dataset}") as file:
+            for at in range(file.num_row_groups):
+                part = file.read_row_group(at)
+                yield part, table.layout_of(part, label)
+
+    def count(self, hashes: Collection[bytes]) -> None:
+        """Count the rows of `hashes` that it has; to be called where there are `parts`."""
+        self.raw = sum(forgotten.held(part, layout, hashes).true_count for part, layout in self.parts())
+        revision = Revision(self.commits[0].split()[0])
+        try:
+            with revision.open(f"data/splits/{self.dataset}.parquet", f"prepare@{self.dataset}") as file:
+                rows = file.read(columns=["id", "split"])
+        except DataError:
+            return
+        there = pc.is_in(table.whole(rows.column("id")), value_set=pa.array(sorted(hashes), pa.binary(32)))
+        self.splits = Counter(table.whole(rows.column("split")).filter(there).to_pylist())
+
+    def holding(self) -> dict[str, str]:
+        """Those of its outs that have the rows, as far as can be told, with their md5."""
+        clean = None if self.splits is None else self.splits.total()
+        taught = None if self.splits is None else self.splits["train"] + self.splits["stop"]
+        aside = None if self.raw is None or clean is None else self.raw - clean
+        counts = {"raw": self.raw, "quarantine": aside, "models": taught}
+        found = {}
+        for path, md5 in self.outs.items():
+            head, *rest = PurePosixPath(path).parts
+            if self.raw != 0 and counts.get(rest[0] if head == "data" else head, clean) != 0:
+                found[path] = md5
+        return found
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of `ids`.
+
+    `rows` of the workspace are meant by them, and `alike` more have the same values as one that is. `fresh`
+    hashes were added to the list and the files `rewritten` (or would be). `unread` names versions whose rows
+    are nowhere, `passed_over` counts commits beyond the limit.
+    """
+
+    rows: int
+    alike: int
+    fresh: int
+    rewritten: Sequence[Path]
+    holdings: Sequence[Holding]
+    unread: Sequence[str]
+    passed_over: int
+
+
+def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = False) -> Forgotten:
+    """Leave the rows that `ids` mean out of all data to come, and list what still holds them.
+
+    Their hashes go into `data/accepted/<dataset>/forgotten.txt`, and files of accepted rows are written again
+    without them. Of the commits the newest `limit` are looked at, or all. With `trying` nothing is changed.
+    Raises `UnknownNameError` for a dataset that isn't there, and `DataError` where an id is nowhere to be
+    found: then nothing is changed either.
+    """
+    settings = load_params().dataset(dataset)
+    here, earlier, passed_over = versions(dataset, limit)
+    known = forgotten.read(ACCEPTED / dataset)
+    incoming = dict(_incoming(dataset, settings.source))
+
+    hashes, rows, unread = ids.known(known), 0, []
+    for version in (here, *earlier):
+        try:
+            for part, layout in version.parts():
+                meant = ids.meant(part, layout)
+                hashes |= forgotten.hashes(part.filter(meant), layout)
+                rows += meant.true_count if version is here else 0
+        except DataError:
+            unread.append(version)
+    for read in incoming.values():
+        if isinstance(read, DataError):
+            continue
+        layout = table.layout_of(read, settings.source.label)
+        hashes |= forgotten.hashes(read.filter(ids.meant(read, layout)), layout)
+    if unknown := sorted(ids.lines - ids.found):
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise DataError(
+            f"{dataset}: no row goes by {', '.join(map(repr, unknown[:5]))}{more}, here or in any version "
+            "that git knows; an id is a group, a name, a row's id or source:position. Nothing was changed"
+        )
+    for version in (here, *earlier):
+        if version not in unread:
+            version.count(hashes)
+    accepted = list(_accepted(dataset, settings.source, hashes))
+    found = Forgotten(
+        rows=rows,
+        alike=(here.raw or 0) - rows,
+        fresh=len(hashes - known),
+        rewritten=accepted,
+        holdings=[
+            *_workspace(here),
+            *_source(dataset, settings.source, hashes),
+            *_files(dataset, incoming, settings, hashes),
+            *_versions(earlier),
+            *_caches([here, *earlier]),
+            *_models(dataset, [here, *earlier]),
+        ],
+        unread=[version.name for version in unread if version is not here],
+        passed_over=passed_over,
+    )
+    if not trying:
+        forgotten.add(ACCEPTED / dataset, hashes)
+        for path in accepted:
+            _rewrite(path, settings.source, hashes)
+    return found
+
+
+def versions(dataset: str, limit: int | None) -> tuple[Version, list[Version], int]:
+    """The workspace, and each version that commits have, the newest first; how many commits were left out."""
+    here = Version(dataset, [WORKSPACE], _outs(dataset, Path("dvc.lock")))
+    path = ["dvc.lock", (ACCEPTED / dataset).as_posix()]
+    log = _git("log", "--all", "--full-history", "--format=%h%x09%D", "--", *path).splitlines()
+    made: dict[tuple[tuple[str, str], ...], Version] = {}
+    for line in log[:limit]:
+        commit, _, names = line.partition("\t")
+        outs = _outs(dataset, commit)
+        if f"data/raw/{dataset}.parquet" in outs:
+            version = made.setdefault(tuple(sorted(outs.items())), Version(dataset, [], outs))
+            version.commits.append(f"{commit} ({names})" if names else commit)
+    return here, list(made.values()), len(log[limit:]) if limit is not None else 0
+
+
+def _outs(dataset: str, at: Path | str) -> dict[str, str]:
+    """What DVC made of `dataset`, by the lock file at a path or of a commit: paths to md5."""
+    if isinstance(at, Path):
+        text = at.read_text(encoding="utf-8") if at.exists() else ""
+    else:
+        text = _git("show", f"{at}:dvc.lock", missing="")
+    content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+    outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
+    found = {out["path"]: out["md5"] for out in outs if "md5" in out}
+    return {
+        path: md5
+        for path, md5 in found.items()
+        if dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]
+    }
+
+
+def _git(*arguments: str, missing: str | None = None) -> str:
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode and missing is None:
+        raise LatentOpsError(f"git {arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
+    return result.stdout if not result.returncode else missing or ""
+
+
+def _incoming(dataset: str, source: Source) -> Iterator[tuple[Path, pa.Table | DataError]]:
+    folder = INCOMING / dataset
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            yield path, sources.read_rows(path, source)
+        except DataError as error:
+            yield path, error
+
+
+def _workspace(here: Version) -> Iterator[Holding]:
+    if held := [path for path in here.holding() if Path(path).exists()]:
+        yield Holding("workspace", ", ".join(held), f"make repro DATASET={here.dataset}, then commit")
+
+
+def _source(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator[Holding]:
+    """The source's own files, as they are now."""
+    try:
+        rows = sources.read_source(source)
+        found = Counter(
+            name
+            for part in rows.parts
+            for name in part.filter(forgotten.held(part, rows.layout, hashes))
+            .column(table.SOURCE)
+            .to_pylist()
+        )
+    except DataError as error:
+        yield Holding("source", str(error), "look into it by hand")
+        return
+    if not found:
+        return
+    if source.name != "file":
+        yield Holding("source", f"{found.total()} rows that come with a library", "none: they are published")
+    for file in source.files:
+        names = (file.path, PurePosixPath(file.path).name)
+        count = found.total() if len(source.files) == 1 else max(found[name] for name in names)
+        if not count:
+            continue
+        told = f"{locate(file)}: {count} rows"
+        if file.url is None:
+            yield Holding("source", told, f"take them out of it by hand, then `latentops repin {dataset}`")
+        else:
+            yield Holding("source", f"{told}, from {file.url}", f"rm -r {shlex.quote(str(locate(file)))}")
+
+
+def _accepted(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator[Path]:
+    """The files of accepted rows that hold any of them."""
+    for path in sorted((ACCEPTED / dataset).glob("*.parquet")):
+        rows = table.read(path, f"ingest@{dataset}")
+        if forgotten.held(rows, table.layout_of(rows, source.label), hashes).true_count:
+            yield path
+
+
+def _rewrite(path: Path, source: Source, hashes: Collection[bytes]) -> None:
+    """Write accepted rows again, under the same name, so that the others keep their split."""
+    rows = pq.read_table(path)
+    (kept,) = forgotten.without([rows], table.layout_of(rows, source.label), hashes)
+    table.write(path, kept)
+    if path.with_name(f"{path.name}.dvc").exists():
+        command = [sys.executable, "-m", "dvc", "add", "--quiet", str(path)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise LatentOpsError(f"dvc add {path}: {' '.join(result.stderr.split())}")
+
+
+def _files(
+    dataset: str,
+    incoming: Mapping[Path, pa.Table | DataError],
+    settings: Dataset,
+    hashes: Collection[bytes],
+) -> Iterator[Holding]:
+    """Files that neither git nor DVC knows."""
+    tables = {}
+    for path, rows in incoming.items():
+        if isinstance(rows, DataError):
+            yield Holding("incoming file", f"may hold them: {rows}", f"rm {shlex.quote(str(path))}")
+        else:
+            tables[path] = "incoming file", rows
+    for path in sorted(Path("var/retrain", dataset).glob("*.parquet")):
+        tables[path] = ("rejected rows", pq.read_table(path))
+    for path, (what, rows) in tables.items():
+        count = forgotten.held(rows, table.layout_of(rows, settings.source.label), hashes).true_count
+        if count:
+            yield Holding(what, f"{path}: {count} of {rows.num_rows} rows", f"rm {shlex.quote(str(path))}")
+    for what, path, then in (
+        ("data docs", Path("var/data_docs", dataset), ""),
+        ("report", Path("var/report"), " && make report"),
+        ("checkpoints", Path("var/checkpoints", dataset), ""),
+        ("experiments' copies", Path(".dvc/tmp/exps"), ""),
+    ):
+        if path.exists():
+            yield Holding(what, f"{path}: may show values of rows", f"rm -r {path}{then}")
+
+
+def _versions(earlier: Sequence[Version]) -> Iterator[Holding]:
+    for version in earlier:
+        if version.raw:
+            outs = ", ".join(version.holding())
+            where = f"{version.name}: {version.raw} rows, in {outs}"
+            yield Holding("version", where, "gone once no cache below has its data")
+
+
+def _caches(found: Sequence[Version]) -> Iterator[Holding]:
+    """DVC's cache and its remotes, where they have any of the outs; what has no such rows is left out."""
+    from dvc.repo import Repo
+
+    innocent = {md5 for version in found if version.raw == 0 for md5 in version.outs.values()}
+    wanted = sorted({md5 for version in found for md5 in version.holding().values()} - innocent)
+    with Repo() as repo:
+        cache = Path(repo.cache.local.path)
+        if there := [md5 for md5 in wanted if _object(cache, md5).exists()]:
+            size = sum(each.stat().st_size for md5 in there for each in _objects(cache, md5))
+            told = f"{cache}: {len(there)} outs, {size:,} bytes, such as {_object(cache, there[0])}"
+            yield Holding("DVC cache", told, "dvc gc --workspace --force")
+        for name, section in sorted(repo.config["remote"].items()):
+            command = f"dvc gc --workspace --cloud --remote {shlex.quote(name)} --force"
+            try:
+                odb = repo.cloud.get_remote_odb(name)
+                there = [md5 for md5 in wanted if odb.exists(md5)]
+            except Exception as error:  # whatever the remote's library raises
+                told = f"{name} ({section['url']}): can't be asked ({' '.join(str(error).split())})"
+                yield Holding("DVC remote", told, command)
+                continue
+            if there:
+                yield Holding("DVC remote", f"{name} ({section['url']}): {len(there)} outs", command)
+
+
+def _object(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]
+
+
+def _objects(cache: Path, md5: str) -> Iterator[Path]:
+    """The file of an out in the cache; of a folder, its listing and the files that it lists."""
+    yield _object(cache, md5)
+    if md5.endswith(".dir"):
+        entries: list[dict[str, Any]] = json.loads(_object(cache, md5).read_text(encoding="utf-8"))
+        yield from filter(Path.exists, (_object(cache, each["md5"]) for each in entries))
+
+
+def _models(dataset: str, found: Sequence[Version]) -> Iterator[Holding]:
+    """Registered versions that were trained, or calibrated, on any of the rows."""
+    from latentops.registry import store
+    from latentops.registry import versions as registered
+    from latentops.registry.candidate import DIGEST
+
+    uri = store.tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return
+    path = f"data/prepared/{dataset}"
+    digests = {held[path] for version in found if path in (held := version.holding())}
+    try:
+        client = store.connect()
+        with store.plain_errors():
+            for version in registered.versions(client, dataset):
+                if version.tags.get(DIGEST) not in digests:
+                    continue
+                call = f"MlflowClient({uri!r}).delete_model_version({version.model!r}, '{version.number}')"
+                command = f"python -c {shlex.quote(f'from mlflow import MlflowClient; {call}')}"
+                folder = registered.files(client, version)
+                if folder is not None and not store.is_server(uri):
+                    command += f" && rm -r {shlex.quote(str(folder))}"
+                yield Holding("model", f"{version.model} version {version.number}", command)
+    except RegistryError as error:
+        yield Holding("models", str(error), "ask again once it answers")

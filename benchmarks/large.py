@@ -207,8 +207,9 @@ def main(
     kept = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() and only else []
     tasks = [task for task in sizes if only in (None, task)]
     made = [each for task in tasks for each in measure(task, sizes[task])]
-    others = [each for each in kept if not each["name"].startswith(f"{only} ")]
-    atomic.write_json(RESULT, {"machine": taken_on, "commit": commit, "rows": [*others, *map(asdict, made)]})
+    found = [each for each in kept if not each["name"].startswith(f"{only} ")]
+    found += [asdict(each) for each in made]
+    atomic.write_json(RESULT, {"machine": taken_on, "commit": commit, "rows": found})
     print(*table(made), RESULT, sep="\n")
 
 

@@ -9,7 +9,8 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -137,11 +138,8 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
                 rows += meant.true_count if version is here else 0
         except DataError:
             unread.append(version)
-    for read in incoming.values():
-        if isinstance(read, DataError):
-            continue
-        layout = table.layout_of(read, settings.source.label)
-        hashes |= forgotten.hashes(read.filter(ids.meant(read, layout)), layout)
+    for part, layout in _outside(settings.source, incoming.values()):
+        hashes |= forgotten.hashes(part.filter(ids.meant(part, layout)), layout)
     if unknown := sorted(ids.lines - ids.found):
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
@@ -220,6 +218,17 @@ def _incoming(dataset: str, source: Source) -> Iterator[tuple[Path, pa.Table | D
             yield path, sources.read_rows(path, source)
         except DataError as error:
             yield path, error
+
+
+def _outside(source: Source, incoming: Iterable[pa.Table | DataError]) -> Iterator[tuple[pa.Table, Layout]]:
+    """The rows of what isn't under DVC: the source's own, as far as they can be read, and what came in."""
+    with suppress(DataError):
+        own = sources.read_source(source)
+        for part in own.parts:
+            yield part, own.layout
+    for read in incoming:
+        if not isinstance(read, DataError):
+            yield read, table.layout_of(read, source.label)
 
 
 def _workspace(here: Version) -> Iterator[Holding]:

@@ -4,6 +4,7 @@ The file is added to as text: nothing else in it moves, and no comment is lost.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -200,3 +201,31 @@ def add(path: Path, name: str, entry: str) -> None:
     after += f"\n\n{entry}\n" + before[end:].lstrip("\n")
     parse(Params, yaml.safe_load(after), str(path))
     atomic.write_text(path, after)
+
+
+def repin(path: Path, name: str, checksums: Mapping[str, str]) -> None:
+    """Put other SHA-256 into the files of dataset `name`, by their paths; all else stays as it is written."""
+    text_ = path.read_text(encoding="utf-8")
+    root = yaml.compose(text_, Loader=yaml.SafeLoader)
+    source = _value(_value(_value(root, "datasets"), name), "source")
+    files = list(_value(source, "files").value)
+    with suppress(KeyError):
+        files.append(_value(_value(source, "read"), "marks"))
+    places = [(_value(file, "sha256"), checksums.get(_value(file, "path").value)) for file in files]
+    for node, checksum in sorted(places, key=lambda place: -place[0].start_mark.index):
+        if checksum is not None:  # quoted: one of digits alone would be a number
+            start, end = node.start_mark.index, node.end_mark.index
+            text_ = (
+                text_[:start] + (checksum if checksum.strip("0123456789e") else repr(checksum)) + text_[end:]
+            )
+    parse(Params, yaml.safe_load(text_), str(path))
+    atomic.write_text(path, text_)
+
+
+def _value(node: yaml.Node | None, key: str) -> yaml.Node:
+    """What a mapping has at `key`."""
+    for each, value in node.value if node is not None else ():
+        if each.value == key:
+            found: yaml.Node = value
+            return found
+    raise KeyError(key)

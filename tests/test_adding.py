@@ -74,7 +74,7 @@ def test_normal_classes_make_the_others_anomalies() -> None:
 def test_columns_are_shown_with_what_they_are_like() -> None:
     write_csv(Path("people.csv"))
     added = adding.add("people.csv", Said(drop=("age",)))
-    lines = {name: (type_, like) for name, type_, like, _ in adding.table(added)}
+    lines = {name: (type_, like) for name, type_, like in adding.table(added)}
     assert lines["job"] == ("categorical", "2 values: nurse, cook")
     assert lines["age"] == ("passed over", "")
     head, *rows = adding.preview(added)

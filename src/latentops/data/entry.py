@@ -87,7 +87,7 @@ def _split(source: Source, profile: Profile, classes: object) -> dict[str, objec
     read = source.read
     if any(file.part for file in source.files) or (read is not None and read.part):
         return {**shares, "test": "official"}
-    if read is not None and read.format == "series":
+    if source.time is not None and read is not None and read.format not in ("long", "folder"):
         return {**shares, "by": "time"}
     if profile.kind == "image":
         return {**shares, "near": 4}

@@ -90,7 +90,8 @@ def compare(
     Without a primary metric, as without labels, or without one on the stop rows, nothing is chosen, and there
     are no gates to pass. Raises `DataError` where it has no value on the test rows.
     """
-    if primary != "none" and any(primary not in row.values for row in rows):
+    variants = [row for row in rows if row.role == "variant"]
+    if primary != "none" and any(primary not in row.values for row in variants):
         raise DataError(
             f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
             "larger share, or move `split.cuts`"
@@ -110,7 +111,7 @@ def compare(
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
     }
-    if primary == "none" or any(f"stop_{primary}" not in row.values for row in rows):
+    if primary == "none" or any(f"stop_{primary}" not in row.values for row in variants):
         return {**found, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
     chosen = choose(rows, primary)
     verdicts = [
@@ -118,7 +119,6 @@ def compare(
         retention_gate(chosen, rows, primary, gates.retention),
         alive_gate(chosen, alive),
     ]
-    variants = [row for row in rows if row.role == "variant"]
     return {
         **found,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},

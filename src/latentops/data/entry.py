@@ -105,6 +105,7 @@ COMMENTS = {
     "expectations.categories": "values a row may have",
     "expectations.missing": "share of rows that may have no value",
     "expectations.lengths": "steps a sequence may have",
+    "expectations.sizes": "least and greatest [height, width] of a picture",
     "expectations.min_rows": "fewer stop the pipeline",
     "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
     "expectations.min_class_share": "a class with a smaller share stops the pipeline",

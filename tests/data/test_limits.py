@@ -450,9 +450,8 @@ def test_pictures_are_held_to_the_sizes_that_they_had(tmp_path: Path) -> None:
     found = detect(tmp_path / "pictures", Said())
     rows = read_source(found.source).whole()
     expected = {"min_rows": 1, "max_quarantined": 1.0, "classes": ["a", "b"], "sizes": [[20, 20], [100, 100]]}
-    made = expectations.validate(
-        rows, "pictures", found.source, parse(Expectations, expected, "expectations")
-    )
+    limits = parse(Expectations, expected, "expectations")
+    made = expectations.validate(rows, "pictures", found.source, limits)
     told = dict(
         zip(
             made.quarantined.column(".name").to_pylist(),

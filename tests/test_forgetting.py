@@ -150,6 +150,15 @@ def test_a_row_of_an_earlier_version_is_forgotten_too(project: Path) -> None:
     assert not listed() & set(splits())
 
 
+def test_a_place_is_one_of_the_data_as_they_are_now(project: Path) -> None:
+    people.make(ROWS[5:])
+    found = forget("people.csv:10")
+    assert listed() == hashes(raw().slice(10, 1))
+    people.make()
+    again = forget("people.csv:10")
+    assert (found.fresh, again.fresh) == (1, 0)
+
+
 def test_a_row_of_the_same_values_goes_with_it_and_is_counted(project: Path) -> None:
     people.make([*ROWS[:-2], ROWS[0] | {"person": "other"}])
     found = forget("p0")
@@ -178,6 +187,15 @@ def test_twice_is_once(project: Path) -> None:
     assert LIST.read_bytes() == first
     forget("p5")
     assert LIST.read_text().splitlines()[1:] == sorted(LIST.read_text().splitlines()[1:])
+
+
+def test_the_list_itself_says_who_was_forgotten(project: Path) -> None:
+    forget("p1")
+    people.make([row for row in ROWS[:-2] if row["person"] != "p1"])
+    again = forgetting.forget("people", Ids.read(LIST))
+    assert (again.fresh, again.rows) == (0, 0)
+    assert {"version", "DVC cache"} <= whats(again)
+    assert not {"workspace", "source"} & whats(again)
 
 
 def test_only_models_that_were_taught_a_row_are_named(project: Path) -> None:

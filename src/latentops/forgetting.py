@@ -134,13 +134,14 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
     for version in (here, *earlier):
         try:
             for part, layout in version.parts():
-                meant = ids.meant(part, layout)
+                meant = ids.meant(part, layout, ids.lines if version is here else ())
                 hashes |= forgotten.hashes(part.filter(meant), layout)
                 rows += meant.true_count if version is here else 0
         except DataError:
             unread.append(version)
+    left = ids.lines - ids.found
     for part, layout in _outside(settings.source, incoming.values()):
-        hashes |= forgotten.hashes(part.filter(ids.meant(part, layout)), layout)
+        hashes |= forgotten.hashes(part.filter(ids.meant(part, layout, left)), layout)
     if unknown := sorted(ids.lines - ids.found):
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
@@ -210,7 +211,8 @@ def _outs(dataset: str, files: Mapping[Path, str]) -> dict[str, str]:
             continue
         outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
         for path, md5 in ((out["path"], out["md5"]) for out in outs if "md5" in out):
-            if dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]:
+            mine = dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]
+            if mine and not path.endswith((".json", ".csv")):  # which are figures of all rows together
                 found[path] = md5
     return found
 

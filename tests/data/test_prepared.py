@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latentops.data import prepared
-from latentops.data.prepared import Description, Samples
+from latentops.data.prepared import Description, Samples, Windows
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
@@ -45,6 +46,26 @@ def test_writing_again_replaces_all_and_gives_the_same_bytes(tmp_path: Path) -> 
         path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()
     }
     assert before == after
+
+
+def test_windows_know_where_they_are_and_only_test_rows_which_steps_are_marked(tmp_path: Path) -> None:
+    places = Windows(np.arange(5) * 60.0, np.arange(5) % 2, np.eye(5, 3, dtype=np.uint8))
+    samples = replace(some_samples(5), windows=places)
+    description = replace(DESCRIPTION, every=60.0)
+    prepared.write(tmp_path / "set", description, {"train": samples, "test": samples})
+    assert prepared.describe(tmp_path / "set") == description
+    order = np.array([3, 0])
+    for split in ("train", "test"):
+        found = prepared.load(tmp_path / "set", split).select(order).windows  # type: ignore[arg-type]
+        assert found is not None
+        assert np.array_equal(found.times, places.times[order])
+        assert np.array_equal(found.series, places.series[order])
+        assert (found.marks is not None) == (split == "test")
+    assert found.marks is not None
+    assert np.array_equal(found.marks, np.eye(5, 3)[order])
+    assert not (tmp_path / "set" / "train" / "marks.npy").exists()
+    write(tmp_path / "set")
+    assert not list((tmp_path / "set").rglob("times.npy"))
 
 
 def test_selected_rows_keep_their_order() -> None:

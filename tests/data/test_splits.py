@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Dataset
 from latentops.data import splits, table
-from latentops.data.prepared import SPLITS
+from latentops.data.prepared import PLACES, SPLITS
 from latentops.data.splits import Shares
 
 By = Literal["rank", "hash", "time"]
@@ -209,3 +209,27 @@ def test_the_report_counts_what_was_kept_together() -> None:
         "test": {"a": 0, "b": 1},
     }
     assert splits.kept_together(units) == {"units": 3, "equal": 1, "related": 1}
+
+
+@given(
+    begins=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=60),
+    window=st.integers(1, 8),
+    every=st.sampled_from([1.0, 0.1, 300.0]),
+)
+def test_no_step_of_a_window_is_in_an_earlier_split(
+    begins: list[tuple[int, int]], window: int, every: float
+) -> None:
+    first, split = (np.array(each) for each in zip(*begins, strict=True))
+    found = splits.purge(split, 1.4e9 + first * every, (window - 0.5) * every)
+    kept = found < len(SPLITS)
+    steps = {
+        at: {step for begin in first[found == at].tolist() for step in range(begin, begin + window)}
+        for at in range(len(SPLITS))
+    }
+    assert all(not steps[one] & steps[other] for one in steps for other in steps if one < other)
+    assert np.array_equal(found[kept], split[kept]), "a row is in its split, or in none"
+    assert set(found[~kept].tolist()) <= {PLACES.index("purged")}
+    for begin, was in zip(first[~kept].tolist(), split[~kept].tolist(), strict=True):
+        later = [steps[at] for at in range(was + 1, len(SPLITS))]
+        assert set(range(begin, begin + window)) & set().union(*later), "none is purged without need"
+    assert np.array_equal(found[split == SPLITS.index("test")], split[split == SPLITS.index("test")])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latentops.config import nearest
 from latentops.data import table
-from latentops.data.prepared import SPLITS, UNLABELLED
+from latentops.data.prepared import PLACES, UNLABELLED
 from latentops.errors import ConfigError, DataError, UnknownNameError
 
 WORKSPACE = "workspace"
@@ -198,7 +198,7 @@ def _pairs(
 def _listed(revision: Revision, dataset: str, codes: dict[str, int]) -> Listed:
     """The rows of `dataset`; `codes` numbers sources and classes, the same for both revisions."""
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("high", "low", *_COLUMNS)}
-    places = {name: at for at, name in enumerate(SPLITS)}
+    places = {name: at for at, name in enumerate(PLACES)}
 
     def coded(column: pa.ChunkedArray) -> NDArray[np.int32]:
         encoded = pc.dictionary_encode(table.whole(column).fill_null(UNLABELLED))
@@ -270,8 +270,8 @@ def _change(dataset: str, old: Listed, new: Listed, names: Sequence[str], exampl
             names[side.source[at]],
             int(side.position[at]),
             names[side.label[at]],
-            None if before is None else SPLITS[old.split[before]],
-            None if after is None else SPLITS[new.split[after]],
+            None if before is None else PLACES[old.split[before]],
+            None if after is None else PLACES[new.split[after]],
         )
 
     few = [each[:examples].tolist() for each in (left[0], left[1], *changed)]
@@ -284,7 +284,7 @@ def _change(dataset: str, old: Listed, new: Listed, names: Sequence[str], exampl
             "removed": _counts(old, left[0], names),
             "changed": _counts(new, changed[1], names),
         },
-        moved=Counter((SPLITS[a], SPLITS[b]) for a, b in zip(was[differs], now[differs], strict=True)),
+        moved=Counter((PLACES[a], PLACES[b]) for a, b in zip(was[differs], now[differs], strict=True)),
         examples={
             "added": [example(new, at, None, at) for at in few[1]],
             "removed": [example(old, at, at, None) for at in few[0]],
@@ -311,7 +311,7 @@ def _counts(side: Listed, rows: NDArray[np.int64], names: Sequence[str]) -> Coun
     both, counts = np.unique(np.stack([side.label[rows], side.split[rows]]), axis=1, return_counts=True)
     return Counter(
         {
-            (names[label], SPLITS[split]): int(count)
+            (names[label], PLACES[split]): int(count)
             for label, split, count in zip(*both.tolist(), counts.tolist(), strict=True)
         }
     )

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from latentops.config import Dataset, Split
+from latentops.config import Dataset, Read, Split
 from latentops.data import likeness, prepared, splits, table
 from latentops.data.encoding import Encoding
-from latentops.data.prepared import SPLITS, UNLABELLED, Description, SplitName
+from latentops.data.prepared import PLACES, UNLABELLED, Description, Samples, SplitName, Windows
 from latentops.data.splits import Shares, Units
 from latentops.data.table import Layout, Stored
 from latentops.data.tokenizer import Tokenizer
@@ -45,12 +45,19 @@ class Facts:
     looks: NDArray[np.uint64] | None = None
     missing: frozenset[str] = frozenset()
 
+    @property
+    def series(self) -> NDArray[np.int64]:
+        """Of each stratum the number of its source, in the order in which these come."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name, _ in self.strata], np.int64)
+
 
 def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed: Path) -> dict[str, object]:
     """Write the arrays into `folder` and each row's split into `listed` (Parquet), and report on the splits.
 
-    `listed` has a row's source and position, its `id` (the hash of its content), its `split` and its `unit`:
-    rows of one are on one side. Raises `DataError` where no row is left to train on.
+    `listed` has a row's source and position, its `id` (the hash of its content), its `split` (`purged` where
+    it is in none) and its `unit`: rows of one are on one side. Raises `DataError` where no row is left to
+    train on.
     """
     layout = table.layout_of(clean, settings.source.label)
     classes = settings.expectations.classes or [UNLABELLED]
@@ -63,6 +70,7 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
         alike=() if facts.looks is None else likeness.alike(facts.looks, settings.split.near or 0),
     )
     assigned = _assign(units, facts, settings, dataset, classes)
+    every = settings.source.read.every if settings.source.read is not None else None
     rows = splits.indices(assigned)
     if not len(rows["train"]):
         raise DataError(
@@ -81,14 +89,19 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
     shape = fit.shape if steps is None else (int(steps.max()), *fit.shape)
 
     sizes: dict[SplitName, int] = {split: len(index) for split, index in rows.items()}
-    with prepared.writing(folder, sizes, shape, ragged=steps is not None) as arrays:
+    also = {"lengths"} if steps is not None else set()
+    if every is not None:
+        also |= {"times", "series", *({"marks"} if "marked" in layout.extras else ())}
+    with prepared.writing(folder, sizes, shape, also) as arrays:
         start = 0
         for part in clean.parts():
             these = slice(start, start + part.num_rows)
             values, lengths = fit.apply(part)
             if lengths is not None:
                 values = prepared.pad(values, lengths, shape[0])
-            arrays.put(assigned[these], values, lengths, facts.labels[these], facts.content[these])
+            windows = None if every is None else _windows(part, layout, facts, these, shape[0])
+            labels = facts.labels[these].astype(np.int64)
+            arrays.put(assigned[these], Samples(values, lengths, labels, facts.content[these], windows))
             start += part.num_rows
         arrays.describe(
             Description(
@@ -104,10 +117,12 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
                 encoding=fit.encoding,
                 vocabulary=fit.tokenizer.vocabulary if fit.tokenizer else None,
                 tokenizer=fit.tokenizer,
+                every=every,
             )
         )
     _list(clean, listed, assigned, units, facts)
-    return {"rows": counts, **splits.kept_together(units)}
+    purged = {} if every is None else {"purged": clean.num_rows - sum(sizes.values())}
+    return {"rows": counts, **purged, **splits.kept_together(units)}
 
 
 def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) -> Facts:
@@ -164,7 +179,7 @@ def _assign(
     if split.by == "time" and (facts.times is None or not np.isfinite(facts.times).all()):
         raise DataError(f"{dataset}: split.by: time needs every row's time; name the column as source.time")
     uncalibrated = [at for at, name in enumerate(classes) if name not in settings.normal]
-    return splits.assign(
+    assigned = splits.assign(
         units,
         Shares(split.seed, split.stop, split.calibration, 0.0 if split.test == "official" else split.test),
         split.by,
@@ -175,6 +190,28 @@ def _assign(
         tested=tested,
         uncalibrated=np.isin(facts.labels, uncalibrated) if settings.anomalies else None,
     )
+    span = _span(settings.source.read)
+    if split.by == "time" and span is not None and facts.times is not None:
+        return splits.purge(assigned, facts.times, span)
+    return assigned
+
+
+def _span(read: Read | None) -> float | None:
+    """How far apart windows begin that share no step, less half a step; None where there are no windows."""
+    if read is None or read.window is None or read.every is None:
+        return None
+    return (read.window - 0.5) * read.every
+
+
+def _windows(part: pa.Table, layout: Layout, facts: Facts, these: slice, longest: int) -> Windows:
+    """Where a part's windows lie in their series; one that doesn't say what is marked of it lies nowhere."""
+    if facts.times is None:
+        raise ValueError("windows need times")
+    times, series = facts.times[these], facts.series[facts.stratum[these]]
+    if "marked" not in layout.extras:
+        return Windows(times, series)
+    marks, unknown = table.marked(part, longest)
+    return Windows(np.where(unknown, np.nan, times), series, marks)
 
 
 def _moments(split: Split, dataset: str) -> list[float]:
@@ -314,7 +351,7 @@ def _list(clean: Stored, path: Path, assigned: NDArray[np.int8], units: Units, f
             ids = pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(32), part.num_rows, [None, pa.py_buffer(facts.content[these].tobytes())]
             )
-            named = pa.array([SPLITS[at] for at in assigned[these].tolist()])
+            named = pa.array([PLACES[at] for at in assigned[these].tolist()])
             columns = [*part.columns, ids, named, pa.array(units.of[these], pa.int64())]
             yield pa.Table.from_arrays(columns, schema=schema)
 

@@ -5,10 +5,16 @@ data/prepared/<dataset>/<split>/values.npy    float32 [n, *shape]; sequences are
 data/prepared/<dataset>/<split>/lengths.npy   int64 [n], sequences only: steps that are not padding
 data/prepared/<dataset>/<split>/labels.npy    int64 [n], index into classes
 data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's content
+
+and where rows are windows of long series:
+
+data/prepared/<dataset>/<split>/times.npy     float64 [n], of a window's first step, seconds since 1970
+data/prepared/<dataset>/<split>/series.npy    int64 [n], which series a window is of
+data/prepared/<dataset>/test/marks.npy        uint8 [n, T], steps that are marked, if any are known; only here
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +35,8 @@ UNLABELLED = "unlabelled"
 
 SplitName = Literal["train", "stop", "calibration", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+PLACES = (*SPLITS, "purged")
+"""Where a row may be: in a split, or in none, because it shares steps with a row of a later one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Description:
     `spread` is of numbers alone, and of those that are there. The `encoding` makes such rows of columns. Of
     tokens `vocabulary` is how many there are, padding and the unknown among them; their sequences hold ids,
     one a step, and `spread` is that of the numbers which models read them as, 1. The `tokenizer` makes them
-    of text.
+    of text. Where rows are windows of long series `every` is the seconds from one step to the next.
     """
 
     kind: Kind
@@ -59,6 +67,7 @@ class Description:
     encoding: Encoding | None = None
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
+    every: float | None = None
 
     def present(self, rows: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which entries of a table's prepared rows `[n, D]` say something of a value that is there."""
@@ -87,6 +96,7 @@ class Description:
             **({"encoding": self.encoding.to_json()} if self.encoding else {}),
             **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
             **({"tokenizer": asdict(self.tokenizer)} if self.tokenizer else {}),
+            **({"every": self.every} if self.every else {}),
         }
 
     @classmethod
@@ -106,17 +116,40 @@ class Description:
             encoding=Encoding.from_json(value["encoding"]) if "encoding" in value else None,
             vocabulary=value.get("vocabulary"),
             tokenizer=Tokenizer(**value["tokenizer"]) if "tokenizer" in value else None,
+            every=value.get("every"),
         )
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Where windows lie: `times` [n] of their first steps, and which of the `series` [n] they are of.
+
+    `times` are seconds since 1970, NaN where a window's is not known. `marks` [n, T] say which steps are
+    marked; they are known of test windows alone.
+    """
+
+    times: NDArray[np.float64]
+    series: NDArray[np.int64]
+    marks: NDArray[np.uint8] | None = None
+
+    def select(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "Windows":
+        """The windows at `index`, in its order."""
+        marks = None if self.marks is None else self.marks[index]
+        return Windows(self.times[index], self.series[index], marks)
+
+
+@dataclass(frozen=True)
 class Samples:
-    """Rows of one split: `values` [n, *shape], `lengths` [n] (sequences), `labels` [n], `ids` [n, 32]."""
+    """Rows of one split: `values` [n, *shape], `lengths` [n] (sequences), `labels` [n], `ids` [n, 32].
+
+    Of long series they are `windows`.
+    """
 
     values: NDArray[np.float32]
     lengths: NDArray[np.int64] | None
     labels: NDArray[np.int64]
     ids: NDArray[np.uint8]
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -125,7 +158,8 @@ class Samples:
     def select(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "Samples":
         """The rows at `index` (numbers, a mask or a slice), in its order."""
         lengths = None if self.lengths is None else self.lengths[index]
-        return Samples(self.values[index], lengths, self.labels[index], self.ids[index])
+        windows = None if self.windows is None else self.windows.select(index)
+        return Samples(self.values[index], lengths, self.labels[index], self.ids[index], windows)
 
 
 def pad(flat: NDArray[np.float32], lengths: NDArray[np.int64], longest: int) -> NDArray[np.float32]:
@@ -152,13 +186,18 @@ def load(directory: Path, split: SplitName) -> Samples:
 
     What is written to the arrays stays in memory: the files are what they were.
     """
-    folder = directory / split
-    lengths = _array(folder / "lengths.npy") if describe(directory).kind == "sequence" else None
+    folder, description = directory / split, describe(directory)
+    windows = None
+    if description.every is not None:
+        marked = split == "test" and description.classes != (UNLABELLED,)
+        marks = _array(folder / "marks.npy") if marked else None
+        windows = Windows(_array(folder / "times.npy"), _array(folder / "series.npy"), marks)
     return Samples(
         values=_array(folder / "values.npy"),
-        lengths=lengths,
+        lengths=_array(folder / "lengths.npy") if description.kind == "sequence" else None,
         labels=_array(folder / "labels.npy"),
         ids=_array(folder / "ids.npy"),
+        windows=windows,
     )
 
 
@@ -166,7 +205,7 @@ class Writer:
     """The arrays of a dataset while they are filled, rows in the order in which they are put."""
 
     def __init__(
-        self, folder: Path, counts: Mapping[SplitName, int], shape: Sequence[int], ragged: bool
+        self, folder: Path, counts: Mapping[SplitName, int], shape: Sequence[int], also: Collection[str]
     ) -> None:
         self._folder = folder
         self._counts = dict(counts)
@@ -176,31 +215,27 @@ class Writer:
             "values": (np.float32, tuple(shape)),
             "labels": (np.int64, ()),
             "ids": (np.uint8, (32,)),
-            **({"lengths": (np.int64, ())} if ragged else {}),
+            "lengths": (np.int64, ()),
+            "times": (np.float64, ()),
+            "series": (np.int64, ()),
+            "marks": (np.uint8, tuple(shape)[:1]),
         }
         for split, count in counts.items():
             (folder / split).mkdir(parents=True)
+            there = {"values", "labels", "ids", *also} - (set() if split == "test" else {"marks"})
             self._files[split] = {
                 name: _Growing(folder / split / f"{name}.npy", np.dtype(dtype), (count, *each))
                 for name, (dtype, each) in wanted.items()
+                if name in there
             }
 
-    def put(
-        self,
-        assigned: NDArray[np.integer],
-        values: NDArray[np.float32],
-        lengths: NDArray[np.int64] | None,
-        labels: NDArray[np.integer],
-        ids: NDArray[np.uint8],
-    ) -> None:
-        """The next rows, each into the split that is `assigned` [n] to it, an index into `SPLITS`."""
-        given = {"values": values, "labels": labels, "ids": ids}
-        if lengths is not None:
-            given["lengths"] = lengths
+    def put(self, assigned: NDArray[np.integer], given: Samples) -> None:
+        """The next rows, each into the split that is `assigned` [n] to it, an index into `PLACES`."""
+        each = _arrays(given)
         for split, files in self._files.items():
             rows = np.flatnonzero(assigned == SPLITS.index(split))
             for name, file in files.items():
-                file.add(given[name][rows])
+                file.add(each[name][rows])
             self._filled[split] += len(rows)
 
     def split(self, split: SplitName) -> Samples:
@@ -246,11 +281,14 @@ class _Growing:
 
 @contextmanager
 def writing(
-    directory: Path, counts: Mapping[SplitName, int], shape: Sequence[int], *, ragged: bool
+    directory: Path, counts: Mapping[SplitName, int], shape: Sequence[int], also: Collection[str]
 ) -> Iterator[Writer]:
-    """Fill a prepared dataset of `counts` rows a split, in place of what `directory` held."""
+    """Fill a prepared dataset of `counts` rows a split, in place of what `directory` held.
+
+    `also` names the arrays that it has beside `values`, `labels` and `ids`.
+    """
     with atomic.replacing(directory) as aside:
-        writer = Writer(aside, counts, shape, ragged)
+        writer = Writer(aside, counts, shape, also)
         try:
             yield writer
             writer.check()
@@ -261,12 +299,26 @@ def writing(
 def write(directory: Path, description: Description, samples: Mapping[SplitName, Samples]) -> None:
     """Put a whole prepared dataset into `directory`, in place of what was there."""
     counts = {split: len(each) for split, each in samples.items()}
-    ragged = any(each.lengths is not None for each in samples.values())
-    with writing(directory, counts, description.shape, ragged=ragged) as arrays:
+    also = {name for each in samples.values() for name in _arrays(each)}
+    with writing(directory, counts, description.shape, also) as arrays:
         for split, each in samples.items():
-            assigned = np.full(len(each), SPLITS.index(split))
-            arrays.put(assigned, each.values, each.lengths, each.labels, each.ids)
+            arrays.put(np.full(len(each), SPLITS.index(split)), each)
         arrays.describe(description)
+
+
+def _arrays(rows: Samples) -> dict[str, NDArray[Any]]:
+    """What there is of some rows, by the names of the files."""
+    windows = rows.windows
+    found: dict[str, NDArray[Any] | None] = {
+        "values": rows.values,
+        "labels": rows.labels,
+        "ids": rows.ids,
+        "lengths": rows.lengths,
+        "times": None if windows is None else windows.times,
+        "series": None if windows is None else windows.series,
+        "marks": None if windows is None else windows.marks,
+    }
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def _array(path: Path) -> NDArray[Any]:

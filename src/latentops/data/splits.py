@@ -12,6 +12,9 @@ is on one side. Each unit stands at some u in [0, 1), and the shares cut [0, 1) 
 - By `time`: u is the share of the rows that are earlier, or what the cuts make of it.
 
 An official split is honoured: its test rows are test rows, and so is what belongs together with one of them.
+
+Windows of long series overlap. By time, one that shares a step with a window of a later split is purged: it
+is in no split (López de Prado 2018, ch. 7).
 """
 
 import hashlib
@@ -22,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latentops.data.prepared import SPLITS, SplitName
+from latentops.data.prepared import PLACES, SPLITS, SplitName
 from latentops.errors import DataError
 
 Codes = NDArray[np.integer]
@@ -175,6 +178,22 @@ def _ranked(
         ends = np.cumsum(units.size[members])
         u[members] = (ends - units.size[members] + _offset(seed, *strata[at])) / ends[-1]
     return u
+
+
+def purge(assigned: Codes, times: NDArray[np.float64], span: float) -> NDArray[np.int8]:
+    """The place of each row, an index into `PLACES` [n], once no two splits share a moment.
+
+    A row lasts from its time, of `times` [n], for less than `span`. Of two that overlap in different splits
+    the later split's stays, so that the test rows are all that they were.
+    """
+    purged = PLACES.index("purged")
+    found = np.array(assigned, dtype=np.int8)
+    for at in reversed(range(1, len(SPLITS))):
+        later = np.sort(times[(found >= at) & (found != purged)])
+        following = np.searchsorted(later, times - span, side="right")
+        nearest = np.append(later, np.inf)[following]
+        found[(found < at) & (nearest < times + span)] = purged
+    return found
 
 
 def indices(assigned: Codes) -> dict[SplitName, NDArray[np.int64]]:

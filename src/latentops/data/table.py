@@ -32,11 +32,12 @@ from latentops.errors import DataError
 
 EMBEDDED = "embedded"
 SOURCE, POSITION, REASONS = ".source", ".position", ".reasons"
-Extra = Literal["part", "group", "time", "name", "height", "width", "problem"]
+Extra = Literal["part", "group", "time", "marked", "name", "height", "width", "problem"]
 EXTRAS: dict[Extra, pa.DataType] = {
     "part": pa.string(),  # "train" or "test", as an official split has it
     "group": pa.string(),  # what has to stay on one side of a split
     "time": pa.float64(),  # seconds since 1970, or whatever rises: of a window, that of its first step
+    "marked": pa.list_(pa.uint8()),  # of a window's steps, whether they are marked: 1 or 0
     "name": pa.string(),  # what the row is called where it comes from: a file in a folder, an id
     "height": pa.float64(),  # of a picture before it was made as large as the others
     "width": pa.float64(),
@@ -281,6 +282,15 @@ def ragged(table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     sizes = values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return flat, sizes
+
+
+def marked(table: pa.Table, longest: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Which steps of each window are marked, uint8 [n, longest], and which windows don't say, [n]."""
+    column = whole(table.column(".marked"))
+    sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    marks = np.zeros((len(column), longest), dtype=np.uint8)
+    marks[np.arange(longest) < sizes[:, None]] = column.flatten().to_numpy(zero_copy_only=False)
+    return marks, column.is_null().to_numpy(zero_copy_only=False)
 
 
 def texts(table: pa.Table) -> list[str]:

@@ -1,7 +1,7 @@
 """Rows with intervals, paired comparisons, the choice of a variant, and the gates it has to pass."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,28 @@ class Row:
         result.update({metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()})
         return result
 
+    def stamp_replicates(self, resampling: Resampling, marked: NDArray[np.bool_]) -> dict[str, Array]:
+        """Likewise of every metric of time stamps, some of which are `marked` `[T]`."""
+        views: dict[str, list[Array]] = {}
+        for key, values in self.samples.items():
+            kind = key.partition("/")[0]
+            if kind == "stamp_score":
+                views.setdefault("timestamp_auroc", []).append(resampling.auroc(values, marked))
+            elif kind in _STAMPED:
+                views.setdefault(_STAMPED[kind], []).append(resampling.mean(values))
+        return {metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()}
+
+
+_STAMPED = {"stamp_hit": "marks_hit", "stamp_alarm": "false_alarms_per_day"}
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The time stamps `[T]` of the test: which are `marked`, and the `units` that are drawn together."""
+
+    marked: NDArray[np.bool_]
+    units: NDArray[np.int64]
+
 
 def compare(
     rows: Sequence[Row],
@@ -83,12 +105,14 @@ def compare(
     alive: Mapping[str, bool],
     settings: Comparison,
     gates: Gates,
+    stamps: Stamps | None = None,
 ) -> dict[str, Any]:
     """Everything `compare` writes about one dataset but its name.
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
-    Without a primary metric, as without labels, or without one on the stop rows, nothing is chosen, and there
-    are no gates to pass. Raises `DataError` where it has no value on the test rows.
+    Of long series there are `stamps` as well. Without a primary metric, as without labels, or without one on
+    the stop rows, nothing is chosen, and there are no gates to pass. Raises `DataError` where it has no value
+    on the test rows.
     """
     variants = [row for row in rows if row.role == "variant"]
     if primary != "none" and any(primary not in row.values for row in variants):
@@ -97,22 +121,27 @@ def compare(
             "larger share, or move `split.cuts`"
         )
     seeds = max(len(row.seeds) for row in rows)
-    parts = [
-        {row.name: row.replicates(resampling, labels, classes) for row in rows}
-        for resampling in Resampling.draw(labels, seeds, settings.resamples, settings.seed)
-    ]
-    replicates = {
-        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in metrics}
-        for name, metrics in parts[0].items()
-    }
+    replicates = _replicates(
+        rows,
+        Resampling.draw(labels, seeds, settings.resamples, settings.seed),
+        lambda row, resampling: row.replicates(resampling, labels, classes),
+    )
+    if stamps is not None:
+        marked = stamps.marked
+        found = _replicates(
+            rows,
+            Resampling.draw(marked, seeds, settings.resamples, settings.seed, units=stamps.units),
+            lambda row, resampling: row.stamp_replicates(resampling, marked),
+        )
+        replicates = {name: each | found[name] for name, each in replicates.items()}
     paired = comparisons(rows, replicates, settings.confidence)
-    found = {
+    board = {
         "primary": primary,
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
     }
     if primary == "none" or any(f"stop_{primary}" not in row.values for row in variants):
-        return {**found, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
+        return {**board, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
     chosen = choose(rows, primary)
     verdicts = [
         *rival_gates(chosen, primary, paired),
@@ -120,7 +149,7 @@ def compare(
         alive_gate(chosen, alive),
     ]
     return {
-        **found,
+        **board,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},
         "gates": verdicts,
         "passed": all(verdict["passed"] for verdict in verdicts),
@@ -128,6 +157,19 @@ def compare(
             [float(np.mean(row.values["reconstruction_error"])) for row in variants],
             [float(np.mean(row.values[primary])) for row in variants],
         ),
+    }
+
+
+def _replicates(
+    rows: Sequence[Row],
+    resamplings: Iterable[Resampling],
+    of: Callable[[Row, Resampling], dict[str, Array]],
+) -> dict[str, dict[str, Array]]:
+    """Of each row what `of` makes of all parts of a draw, end to end."""
+    parts = [{row.name: of(row, resampling) for row in rows} for resampling in resamplings]
+    return {
+        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in metrics}
+        for name, metrics in parts[0].items()
     }
 
 

@@ -14,6 +14,7 @@ from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_d
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
+from latentops.evaluation.timeline import Alarms, Timeline
 
 Role = Literal["variant", "rival", "reference"]
 VIEW_ALL = "all"
@@ -41,12 +42,16 @@ PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
 
 @dataclass(frozen=True)
 class Field:
-    """What is judged on: the splits, the class names, the views called normal, and the settings."""
+    """What is judged on: the splits, the class names, the views called normal, and the settings.
+
+    Where rows are windows of long series `every` is the seconds from one step to the next.
+    """
 
     samples: dict[SplitName, Samples]
     classes: Sequence[str]
     normal: Sequence[str]
     settings: Evaluation
+    every: float | None = None
 
     @property
     def labelled(self) -> bool:
@@ -193,6 +198,37 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
     if field.is_normal("test", view).any():
         verdict.samples[f"false_alarm/{view}"] = false_alarm
         verdict.metrics[f"false_alarm_rate/{view}"] = np.nanmean(false_alarm, axis=1).astype(float).tolist()
+    if field.every is not None:
+        add_stamps(field, field.every, verdict, view, scores)
+
+
+def add_stamps(field: Field, every: float, verdict: Verdict, view: str, scores: Scores) -> None:
+    """Of windows `every` seconds a step: how the time stamps of the test are scored, and what is flagged.
+
+    The threshold is that of the calibration's stamps. They aren't exchangeable with those of the test, which
+    come later, so it promises nothing.
+    """
+    normals, alpha = field.is_normal("calibration", view), field.settings.anomaly.alpha
+    known = Timeline.of(field.samples["calibration"].select(normals), every)
+    asked = Timeline.of(field.samples["test"], every)
+    if len(np.unique(asked.marked)) < 2:
+        return  # without a stamp of each kind there is nothing to tell apart
+    stamps = np.stack([asked.mean(seed) for seed in scores["test"]["auroc"]]).astype(np.float32)
+    limits = [threshold(known.mean(seed[normals]), alpha) for seed in scores["calibration"]["auroc"]]
+    alarms = [Alarms.of(asked, seed > limit) for seed, limit in zip(stamps, limits, strict=True)]
+    found = {
+        "stamp_hit": np.stack([each.hit for each in alarms]),
+        "stamp_alarm": np.stack([each.false for each in alarms]),
+        "stamp_limit": np.array(limits),
+        "stamp_score": stamps,
+    }
+    for name, values in found.items():
+        verdict.samples[f"{name}/{view}"] = values.astype(np.float32)
+    verdict.metrics |= {
+        f"timestamp_auroc/{view}": [auroc(seed, asked.marked) for seed in stamps],
+        f"marks_hit/{view}": np.nanmean(found["stamp_hit"], axis=1).tolist(),
+        f"false_alarms_per_day/{view}": np.nanmean(found["stamp_alarm"], axis=1).tolist(),
+    }
 
 
 def average_views(field: Field, verdict: Verdict) -> None:

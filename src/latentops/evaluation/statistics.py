@@ -35,20 +35,29 @@ class Resampling:
 
     @classmethod
     def draw(
-        cls, labels: NDArray[np.int64], seeds: int, resamples: int, seed: int, block: int = BLOCK
+        cls,
+        labels: NDArray[np.integer] | NDArray[np.bool_],
+        seeds: int,
+        resamples: int,
+        seed: int,
+        block: int = BLOCK,
+        units: NDArray[np.integer] | None = None,
     ) -> Iterator["Resampling"]:
         """One draw for all that is compared on these test items `labels` `[test]`.
 
-        It comes in parts of at most `block` item weights, because 2,000 resamples of 100,000 items are nearly
-        a gigabyte.
+        Items of one of the `units` `[test]`, which are numbered from 0 and each of one label, are drawn
+        together. It comes in parts of at most `block` item weights, because 2,000 resamples of 100,000 items
+        are nearly a gigabyte.
         """
         random = np.random.default_rng(seed)
-        classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        drawn = labels if units is None else labels[np.unique(units, return_index=True)[1]]
+        classes = [np.flatnonzero(drawn == label) for label in np.unique(drawn)]
         most = max(1, block // max(1, len(labels)))
         for count in (min(most, resamples - start) for start in range(0, resamples, most)):
-            items = np.empty((len(labels), count), dtype=np.float32)
+            items = np.empty((len(drawn), count), dtype=np.float32)
             for rows in classes:
                 items[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count).T
+            items = items if units is None else items[units]
             yield cls(items, random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds)
 
     def over_seeds(self, values: Array) -> Array:

@@ -31,7 +31,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 PATH = Path("var/report/index.html")
 DRAWN = ("probe_accuracy", "auroc")  # columns with a whisker
 LIKELIHOOD = ("reconstruction", "length")  # terms that every objective has
-PLAIN = ("auroc_reconstruction", "auroc_latent", "reconstruction_error")
+STAMPED = ("timestamp_auroc", "marks_hit", "false_alarms_per_day")  # of long series
+PLAIN = ("auroc_reconstruction", "auroc_latent", *STAMPED, "reconstruction_error")
 
 
 @dataclass(frozen=True)

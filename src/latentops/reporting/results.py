@@ -17,7 +17,14 @@ Role = Literal["variant", "rival", "reference"]
 
 # Metrics where less is more; everything else is better when higher.
 LOWER_IS_BETTER = frozenset(
-    {"reconstruction_error", "false_alarm_rate", "withstood_error", "imputation_error", "hidden_error"}
+    {
+        "reconstruction_error",
+        "false_alarm_rate",
+        "false_alarms_per_day",
+        "withstood_error",
+        "imputation_error",
+        "hidden_error",
+    }
 )
 TITLES = {
     "probe_accuracy": "probe accuracy",
@@ -26,6 +33,9 @@ TITLES = {
     "auroc_latent": "AUROC, code",
     "reconstruction_error": "reconstruction error",
     "false_alarm_rate": "false-alarm rate",
+    "false_alarms_per_day": "false alarms a day",
+    "marks_hit": "marks hit",
+    "timestamp_auroc": "AUROC by time stamp",
     "l1": "L1",
     "best_unit_auroc": "best unit's AUROC",
     "elbo": "ELBO",

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.errors import DataError
-from latentops.evaluation.comparison import Row, along, compare, health, reconstruction_costs
+from latentops.evaluation.comparison import Row, Stamps, along, compare, health, reconstruction_costs
 
 
 def run(dataset_name: str) -> None:
@@ -31,7 +31,10 @@ def run(dataset_name: str) -> None:
         for variant, each in found.items()
     }
     field = _json(floors / "metrics.json")
-    labels = load_file(floors / "samples.safetensors")["labels"]
+    shared = load_file(floors / "samples.safetensors")
+    stamps = (
+        Stamps(shared["stamps/marked"] > 0, shared["stamps/units"]) if "stamps/marked" in shared else None
+    )
     confidence = params.comparison.confidence
     costs = {name: {"reconstruction_cost": each} for name, each in reconstruction_costs(rows).items()}
     looked_into = {
@@ -42,7 +45,16 @@ def run(dataset_name: str) -> None:
         }
         for variant, each in found.items()
     }
-    result = compare(rows, labels, field["classes"], dataset.primary, alive, params.comparison, params.gates)
+    result = compare(
+        rows,
+        shared["labels"],
+        field["classes"],
+        dataset.primary,
+        alive,
+        params.comparison,
+        params.gates,
+        stamps,
+    )
     atomic.write_json(
         Path("results/compare", f"{dataset_name}.json"),
         {

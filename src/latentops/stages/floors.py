@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
@@ -33,6 +34,7 @@ from latentops.evaluation.judge import (
     judge,
     judge_probe,
 )
+from latentops.evaluation.timeline import Timeline
 
 
 def run(dataset_name: str) -> None:
@@ -90,7 +92,7 @@ def run(dataset_name: str) -> None:
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
         [each for each in verdicts if each.metrics],  # without labels there may be nothing to say of a code
-        {"labels": field.labels("test")},
+        {"labels": field.labels("test"), **stamps(field)},
     )
 
 
@@ -98,8 +100,25 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
     """All splits of a prepared dataset, to be judged on."""
     description = prepared.describe(source)
     return Field(
-        {split: prepared.load(source, split) for split in SPLITS}, description.classes, normal, settings
+        {split: prepared.load(source, split) for split in SPLITS},
+        description.classes,
+        normal,
+        settings,
+        description.every,
     )
+
+
+def stamps(field: Field) -> dict[str, NDArray[np.generic]]:
+    """The test's time stamps `[T]`, where its rows are windows of a series whose marks are known."""
+    if field.every is None or not field.normal:
+        return {}
+    found = Timeline.of(field.samples["test"], field.every)
+    return {
+        "stamps/times": found.times,
+        "stamps/series": found.series,
+        "stamps/marked": found.marked.astype(np.uint8),
+        "stamps/units": found.units(),
+    }
 
 
 def length_alone(field: Field) -> Verdict:

@@ -102,6 +102,10 @@ def test_a_window_that_overlaps_a_mark_is_an_anomaly(tmp_path: Path) -> None:
         return "".join(each[0] for each in read(found_in, folder, where).column("state").to_pylist())
 
     assert states() == "nnnn"
+    states((239.9, 301), (600, 600))
+    marked = read(found_in, folder, where).column(".marked").to_pylist()
+    assert marked == [[0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert ".marked" not in read(windows(), folder).column_names
     assert states((300, 301)) == "nann"
     assert states(("1970-01-01 00:03:59", "1970-01-01 00:04:00"), ("1970-01-01 00:12:00", 800)) == "aana"
     assert states((239.9, 240), name="a.csv") == "aann"

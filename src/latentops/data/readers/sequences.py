@@ -18,7 +18,10 @@ PART_VALUES = 2**22
 
 @dataclass(frozen=True)
 class Steps:
-    """One sequence: values [T, C], or None where they can't be told, and what else its row says."""
+    """One sequence: values [T, C], or None where they can't be told, and what else its row says.
+
+    `marked` [T] is of a window's steps.
+    """
 
     values: NDArray[np.floating] | None
     label: str | None = None
@@ -27,6 +30,7 @@ class Steps:
     group: str | None = None
     time: float | None = None
     part: str | None = None
+    marked: NDArray[np.bool_] | None = None
 
 
 def tables(
@@ -53,6 +57,10 @@ def _table(
         ".name": pa.array([each.name for each in held], pa.string()),
         ".group": pa.array([each.group for each in held], pa.string()),
         ".time": pa.array([each.time for each in held], pa.float64()),
+        ".marked": pa.array(
+            [None if each.marked is None else each.marked.astype(np.uint8) for each in held],
+            pa.list_(pa.uint8()),
+        ),
         ".part": pa.array([each.part or file.part for each in held], pa.string()),
         ".problem": pa.array([_problem(each) for each in held], pa.string()),
         "values": files.sequences([each.values for each in held]),

@@ -32,13 +32,12 @@ def read(located: Sequence[Located], source: Source, read: Read, marks: Path | N
     those within it. Of steps without a value up to `LONGEST_GAP` in a row are filled in; more are a gap, and
     a window that touches one has it as a problem, as it has rows that go back in time or can't be read. The
     last window ends with the series, so that none of it is left out; windows within a gap aren't rows. With
-    `marks` a window is an `anomaly` if it overlaps one of its series' marks, and else `normal`. A series is
-    held in memory: 8 bytes a value.
+    `marks` a step is marked if it overlaps one of its series' marks, and a window with such a step is an
+    `anomaly`, any other `normal`. A series is held in memory: 8 bytes a value.
     """
-    layout = Layout(
-        "sequence", (source.channels,), source.label, extras=files.extras(source, located, ["time"])
-    )
     marked = None if marks is None else _marks(marks)
+    extras = files.extras(source, located, ["time"] if marked is None else ["time", "marked"])
+    layout = Layout("sequence", (source.channels,), source.label, extras=extras)
 
     def windows(file: Located, own: _Marks | None) -> Iterator[Steps]:
         return _windows(_series(file, layout, source, read), read, own)
@@ -161,12 +160,19 @@ def _windows(series: _Series, read: Read, marks: _Marks | None) -> Iterator[Step
         problems = _problems(series, values, first, begin, read.every)
         if last - first < read.window:
             problems.insert(0, f"the series has {total} steps, fewer than a window's {read.window}")
-        label = None
+        label, marked = None, None
         if marks is not None:
-            end = begin + (last - first) * read.every
-            overlaps = any(since < end and until >= begin for since, until in marks)
-            label = "anomaly" if overlaps else "normal"
-        yield Steps(values, label, "; ".join(problems) or None, time=begin)
+            marked = _overlapped(begin + np.arange(last - first) * read.every, read.every, marks)
+            label = "anomaly" if marked.any() else "normal"
+        yield Steps(values, label, "; ".join(problems) or None, time=begin, marked=marked)
+
+
+def _overlapped(begins: NDArray[np.floating], every: float, marks: _Marks) -> NDArray[np.bool_]:
+    """Which of the steps that begin at `begins` [T] and last for `every` seconds overlap one of `marks`."""
+    found = np.zeros(len(begins), dtype=bool)
+    for since, until in marks:
+        found |= (since < begins + every) & (until >= begins)
+    return found
 
 
 def _filled(series: _Series) -> _Series:

@@ -22,6 +22,7 @@ from latentops.reporting.results import (
     Difference,
     Health,
     Row,
+    Splits,
     Training,
     Validation,
     title,
@@ -108,6 +109,7 @@ class Section:
     failures: list[str]
     gallery: Gallery
     validation: Validation
+    splits: Splits
     docs: str | None
     digests: dict[str, str]
 
@@ -207,6 +209,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         failures=failures,
         gallery=gallery(comparison, root),
         validation=results.validation(dataset, root),
+        splits=results.splits(dataset, root),
         docs=_docs(dataset, root, out, lock),
         digests=provenance.digests(dataset, chosen, lock),
     )

@@ -123,7 +123,7 @@ def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[p
     where the file can't be read, its columns are wrong, or the dataset with it would break a limit (and so
     stop the pipeline).
     """
-    from latentops.data.expectations import validate
+    from latentops.data.expectations import accepted, validate
 
     read = sources.read_rows(file.path, settings.source)
     layout = table.layout_of(read, settings.source.label)
@@ -131,7 +131,7 @@ def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[p
     rows = validate(new, dataset, settings.source, settings.expectations, limits="rows")
     present = sources.ingest(settings.source, ACCEPTED / dataset).whole()
     together = pa.concat_tables([present, *earlier, new])
-    validate(together, dataset, settings.source, settings.expectations)
+    validate(together, dataset, settings.source, settings.expectations, accepted=accepted(dataset))
     if rows.quarantined.num_rows:
         table.write(SET_ASIDE / dataset / f"{file.path.stem}.rejected.parquet", rows.quarantined)
     return Rows(file, rows.clean, rows.quarantined.num_rows, rows.summary["reasons"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import typer
 from prefect import flow, get_run_logger, task
@@ -59,6 +60,8 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
         scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
     elif layout.kind == "text":
         scores = model.score(tables.texts(clean))
+    elif layout.kind == "tabular":
+        scores = model.score(pd.DataFrame(tables.columns(clean, layout)))
     else:
         scores = model.score(tables.dense(clean, layout))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())

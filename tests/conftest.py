@@ -67,14 +67,6 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mirror() -> Path:
-    """Where public sets lie as they are published; without it, what needs them is skipped."""
-    if not _mirror:
-        pytest.skip("LATENTOPS_MIRROR isn't set")
-    return Path(_mirror)
-
-
-@pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A Prefect server for the whole session: starting one takes seconds."""
     from prefect.testing.utilities import prefect_test_harness

@@ -48,6 +48,12 @@ SECTIONS: dict[str, dict[str, object]] = {
     "adversarial": {"weight": 1.0, "hidden": 8},
 }
 
+FIXED: dict[str, tuple[ArchitectureName, ...]] = {
+    "convolutional": ("convolutional",),
+    "sequence": ("recurrent", "transformer"),
+}
+"""The variants that are an architecture themselves, and those they may have."""
+
 VARIANTS = NAMES
 """Those that the common suite is run for."""
 

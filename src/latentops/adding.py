@@ -87,12 +87,12 @@ def preview(added: Added) -> Iterator[tuple[str, ...]]:
         yield tuple(row[name] for name in names)
 
 
-def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
-    """Each column: its name, its type, what it is like, and what is remarked on it."""
+def table(added: Added) -> Iterator[tuple[str, str, str]]:
+    """Each column: its name, its type, and what it is like, or why it is passed over."""
     for column in added.profile.columns:
-        yield column.name, column.type, _like(added.profile, column.name), added.remarks.get(column.name, "")
+        yield column.name, column.type, _like(added.profile, column.name)
     for name in added.source.drop:
-        yield name, "passed over", "", added.remarks.get(name, "")
+        yield name, "passed over", added.remarks.get(name, "")
 
 
 def validated(added: Added) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def add_dataset(
     console, (head, *cells) = _console(), adding.preview(added)
     for title, columns, rows in (
         ("First rows", head, cells),
-        ("Columns", ("column", "type", "least … median … greatest", ""), adding.table(added)),
+        ("Columns", ("column", "type", "least … median … greatest"), adding.table(added)),
     ):
         table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False)
         for row in rows:

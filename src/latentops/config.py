@@ -551,28 +551,27 @@ class Dataset(Settings):
         return self
 
     @model_validator(mode="after")
-    def _classes_belong_to_a_label(self) -> Self:
-        classes = self.expectations.classes
-        if self.source.label is None and (classes or self.primary != "none"):
+    def _what_is_chosen_by_needs_a_label(self) -> Self:
+        if (self.source.label is None) != (self.primary == "none"):
             raise ValueError(
-                "rows without a label have no classes: set expectations.classes: [] and primary: none, or "
-                "name the column of the class in source.label"
-            )
-        if self.source.label is not None and (len(classes) < 2 or self.primary == "none"):
-            raise ValueError(
-                "a label needs its classes, at least two under expectations.classes, and a primary metric; "
-                "of rows without one set source.label: null"
+                f"primary: {self.primary} is of a label, and source.label is null; use primary: none"
+                if self.source.label is None
+                else "primary: none is for rows without a label; use probe_accuracy or auroc"
             )
         return self
 
     @model_validator(mode="after")
     def _categories_have_their_likelihood(self) -> Self:
         named = [name for name, type_ in self.source.columns.items() if type_ in ("categorical", "boolean")]
-        if named and self.likelihood.name != "mixed":
-            raise ValueError(
-                f"likelihood: {self.likelihood.name} is of numbers, but source.columns has categories "
-                f"({', '.join(named)}); use likelihood: mixed"
-            )
+        for what, which in (
+            ("has categories", named),
+            ("may have missing values", self.expectations.missing),
+        ):
+            if which and self.source.kind == "tabular" and self.likelihood.name != "mixed":
+                raise ValueError(
+                    f"likelihood: {self.likelihood.name} is of numbers that are all there, but the table "
+                    f"{what} ({', '.join(which)}); use likelihood: mixed"
+                )
         pattern = Scaling(name="standard")
         for key in ("categories", "buckets"):
             if not named and getattr(self.scaling, key) != getattr(pattern, key):

@@ -202,15 +202,10 @@ def test_the_report_counts_what_was_kept_together() -> None:
     contents = [0, 3, 6, 3, 9]
     units = splits.unite(digests(contents), seed=0, alike=[(0, 2)])
     assigned = np.array([0, 1, 0, 1, 3])
-    told = splits.report(units, assigned, ["a", "b"], np.array([0, 1, 0, 1, 1]))
-    assert told == {
-        "rows": {
-            "train": {"a": 2, "b": 0},
-            "stop": {"a": 0, "b": 2},
-            "calibration": {"a": 0, "b": 0},
-            "test": {"a": 0, "b": 1},
-        },
-        "units": 3,
-        "equal": 1,
-        "related": 1,
+    assert splits.counts(assigned, ["a", "b"], np.array([0, 1, 0, 1, 1])) == {
+        "train": {"a": 2, "b": 0},
+        "stop": {"a": 0, "b": 2},
+        "calibration": {"a": 0, "b": 0},
+        "test": {"a": 0, "b": 1},
     }
+    assert splits.kept_together(units) == {"units": 3, "equal": 1, "related": 1}

@@ -15,15 +15,9 @@ from latentops.training.recorded import Program
 from latentops.training.trained import Trained
 from latentops.variants import NAMES
 from latentops.variants.autoencoder import Noise
-from tests.toy import EVERY, RAGGED, SECTIONS, VARIANTS, batch_of, draw, recipe, train
+from tests.toy import EVERY, FIXED, RAGGED, SECTIONS, VARIANTS, batch_of, draw, recipe, train
 
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
-FIXED: dict[str, tuple[ArchitectureName, ...]] = {
-    "convolutional": ("convolutional",),
-    "sequence": ("recurrent", "transformer"),
-}
-"""The variants that are an architecture themselves, and those they may have."""
-
 COMBINATIONS = [
     pytest.param(variant, architecture, kind, id=f"{variant}-{architecture}-{kind}")
     for variant in VARIANTS

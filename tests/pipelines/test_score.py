@@ -17,7 +17,8 @@ from pipelines.score import score_file
 
 class FirstValue:
     def score(self, x: np.ndarray | list[np.ndarray]) -> pd.DataFrame:
-        values = np.array([np.ravel(row)[0] for row in x], dtype=float)
+        rows = x.to_numpy() if isinstance(x, pd.DataFrame) else x
+        values = np.array([np.ravel(row)[0] for row in rows], dtype=float)
         return pd.DataFrame({"score": values, "p_value": 1.0, "is_anomaly": values > np.median(values)})
 
 

@@ -228,6 +228,34 @@ def test_data_docs_and_costs_are_shown_where_they_are(project: Path) -> None:
     assert costs.words.split() == ["train", "2", "10.5", "6.5", "300"]
 
 
+def test_the_data_docs_of_the_version_in_use_come_first(project: Path) -> None:
+    folder = project / "var/data_docs/digits"
+    for place in (folder, folder / "0123456789ab"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "index.html").write_text("docs")
+    assert 'href="../data_docs/digits/index.html"' in page.write(project).read_text(encoding="utf-8")
+    outs = [{"path": "data/raw/digits.parquet", "md5": "0123456789abcdef"}]
+    (project / "dvc.lock").write_text(json.dumps({"stages": {"ingest@digits": {"cmd": "", "outs": outs}}}))
+    assert 'href="../data_docs/digits/0123456789ab/index.html"' in page.write(project).read_text(
+        encoding="utf-8"
+    )
+
+
+def test_flags_and_columns_of_the_data_are_shown(project: Path) -> None:
+    path = project / "results/validate/digits.json"
+    columns = [
+        {"name": "size", "missing": 0.125, "constant": False, "predicts": 0.987, "moved": 0.421},
+        {"name": "colour", "missing": 0.0, "constant": True},
+    ]
+    flags = ["size: predicts the label alone", "colour: constant"]
+    write_json(path, {**json.loads(path.read_text()), "columns": columns, "flags": flags})
+    tree = Tree(page.write(project, datasets=["digits"]).read_text(encoding="utf-8")).root
+    assert all(flag in [item.words for item in tree.all("li")] for flag in flags)
+    rows = [row.words for row in tree.all("tr")]
+    assert "size 12.5 % 0.987 0.421" in rows
+    assert "colour 0.0 % – –" in rows
+
+
 @pytest.mark.parametrize(
     ("path", "command"),
     [

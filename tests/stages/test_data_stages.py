@@ -1,5 +1,6 @@
 """ingest, validate and prepare, run as `dvc.yaml` runs them, in a project folder of their own."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from latentops.cli import accept
 from latentops.data import prepared, table
 from latentops.data.prepared import SPLITS
 from latentops.stages.__main__ import main, stage_names
@@ -156,7 +159,10 @@ def test_the_same_bytes_come_out_twice(project: Path) -> None:
     assert outs[0] == outs[1]
     summary = json.loads(Path("results/validate/digits.json").read_text(encoding="utf-8"))
     assert (summary["rows"], summary["clean"], summary["quarantined"]) == (1797, 1797, 0)
-    assert Path("var/data_docs/digits/index.html").exists()
+    listed = Path("var/data_docs/digits/index.html").read_text(encoding="utf-8")
+    version = hashlib.md5(Path("data/raw/digits.parquet").read_bytes()).hexdigest()[:12]
+    assert f'href="{version}/index.html"' in listed
+    assert Path("var/data_docs/digits", version, "index.html").exists()
     for name in ("ingest", "validate", "prepare"):
         costs = json.loads(Path(f"var/costs/{name}-digits.json").read_text(encoding="utf-8"))
         assert set(costs) == {"wall_seconds", "cpu_seconds", "peak_bytes"}
@@ -177,6 +183,43 @@ def test_a_broken_table_stops_the_stage_and_leaves_what_was_there(
     assert told.startswith("error: breast_cancer: ")
     assert "'worst area'" in told
     assert everything_under(Path("data/clean")) | everything_under(Path("results")) == before
+
+
+def test_rows_that_drift_from_the_accepted_ones_stop_until_they_are_accepted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = Path("params.yaml")
+    limit = "      max_quarantined: 0.02\n      max_drift: 0.2\n"
+    params.write_text(params.read_text().replace("      max_quarantined: 0.02\n", limit), encoding="utf-8")
+    stage("ingest", "breast_cancer")
+    accept(["breast_cancer"])
+    assert Path("data/profiles/breast_cancer/accepted.json").exists()
+    stage("validate", "breast_cancer")
+    path = Path("data/raw/breast_cancer.parquet")
+    raw = table.read(path, "ingest")
+    at = raw.column_names.index("worst symmetry")
+    table.write(path, raw.set_column(at, "worst symmetry", pc.add(raw.column(at), 1.0)))
+    capsys.readouterr()
+    assert main(["validate", "breast_cancer"]) == 1
+    told = capsys.readouterr().err
+    assert "column 'worst symmetry': its distance from the version accepted last is above" in told
+    assert len(list(Path("var/data_docs/breast_cancer").glob("*/index.html"))) == 2, "a folder a version"
+    accept(["breast_cancer"])
+    stage("validate", "breast_cancer")
+    kept = json.loads(Path("data/profiles/breast_cancer/accepted.json").read_text(encoding="utf-8"))
+    made = json.loads(Path("results/validate/breast_cancer.profile.json").read_text(encoding="utf-8"))
+    assert kept == made
+
+
+def test_prepare_stops_where_a_split_lacks_a_class(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = Path("params.yaml")
+    limit = "      max_quarantined: 0.02\n      min_split_rows: 40\n"
+    params.write_text(params.read_text().replace("      max_quarantined: 0.02\n", limit), encoding="utf-8")
+    stage("ingest", "breast_cancer")
+    pass_validation("breast_cancer")
+    assert main(["prepare", "breast_cancer"]) == 1
+    told = capsys.readouterr().err
+    assert "breast_cancer: split 'calibration' has 36 rows of class 'benign', fewer than" in told
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from latentops.config import load_params
 from latentops.data import prepared
 from latentops.data.encoding import OTHER
 from latentops.data.prepared import SPLITS, UNLABELLED
-from latentops.errors import DataError
+from latentops.errors import ConfigError, DataError
+from latentops.promotion import promote
 from latentops.registry import packaging
 from latentops.registry.package import Facts, Package
 from latentops.reporting import leaderboard, page
@@ -111,10 +112,22 @@ def test_two_runs_give_the_same_bytes(project: Path) -> None:
     assert before == {path: path.read_bytes() for path in sorted(FOLDER.rglob("*")) if path.is_file()}
 
 
+def test_categories_need_the_mixed_likelihood(project: Path) -> None:
+    write_params(likelihood="gaussian")
+    with pytest.raises(ConfigError, match=r"has categories \(job, member\); use likelihood: mixed"):
+        load_params()
+
+
+def test_rows_without_a_label_are_chosen_by_nothing(project: Path) -> None:
+    write_params(None, primary="probe_accuracy")
+    with pytest.raises(ConfigError, match="label is null; use primary: none"):
+        load_params()
+
+
 def test_missing_numbers_need_the_mixed_likelihood(project: Path) -> None:
     types = dict.fromkeys(("age", "income"), "numeric")
     prepare(source=source() | {"columns": types}, likelihood="gaussian", scaling="standard")
-    with pytest.raises(Exception, match="likelihood: gaussian is of values that are all there"):
+    with pytest.raises(ConfigError, match="likelihood: gaussian is of values that are all there"):
         check_models(load_params())
 
 
@@ -202,6 +215,15 @@ def test_a_table_without_labels_goes_through_every_stage(project: Path) -> None:
     assert not profiles & {"withstood_probe_accuracy", "unit_auroc", "probe_by_depth"}
     report = Path("var/report/index.html").read_text(encoding="utf-8")
     assert "The rows have no labels, so there is nothing to choose a variant by" in report
+
+    stages = {"prepare@people": {"outs": [{"path": str(FOLDER), "md5": f"{'people':_<32}.dir"}]}}
+    for variant in VARIANTS:
+        outs = [{"path": f"models/people/{variant}", "md5": f"{variant:_<32}"}]
+        stages |= {f"train@people-{variant}": {"outs": outs}, f"evaluate@people-{variant}": {"outs": []}}
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}), encoding="utf-8")
+    decision = promote("people")
+    assert not decision.promoted
+    assert "nothing was chosen, so nothing is promoted" in decision.text
 
     package = packaged([])
     told = drawn(20, seed=9)

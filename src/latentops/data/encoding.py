@@ -109,12 +109,9 @@ class Encoding:
         scaled = np.where(there, self.transform.apply(numbers), 0) if self.numbers else numbers
         for name, start in self._starts.items():
             if name in self.kept:
-                places = self._places[name]
-                found = [
-                    -1 if each is None else places[each] if each in places else self._bucket(name, each)
-                    for each in cast("Sequence[str | None]", columns[name])
-                ]
-                index = np.array(found, dtype=np.int64)
+                column = cast("Sequence[str | None]", columns[name])
+                places = {each: self._place(name, each) for each in set(column)}
+                index = np.array([places[each] for each in column], dtype=np.int64)
                 (given,) = np.nonzero(index >= 0)
                 out[given, start + index[given]] = 1
             else:
@@ -185,6 +182,11 @@ class Encoding:
     def _places(self) -> dict[str, dict[str, int]]:
         return {name: {each: at for at, each in enumerate(kept)} for name, kept in self.kept.items()}
 
-    def _bucket(self, name: str, category: str) -> int:
+    def _place(self, name: str, category: str | None) -> int:
+        """Which of a column's indicators a category has; -1 for one that is missing."""
+        if category is None:
+            return -1
+        if category in self._places[name]:
+            return self._places[name][category]
         digest = hashlib.sha256(category.encode()).digest()
         return len(self.kept[name]) + int.from_bytes(digest[:8], "big") % self.buckets

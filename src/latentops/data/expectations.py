@@ -462,7 +462,7 @@ class _Rows:
 
 
 class _Met:
-    """The keys of values that were met, 64 bits each."""
+    """The keys of values that were met, 64 bits each, in order."""
 
     def __init__(self) -> None:
         self._keys = np.zeros(0, np.uint64)
@@ -473,8 +473,11 @@ class _Met:
         rows = np.flatnonzero(there)
         fresh, first = np.unique(keys[rows], return_index=True)
         again[rows] = True
-        again[rows[first]] = np.isin(fresh, self._keys, assume_unique=True)
-        self._keys = np.union1d(self._keys, fresh)
+        at = np.searchsorted(self._keys, fresh)
+        known = at < len(self._keys)
+        known[known] = self._keys[at[known]] == fresh[known]
+        again[rows[first]] = known
+        self._keys = np.insert(self._keys, at[~known], fresh[~known])
         return again
 
 
@@ -551,8 +554,7 @@ class _Judge:
             # A first page of our own: the library's asks other hosts for the scripts that list what there is.
             pages = {page.stem: page.relative_to(aside) for page in (aside / "validations").rglob("*.html")}
             links = "".join(
-                f'<li><a href="{pages[suite].as_posix()}">{suite}</a>: '
-                f"{sum(each.success for each in outcomes)} of {len(outcomes)} expectations met</li>"
+                f'<li><a href="{pages[suite].as_posix()}">{suite}</a>: {_met_and_not(outcomes)}</li>'
                 for suite, outcomes in self._outcomes.items()
             )
             body = f"{front}<h2>Great Expectations</h2><ul>{links}</ul>"
@@ -923,7 +925,7 @@ def _flags(profile: Profile, predicts: dict[str, float], leak: float) -> list[st
     ]
     flags += [f"{column.name}: constant" for column in profile.columns if column.constant and profile.rows]
     if profile.duplicates:
-        flags.append(f"{profile.duplicates} clean rows are the same as an earlier one")
+        flags.append(f"clean rows that are the same as an earlier one: {profile.duplicates}")
     return flags
 
 
@@ -954,6 +956,17 @@ def _front(summary: dict[str, Any] | None, stopped: str | None) -> str:
         + _table("Columns", ("column", "missing", "predicts", "moved"), columns)
         + f"<p>predicts: the label by this column alone, 0 is guessing and 1 always; {compared}.</p>"
     )
+
+
+def _met_and_not(outcomes: Sequence[_Outcome]) -> str:
+    """How many expectations are met, and which are not, as HTML."""
+    broken = [outcome.check for outcome in outcomes if not outcome.success]
+    told = f"{len(outcomes) - len(broken)} of {len(outcomes)} expectations met"
+    about = (
+        check.means if check.level == "row" or check.column is None else f"{check.column}: {check.means}"
+        for check in broken
+    )
+    return escape("; not met: ".join([told, *(["; ".join(about)] if broken else [])]))
 
 
 def _table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Dataset, Split
 from latentops.data import likeness, prepared, splits, table
-from latentops.data.encoding import CATEGORIES, Encoding
+from latentops.data.encoding import Encoding
 from latentops.data.prepared import SPLITS, UNLABELLED, Description, SplitName
 from latentops.data.splits import Shares, Units
 from latentops.data.table import Layout, Stored
@@ -68,6 +68,9 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
         raise DataError(
             f"{dataset}: none of {clean.num_rows} clean rows is left to train on; see its `split:`"
         )
+    counts = splits.counts(assigned, classes, facts.labels)
+    uncalibrated = set(classes) - set(settings.normal) if settings.anomalies else set()
+    splits.check_classes(dataset, counts, settings.expectations.min_split_rows, uncalibrated=uncalibrated)
     normal = np.isin(facts.labels, [classes.index(name) for name in settings.normal])
     fitted = rows["train"][normal[rows["train"]]] if settings.anomalies else rows["train"]
     sample = _taken(clean, _fewer(fitted, units, layout, facts))
@@ -77,8 +80,8 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
         steps = np.concatenate([fit.apply(part)[1] for part in clean.parts(["text"])])
     shape = fit.shape if steps is None else (int(steps.max()), *fit.shape)
 
-    counts: dict[SplitName, int] = {split: len(index) for split, index in rows.items()}
-    with prepared.writing(folder, counts, shape, ragged=steps is not None) as arrays:
+    sizes: dict[SplitName, int] = {split: len(index) for split, index in rows.items()}
+    with prepared.writing(folder, sizes, shape, ragged=steps is not None) as arrays:
         start = 0
         for part in clean.parts():
             these = slice(start, start + part.num_rows)
@@ -104,7 +107,7 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
             )
         )
     _list(clean, listed, assigned, units, facts)
-    return {"splits": splits.report(units, assigned, classes, facts.labels)}
+    return {"rows": counts, **splits.kept_together(units)}
 
 
 def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) -> Facts:
@@ -251,7 +254,7 @@ def _fit(settings: Dataset, layout: Layout, sample: pa.Table, missing: Collectio
     if scaling.vocabulary is not None and scaling.longest is not None:
         tokenizer = Tokenizer.train(table.texts(sample), scaling.vocabulary, scaling.longest)
         return Fit(layout, Transform.identity(), tokenizer)
-    if missing or any(type_ in CATEGORIES for _, type_ in layout.columns()):
+    if missing or any(type_ != "numeric" for _, type_ in layout.columns()):
         encoding = Encoding.fit(
             table.columns(sample, layout),
             dict(layout.columns()),

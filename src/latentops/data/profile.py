@@ -187,7 +187,7 @@ class Profiler:
 
     def finish(self) -> Profile:
         """The profile of all that was taken in."""
-        met = np.concatenate(self._contents) if self._contents else np.zeros(0, np.uint64)
+        met = np.sort(np.concatenate([np.zeros(0, np.uint64), *self._contents]))
         classes = {str(name): self._classes[name] for name in self._classes if name is not None}
         return Profile(
             kind=self._layout.kind,
@@ -196,7 +196,7 @@ class Profiler:
             columns=tuple(each.finish(self._rows) for each in self._columns),
             classes=dict(sorted(classes.items())),
             unlabelled=self._classes[None],
-            duplicates=len(met) - len(np.unique(met)),
+            duplicates=int(np.count_nonzero(met[1:] == met[:-1])),
             problems=self._problems,
             preview=tuple(self._preview),
         )
@@ -303,13 +303,18 @@ def summaries(part: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64]]:
     some = sizes > 0
     starts = (np.cumsum(sizes) - sizes)[some]
     finite = np.isfinite(flat)
+    # Where all are, as is usual, no copies are needed.
+    low, high, known = (
+        flat if finite.all() else np.where(finite, flat, other) for other in (np.inf, -np.inf, 0)
+    )
     missing, total = np.zeros(len(sizes)), np.zeros(len(sizes))
     least, greatest = np.full(len(sizes), np.nan), np.full(len(sizes), np.nan)
     if len(starts):
-        missing[some] = np.add.reduceat(~finite, starts, dtype=np.int64)
-        least[some] = np.minimum.reduceat(np.where(finite, flat, np.inf), starts)
-        greatest[some] = np.maximum.reduceat(np.where(finite, flat, -np.inf), starts)
-        total[some] = np.add.reduceat(np.where(finite, flat, 0), starts, dtype=np.float64)
+        if known is not flat:
+            missing[some] = np.add.reduceat(~finite, starts, dtype=np.int64)
+        least[some] = np.minimum.reduceat(low, starts)
+        greatest[some] = np.maximum.reduceat(high, starts)
+        total[some] = np.add.reduceat(known, starts, dtype=np.float64)
     nothing = missing == sizes
     least[nothing], greatest[nothing] = np.nan, np.nan
     mean = np.divide(total, sizes - missing, out=np.full(len(sizes), np.nan), where=~nothing)

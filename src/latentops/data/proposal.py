@@ -50,7 +50,8 @@ def _bad(profile: Profile) -> float:
     unlabelled = profile.unlabelled if profile.label is not None else 0
     infinite = sum(column.infinite for column in profile.columns)
     share = (unlabelled + infinite + profile.problems) / max(profile.rows, 1)
-    return min(0.5, share)
+    gaps = 0.0 if profile.kind == "tabular" else max(column.missing for column in profile.columns)
+    return min(0.5, share + gaps)
 
 
 def _range(column: Column) -> list[float]:

@@ -15,7 +15,7 @@ An official split is honoured: its test rows are test rows, and so is what belon
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentops.data.prepared import SPLITS, SplitName
+from latentops.errors import DataError
 
 Codes = NDArray[np.integer]
 
@@ -181,18 +182,44 @@ def indices(assigned: Codes) -> dict[SplitName, NDArray[np.int64]]:
     return {name: np.flatnonzero(assigned == at) for at, name in enumerate(SPLITS)}
 
 
-def report(units: Units, assigned: Codes, classes: Sequence[str], labels: Codes) -> Mapping[str, object]:
-    """How many rows of each class each split has, and how many share a unit with an earlier row.
-
-    `equal` repeat an earlier row's content; `related` are otherwise kept beside one: in a group, or alike.
-    """
-    counts = {
+def counts(
+    assigned: Codes, classes: Sequence[str], labels: NDArray[np.integer]
+) -> dict[SplitName, dict[str, int]]:
+    """How many rows of each class each split has; `labels` [n] are places in `classes`."""
+    return {
         split: dict(zip(classes, np.bincount(labels[rows], minlength=len(classes)).tolist(), strict=True))
         for split, rows in indices(assigned).items()
     }
+
+
+def check_classes(
+    dataset: str,
+    rows: Mapping[SplitName, Mapping[str, int]],
+    least: int,
+    *,
+    uncalibrated: Collection[str] = (),
+) -> None:
+    """Raise `DataError` where a split has fewer than `least` rows of a class that has a share in it.
+
+    `rows` are how many of each class each split has.
+    """
+    for split, classes in rows.items():
+        for name, count in classes.items():
+            shared = split != "calibration" or name not in uncalibrated
+            if shared and count < least:
+                raise DataError(
+                    f"{dataset}: split {split!r} has {count} rows of class {name!r}, fewer than "
+                    f"expectations.min_split_rows = {least}; get more rows, or give it a larger share"
+                )
+
+
+def kept_together(units: Units) -> dict[str, int]:
+    """How many units there are, and how many rows are in one with an earlier row.
+
+    `equal` repeat an earlier row's content; `related` are otherwise kept beside one: in a group, or alike.
+    """
     different = int(units.size.sum())
     return {
-        "rows": counts,
         "units": len(units.first),
         "equal": len(units.of) - different,
         "related": different - len(units.first),

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from latentops import atomic
 from latentops.config import ColumnType, Kind
-from latentops.data.encoding import Column
 from latentops.errors import DataError
 
 EMBEDDED = "embedded"
@@ -44,7 +43,7 @@ EXTRAS: dict[Extra, pa.DataType] = {
 PART_BYTES = 2**25
 """Of a table's values that are dealt with at once."""
 
-_METADATA = b"latentops"
+_METADATA, _SIZE = b"latentops", b"size"
 _BYTE = pa.field("element", pa.uint8())  # named as Parquet names it, so that a table reads back as it was
 _VALUE = pa.field("element", pa.float32())
 
@@ -154,9 +153,10 @@ class Stored:
             raise DataError(
                 f"{path}: not a Parquet file ({reason}); make it with `dvc repro {stage}`"
             ) from None
-        self.schema: pa.Schema = self._file.schema_arrow
-        if _METADATA not in (self.schema.metadata or {}):
+        found: pa.Schema = self._file.schema_arrow
+        if _METADATA not in (found.metadata or {}):
             raise DataError(f"{path}: says nothing of its kind and shape; make it with `dvc repro {stage}`")
+        self.schema = pa.schema([_fixed(field) for field in found], found.metadata)
 
     @property
     def num_rows(self) -> int:
@@ -166,18 +166,52 @@ class Stored:
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows in their order, a row group at a time; of them the `columns` named, or all."""
         for at in range(self._file.num_row_groups):
-            yield self._file.read_row_group(at, columns=columns)
+            yield self._typed(self._file.read_row_group(at, columns=columns))
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows at once."""
-        return self._file.read(columns=columns)
+        return self._typed(self._file.read(columns=columns))
+
+    def _typed(self, table: pa.Table) -> pa.Table:
+        fields = [self.schema.field(name) for name in table.column_names]
+        return table.cast(pa.schema(fields, self.schema.metadata))
+
+
+def _loose(field: pa.Field) -> pa.Field:
+    """A field of lists of one size as one of lists of any, with the size beside: Arrow 25 writes a missing
+    list of one size in a way that it can't read.
+    """
+    if not pa.types.is_fixed_size_list(field.type):
+        return field
+    return pa.field(field.name, pa.list_(field.type.value_field)).with_metadata(
+        {_SIZE: str(field.type.list_size)}
+    )
+
+
+def _fixed(field: pa.Field) -> pa.Field:
+    """The field that `_loose` was given."""
+    if _SIZE not in (field.metadata or {}):
+        return field
+    return pa.field(field.name, pa.list_(field.type.value_field, int(field.metadata[_SIZE])))
+
+
+class Writer:
+    """Writes tables into a file one after the other."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+
+    def write_table(self, table: pa.Table, row_group_size: int | None = None) -> None:
+        """Add the rows of `table`, as many in a group as `row_group_size` says."""
+        self._writer.write_table(table.cast(self._writer.schema), row_group_size)
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def writing(path: Path, schema: pa.Schema) -> Iterator[Writer]:
     """Write tables into `path` one after the other, whole or not at all; the same give the same bytes."""
-    with atomic.replacing(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-        yield writer
+    loose = pa.schema([_loose(field) for field in schema], schema.metadata)
+    with atomic.replacing(path) as aside, pq.ParquetWriter(aside, loose, compression="zstd") as writer:
+        yield Writer(writer)
 
 
 def write_parts(path: Path, parts: Iterable[pa.Table], schema: pa.Schema) -> None:
@@ -231,7 +265,7 @@ def categories(table: pa.Table, layout: Layout) -> dict[str, list[str | None]]:
     return {name: cast("list[str | None]", table.column(name).to_pylist()) for name in named}
 
 
-def columns(table: pa.Table, layout: Layout) -> dict[str, Column]:
+def columns(table: pa.Table, layout: Layout) -> dict[str, NDArray[np.float64] | list[str | None]]:
     """A table's columns by name, in their order: numbers and dates float64 [n], categories as text."""
     texts_, numbers = categories(table, layout), np.asarray(dense(table, layout), dtype=np.float64)
     return {
@@ -272,8 +306,9 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
         starts = ends - sizes * flat.itemsize
     elif named := categories(table, layout):
         values = dense(table, layout) + 0
-        for row, texts_ in zip(values, zip(*named.values(), strict=True), strict=True):
-            yield row.tobytes() + json.dumps(texts_, ensure_ascii=False).encode()
+        quoted = [_quoted(column) for column in named.values()]
+        for row, texts_ in zip(values, zip(*quoted, strict=True), strict=True):
+            yield row.tobytes() + f"[{', '.join(texts_)}]".encode()
         return
     else:
         flat = dense(table, layout).reshape(table.num_rows, prod(layout.shape))
@@ -282,6 +317,12 @@ def _contents(table: pa.Table, layout: Layout) -> Iterator[bytes | memoryview]:
         ends = starts + width
     data = memoryview((flat + 0).tobytes())  # adding 0 makes -0.0 the same as 0.0
     yield from (data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _quoted(column: list[str | None]) -> list[str]:
+    """Each text as JSON has it; written once for all rows that have the same."""
+    quoted = {text: json.dumps(text, ensure_ascii=False) for text in set(column)}
+    return [quoted[text] for text in column]
 
 
 def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

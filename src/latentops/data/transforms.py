@@ -76,8 +76,8 @@ class Transform:
     def fit_quantile(cls, rows: NDArray[np.floating]) -> Self:
         """Gives each column of `rows` [n, D] a normal's quantiles, then standardises it.
 
-        Of `QUANTILES` quantiles the normal scores are stored, and lie on straight lines in between; beyond
-        the outermost the line between these goes on. Equal values have the mean of their scores.
+        Of `QUANTILES` quantiles and both ends the normal scores are stored, and lie on straight lines in
+        between; beyond the ends the line between these goes on. Equal values have the mean of their scores.
         """
         values = np.asarray(rows, dtype=np.float64)
         points = tuple(_points(column[np.isfinite(column)]) for column in values.T)
@@ -162,8 +162,11 @@ def _points(column: NDArray[np.float64]) -> Points:
     """Values of a column that rise, and the normal score of each."""
     if not len(column):
         return ((0.0, 0.0),)
-    shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    places, first = np.unique(np.quantile(column, shares), return_inverse=True)
+    end = 0.5 / len(column)  # the share of the least value
+    inner = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    inner = inner[(inner > end) & (inner < 1 - end)]
+    places, first = np.unique(np.quantile(column, [0, *inner, 1]), return_inverse=True)
+    shares = [end, *inner, 1 - end]
     scores = np.array([NormalDist().inv_cdf(share) for share in shares])
     means = np.bincount(first, scores) / np.bincount(first)
     return tuple(zip(places.tolist(), means.tolist(), strict=True))

@@ -87,8 +87,15 @@ def compare(
     """Everything `compare` writes about one dataset but its name.
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
-    Without a primary metric, as without labels, nothing is chosen, and there are no gates to pass.
+    Without a primary metric, as without labels, or without one on the stop rows, nothing is chosen, and there
+    are no gates to pass. Raises `DataError` where it has no value on the test rows.
     """
+    variants = [row for row in rows if row.role == "variant"]
+    if primary != "none" and any(primary not in row.values for row in variants):
+        raise DataError(
+            f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
+            "larger share, or move `split.cuts`"
+        )
     seeds = max(len(row.seeds) for row in rows)
     parts = [
         {row.name: row.replicates(resampling, labels, classes) for row in rows}
@@ -104,7 +111,7 @@ def compare(
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
     }
-    if primary == "none":
+    if primary == "none" or any(f"stop_{primary}" not in row.values for row in variants):
         return {**found, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
     chosen = choose(rows, primary)
     verdicts = [
@@ -112,7 +119,6 @@ def compare(
         retention_gate(chosen, rows, primary, gates.retention),
         alive_gate(chosen, alive),
     ]
-    variants = [row for row in rows if row.role == "variant"]
     return {
         **found,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},

@@ -96,8 +96,9 @@ def _use(dataset: str, chosen: Row, settings: config.Dataset, size: str) -> str:
 
 def _data(validation: Validation, settings: config.Dataset) -> str:
     split, classes = settings.split, settings.expectations.classes
-    test = 0.0 if split.test == "official" else split.test
-    train = 1 - split.stop - split.calibration - test
+    share = 0.0 if split.test == "official" else split.test
+    train = 1 - split.stop - split.calibration - share
+    test = "the official test rows" if split.test == "official" else f"{share:.0%} test"
     met = sum(one.success for one in validation.expectations)
     lines = [
         f"- Source `{settings.source.name}`, label `{settings.source.label}`, {len(classes)} classes: "
@@ -105,7 +106,7 @@ def _data(validation: Validation, settings: config.Dataset) -> str:
         f"- {validation.rows:,} rows: {validation.clean:,} clean, {validation.quarantined:,} quarantined.",
         f"- {met} of {len(validation.expectations)} expectations met by every row.",
         f"- Split: {train:.0%} train, {split.stop:.0%} stop, {split.calibration:.0%} calibration, "
-        f"{split.test:.0%} test (seed {split.seed}); duplicates stay on one side.",
+        f"{test} (by {split.by}, seed {split.seed}); duplicates stay on one side.",
     ]
     lines += [
         f"- Quarantined: {_plain(reason)} ({count})." for reason, count in sorted(validation.reasons.items())

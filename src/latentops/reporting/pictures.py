@@ -239,14 +239,7 @@ def _texts(
 
 def _columns(chosen: str, test: Samples, description: Description, made: Floats) -> Picture:
     values = np.asarray(test.values, dtype=np.float64)
-    there = np.ones_like(values)
-    if description.columns:
-        import torch
-
-        from latentops.architectures.columns import Columns
-
-        columns = Columns(description.columns, description.optional)
-        there = columns.present(torch.from_numpy(values)).numpy()
+    there = description.present(values)
     centre = (values * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     missed, total = ((there * (values - other) ** 2).sum(axis=0) for other in (made, centre))
     ends = np.cumsum(description.columns or [1] * len(description.features))

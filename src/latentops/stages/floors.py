@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from latentops.architectures.columns import Columns
 from latentops.config import Evaluation, load_params
 from latentops.data import prepared
 from latentops.data.prepared import SPLITS, SplitName
@@ -48,13 +46,6 @@ def run(dataset_name: str) -> None:
     torch.set_num_threads(params.training.threads)
     field = read_field(source, dataset.normal, params.evaluation)
     rows = {split: flatten(samples, description.vocabulary) for split, samples in field.samples.items()}
-    present = None
-    if description.columns:
-        columns = Columns(description.columns, description.optional)
-
-        def present(values: Array) -> NDArray[np.bool_]:
-            return np.asarray(columns.present(torch.from_numpy(values)).numpy() > 0)
-
     seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))
@@ -75,7 +66,9 @@ def run(dataset_name: str) -> None:
 
         def residuals(view: str, split: SplitName) -> Array:
             missed = np.stack([each.residuals(rows[split]) for each in fitted(view)])
-            return missed if present is None else np.where(present(rows[split]), missed, np.nan)
+            return (
+                np.where(description.present(rows[split]), missed, np.nan) if description.columns else missed
+            )
 
         return Coder(codes, residuals if decoded else None)
 

@@ -1,7 +1,6 @@
 """Arrays in files: NumPy's `.npy` and `.npz`, MNIST's idx, CIFAR-10's binary records."""
 
 import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from math import prod
@@ -20,6 +19,7 @@ from latentops.errors import DataError
 
 _IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CIFAR = (3, 32, 32)
+_LARGEST = 2**31  # values of an image
 
 
 def read(located: Sequence[Located], source: Source, read: Read) -> Rows:
@@ -65,7 +65,9 @@ def _loaded(
                     labels = _member(found, read.labels, "labels", path)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # of damaged bytes NumPy's parsers raise whatever they come upon
         if _pickled(path, str(error)):
             raise DataError(
                 f"{path}: holds pickled objects, which aren't read, as they may run any code; "
@@ -77,16 +79,22 @@ def _loaded(
         raise DataError(f"{path}: its values are {values.dtype}, not real numbers")
     if values.ndim == 0 or not values.size:
         raise DataError(f"{path}: no rows")
-    if labels is not None:
-        labels = labels.ravel() if labels.shape == (len(values), 1) else labels
-        if labels.shape != values.shape[:1]:
-            raise DataError(
-                f"{path}: {read.values} is {list(values.shape)} and {read.labels} is {list(labels.shape)}; "
-                "a label a row is expected"
-            )
-        if labels.dtype.kind not in "biufUS":
-            raise DataError(f"{path}: its labels are {labels.dtype}, neither numbers nor text")
-    return values, labels
+    return values, None if labels is None else _checked(labels, values, read, path)
+
+
+def _checked(
+    labels: NDArray[np.generic], values: NDArray[np.generic], read: Read, path: Path
+) -> NDArray[np.generic]:
+    """The labels [n] of `values` [n, …]."""
+    labels = labels.ravel() if labels.shape == (len(values), 1) else labels
+    if labels.shape != values.shape[:1]:
+        raise DataError(
+            f"{path}: {read.values} is {list(values.shape)} and {read.labels} is {list(labels.shape)}; "
+            "a label a row is expected"
+        )
+    if labels.dtype.kind not in "biufUS":
+        raise DataError(f"{path}: its labels are {labels.dtype}, neither numbers nor text")
+    return labels
 
 
 def _pickled(path: Path, error: str) -> bool:
@@ -173,7 +181,7 @@ def _table(
 def _names(labels: NDArray[np.generic]) -> pa.Array:
     """Labels as text; whole numbers without a point, also where they are floats."""
     if labels.dtype.kind == "S":
-        labels = np.char.decode(labels.astype(np.bytes_), "utf-8")
+        labels = np.char.decode(labels.astype(np.bytes_), "utf-8", errors="replace")
     if labels.dtype.kind == "f":
         return pa.array([None if np.isnan(each) else f"{each:.17g}" for each in labels.tolist()], pa.string())
     if labels.dtype.kind == "b":
@@ -214,6 +222,8 @@ def _image_header(file: Located) -> tuple[tuple[int, ...], np.dtype[np.generic]]
             f"{file.path}: an array {list(shape)} where images are expected; list files as images, labels, "
             "images, …"
         )
+    if not 0 < prod(shape[1:]) < _LARGEST:
+        raise DataError(f"{file.path}: its header says images of {list(shape[1:])}; get it again")
     return shape, dtype
 
 

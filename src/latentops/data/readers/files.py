@@ -101,13 +101,19 @@ def problems(found: Mapping[int, Sequence[str]], rows: int) -> pa.Array:
     return pa.array(["; ".join(found[row]) if row in found else None for row in range(rows)], pa.string())
 
 
+def float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """`values` as float32; what that doesn't hold is infinite, which validation sees."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def pixels(images: Sequence[NDArray[np.generic] | None], layout: Layout) -> pa.Array:
     """The column of `images`, each of `layout.shape` or flat; None where one is missing."""
     size = prod(layout.shape)
     flat = np.zeros((len(images), size), np.uint8 if layout.bytes else np.float32)
     for row, image in enumerate(images):
         if image is not None:
-            flat[row] = image.ravel()
+            flat[row] = image.ravel() if layout.bytes else float32(image.ravel())
     missing = pa.array([image is None for image in images], pa.bool_())
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), size, mask=missing)
 
@@ -115,7 +121,7 @@ def pixels(images: Sequence[NDArray[np.generic] | None], layout: Layout) -> pa.A
 def sequences(values: Sequence[NDArray[np.generic] | None]) -> pa.Array:
     """The column of sequences, each its `values` step after step; None where one is missing."""
     sizes = [0 if each is None else each.size for each in values]
-    there = [each.ravel().astype(np.float32) for each in values if each is not None]
+    there = [float32(each.ravel()) for each in values if each is not None]
     flat = np.concatenate([np.empty(0, np.float32), *there])
     missing = pa.array([each is None for each in values], pa.bool_())
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())

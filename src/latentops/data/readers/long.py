@@ -91,7 +91,7 @@ def _one(folder: Located, path: Path, layout: Layout, source: Source, read: Read
         values = value_columns(file, names, source, places, layout.shape[0])
         blocks, whole = [], _Whole(source, read)
         for columns in delimited.parts(file, read, names):
-            blocks.append(matrix(columns, values, read).astype(np.float32))
+            blocks.append(files.float32(matrix(columns, values, read)))
             whole.add(columns, np.zeros(columns.rows, np.int64))
     except DataError as error:
         return Steps(None, label, str(error), name)
@@ -191,7 +191,7 @@ def _gathered(file: Located, layout: Layout, source: Source, read: Read) -> Iter
     whole = _Whole(source, read)
     with tempfile.TemporaryFile() as aside:
         for columns in delimited.parts(file, read, names):
-            aside.write(matrix(columns, values, read).astype(np.float32).tobytes())
+            aside.write(files.float32(matrix(columns, values, read)).tobytes())
             found = columns.text(str(read.id), read).dictionary_encode()
             numbers = [known.setdefault(name, len(known)) for name in found.dictionary.to_pylist()]
             local = found.indices.fill_null(len(numbers)).to_numpy(zero_copy_only=False)

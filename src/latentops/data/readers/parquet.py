@@ -63,7 +63,7 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a Parquet file ({reason}); get it again") from None
 
@@ -92,7 +92,7 @@ def _rows(file: Located, layout: Layout, source: Source, read: Read) -> Iterator
                 else:
                     yield cells.rows(columns, layout, source, read, file)
                 first += batch.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file.path}: damaged: {str(error).splitlines()[0]}; get it again") from None
 
     return some(file.path, parts())
@@ -118,8 +118,8 @@ def _lists(column: pa.Array, layout: Layout, columns: Columns, file: Located) ->
     holes = np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))
     for row in np.unique(np.searchsorted(ends, holes, side="right")):
         columns.wrong.setdefault(int(row), []).append(f"{name}: missing values")
-    dtype = np.uint8 if layout.bytes else np.float32
-    values = pc.fill_null(flat, 0).to_numpy(zero_copy_only=False).astype(dtype)
+    filled = pc.fill_null(flat, 0).to_numpy(zero_copy_only=False)
+    values = filled.astype(np.uint8) if layout.bytes else files.float32(filled)
     if layout.bytes:
         fine[np.searchsorted(ends, holes, side="right")] = False
     else:

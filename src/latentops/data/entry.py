@@ -15,21 +15,29 @@ from latentops.data.profile import Profile
 from latentops.errors import ConfigError
 
 _COMMENT = 41  # column at which comments begin
+_CALIBRATION = 0.2  # share that is given to it without being asked to
 _NORMALS = 24  # to calibrate on: 19 are needed to promise a false-alarm rate of 5 %, and shares are rounded
 
 
 def propose(
-    source: Source, profile: Profile, expectations: Mapping[str, object], hints: Mapping[str, object]
+    source: Source,
+    profile: Profile,
+    trainable: Mapping[str | None, int],
+    expectations: Mapping[str, object],
+    hints: Mapping[str, object],
 ) -> dict[str, object]:
     """The settings of a dataset with that source and profile; `hints` (normal, primary, split, …) go first.
 
-    Names are those of `config.Dataset`. What isn't said is chosen by kind, size and classes alone.
+    Names are those of `config.Dataset`. `trainable` are the rows of each class that aren't an official test's:
+    a class of too few to calibrate on is called normal only where the hints say so. What isn't said is chosen
+    by kind, size and classes alone.
     """
     classes = sorted(profile.classes, key=lambda name: (-profile.classes[name], name))
     normal = hints.get("normal")
-    if normal is None:
+    if not isinstance(normal, list):
         views = 3 if len(classes) > 2 and profile.kind != "text" else 1  # texts take long to train on
-        normal = classes[:views] if len(classes) > 1 else []
+        enough = [name for name in classes if trainable[name] * _CALIBRATION >= _NORMALS]
+        normal = enough[:views] if len(classes) > 1 else []
     primary = hints.get("primary") or _primary(source, classes, hints)
     longest = profile.lengths[2] if profile.lengths else 0
     architecture = {"image": "convolutional", "tabular": "mlp", "text": "convolutional"}.get(
@@ -52,7 +60,7 @@ def propose(
         "expectations": expectations,
         "scaling": scaling,
         "likelihood": likelihood,
-        "split": _split(source, profile, normal if primary == "auroc" else classes) | split,
+        "split": _split(source, profile, min((trainable[name] for name in normal), default=0)) | split,
         "normal": normal,
         "primary": primary,
         "architecture": architecture,
@@ -77,12 +85,11 @@ def _mixed(profile: Profile) -> bool:
     return any(column.type in ("categorical", "boolean") or column.missing for column in profile.columns)
 
 
-def _split(source: Source, profile: Profile, classes: object) -> dict[str, object]:
-    """Shares that leave enough of the normal rows to calibrate on, and the way that fits the source."""
-    names = list(classes) if isinstance(classes, list) else []
-    rows = min((profile.classes[name] for name in names if name in profile.classes), default=profile.rows)
-    calibration = round(min(0.4, max(0.12, _NORMALS / max(rows, 1))), 2)
-    stop, test = (0.15, 0.25) if calibration <= 0.2 else (0.1, 0.2)
+def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
+    """Shares that leave enough of the least normal class to calibrate on, and the way that fits the source."""
+    wanted = _NORMALS / normals if normals else 0.0
+    calibration = round(min(0.4, max(0.12, wanted)), 2)
+    stop, test = (0.15, 0.25) if calibration <= _CALIBRATION else (0.1, 0.2)
     shares: dict[str, object] = {"seed": 0, "stop": stop, "calibration": calibration, "test": test}
     read = source.read
     if any(file.part for file in source.files) or (read is not None and read.part):

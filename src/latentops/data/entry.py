@@ -28,9 +28,9 @@ def propose(
 ) -> dict[str, object]:
     """The settings of a dataset with that source and profile; `hints` (normal, primary, split, …) go first.
 
-    Names are those of `config.Dataset`. `trainable` are the rows of each class that aren't an official test's:
-    a class of too few to calibrate on is called normal only where the hints say so. What isn't said is chosen
-    by kind, size and classes alone.
+    Names are those of `config.Dataset`. `trainable` are the rows of each class that aren't an official
+    test's: a class of too few to calibrate on is called normal only where the hints say so. What isn't said
+    is chosen by kind, size and classes alone.
     """
     classes = sorted(profile.classes, key=lambda name: (-profile.classes[name], name))
     normal = hints.get("normal")
@@ -86,7 +86,7 @@ def _mixed(profile: Profile) -> bool:
 
 
 def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
-    """Shares that leave enough of the least normal class to calibrate on, and the way that fits the source."""
+    """Shares that leave enough of the least normal class to calibrate on, by what fits the source."""
     wanted = _NORMALS / normals if normals else 0.0
     calibration = round(min(0.4, max(0.12, wanted)), 2)
     stop, test = (0.15, 0.25) if calibration <= _CALIBRATION else (0.1, 0.2)

@@ -111,7 +111,7 @@ def compare(
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
     Of long series there are `stamps` as well. Without a primary metric, as without labels, nothing is chosen,
-    and there are no gates to pass.
+    and there are no gates to pass; nor is there a choice where stop has no anomaly to choose by.
     """
     seeds = max(len(row.seeds) for row in rows)
     replicates = _replicates(
@@ -133,7 +133,8 @@ def compare(
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
     }
-    if primary == "none":
+    variants = [row for row in rows if row.role == "variant"]
+    if primary == "none" or (variants and f"stop_{primary}" not in variants[0].values):
         return {**board, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
     chosen = choose(rows, primary)
     verdicts = [
@@ -141,7 +142,6 @@ def compare(
         retention_gate(chosen, rows, primary, gates.retention),
         alive_gate(chosen, alive),
     ]
-    variants = [row for row in rows if row.role == "variant"]
     return {
         **board,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},

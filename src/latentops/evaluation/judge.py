@@ -182,7 +182,8 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
         for split, prefix in PREFIXES.items():
             anomalous = ~field.is_normal(split, view)
             per_seed = [auroc(seed, anomalous) for seed in scores[split][score].astype(np.float32)]
-            verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
+            if split == "test" or 0 < anomalous.sum() < len(anomalous):
+                verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
     normals = field.is_normal("calibration", view)
     limits = [
         threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]

@@ -1,7 +1,8 @@
 """Score a file with the champion: Parquet in, Parquet out, bad rows set aside; no label is needed.
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
-input beside its scores; rows that break an expectation go to `scores.rejected.parquet` with the reasons.
+input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
+break an expectation go to `scores.rejected.parquet` with the reasons.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import typer
+from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -65,6 +67,8 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
     else:
         scores = model.score(tables.dense(clean, layout))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
+    if "time" in layout.extras and clean.column(".time").null_count < clean.num_rows:
+        scores.insert(1, "time", iso(clean.column(".time").to_numpy()))
     tables.write(out, pa.Table.from_pandas(scores, preserve_index=False))
     rejected_out = out.with_suffix(".rejected.parquet")
     if validated.quarantined.num_rows:
@@ -78,6 +82,14 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
         out,
         rejected_out if validated.quarantined.num_rows else None,
     )
+
+
+def iso(times: NDArray[np.float64]) -> list[str | None]:
+    """Seconds since 1970 as ISO 8601, to the millisecond; None where there is no time."""
+    known = np.isfinite(times)
+    moments = np.where(known, np.round(times * 1000), 0).astype("datetime64[ms]")
+    texts = np.datetime_as_string(moments, timezone="UTC").tolist()
+    return [text if there else None for text, there in zip(texts, known, strict=True)]
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)

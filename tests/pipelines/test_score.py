@@ -77,3 +77,24 @@ def test_a_bad_row_is_set_aside_with_its_reason_and_no_row_is_lost(
     assert aside.column(".position").to_pylist() == [3]
     assert aside.column(".reasons").to_pylist() == [["mean texture: missing or not finite"]]
     assert 3 not in pd.read_parquet(tmp_path / "scores.parquet")["row"].tolist()
+
+
+def test_where_rows_have_times_so_have_their_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.stages.test_series_stages import BEGIN, EVERY, STRIDE, write_series
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(score.latentops, "load", lambda name: FirstValue())
+    write_series()
+    rows = file_of("pump", tmp_path / "rows.parquet", "state", ".marked", ".problem")
+    at = rows.column_names.index(".time")
+    times = [*rows.column(".time").to_pylist()[:-1], None]
+    for name, column in (("rows", pa.array(times, pa.float64())), ("none", pa.nulls(12, pa.float64()))):
+        pq.write_table(rows.set_column(at, ".time", column), tmp_path / f"{name}.parquet")
+        score_file("pump", tmp_path / f"{name}.parquet", tmp_path / f"{name}-scores.parquet")
+    found = pd.read_parquet(tmp_path / "rows-scores.parquet")
+    assert found["row"].tolist() == list(range(12))
+    assert found["time"].tolist()[:2] == ["2014-05-13T16:53:20.000Z", "2014-05-13T17:13:20.000Z"]
+    begun = pd.to_datetime(found["time"][:11]).map(pd.Timestamp.timestamp).tolist()
+    assert begun == [BEGIN + EVERY * STRIDE * at for at in range(11)]
+    assert pd.isna(found["time"][11])
+    assert "time" not in pd.read_parquet(tmp_path / "none-scores.parquet")

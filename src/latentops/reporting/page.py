@@ -13,7 +13,7 @@ from markupsafe import Markup
 from latentops.atomic import write_text
 from latentops.errors import DataError
 from latentops.registry.lineage import Lock
-from latentops.reporting import figures, losses, profiles, provenance, results
+from latentops.reporting import figures, losses, profiles, provenance, results, timelines
 from latentops.reporting.leaderboard import ahead, interval, number, ordered, ranks
 from latentops.reporting.pictures import Gallery, Picture, gallery
 from latentops.reporting.results import (
@@ -108,6 +108,7 @@ class Section:
     terms: list[Panel]
     failures: list[str]
     gallery: Gallery
+    timeline: Gallery
     validation: Validation
     splits: Splits
     docs: str | None
@@ -208,6 +209,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         terms=terms,
         failures=failures,
         gallery=gallery(comparison, root),
+        timeline=timelines.gallery(comparison, root),
         validation=results.validation(dataset, root),
         splits=results.splits(dataset, root),
         docs=_docs(dataset, root, out, lock),

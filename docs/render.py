@@ -32,6 +32,7 @@ SPEED = Path("benchmarks/speed.json")
 PROFILE = Path("benchmarks/profile.json")
 GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
+LARGE = Path("benchmarks/large.json")
 REMEDIES = Path("benchmarks/remedies.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
@@ -414,6 +415,11 @@ def pipeline(root: Path) -> str:
 def judge(root: Path) -> str:
     """The figures of `benchmarks/judge.json`, or how to get them."""
     return measured(root, JUDGE, "make bench-judge")
+
+
+def large(root: Path) -> str:
+    """The figures of `benchmarks/large.json`, or how to get them."""
+    return measured(root, LARGE, "make bench-large")
 
 
 def measured(root: Path, path: Path, command: str) -> str:
@@ -897,6 +903,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "gpu", gpu),
     (Path("docs/performance.md"), "profile", profile),
     (Path("docs/performance.md"), "judge", judge),
+    (Path("docs/performance.md"), "large", large),
     (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),

@@ -87,6 +87,10 @@ def of(*persons: str) -> set[bytes]:
     return hashes(rows.filter(pa.array([each in persons for each in rows.column(".group").to_pylist()])))
 
 
+def earlier() -> list[forgetting.Version]:
+    return forgetting.versions("people", load_params().dataset("people").source, None)[1]
+
+
 def listed() -> set[bytes]:
     return set(forgotten.read(LIST.parent))
 
@@ -146,6 +150,15 @@ def test_a_row_of_an_earlier_version_is_forgotten_too(project: Path) -> None:
     assert not listed() & set(splits())
 
 
+def test_a_place_is_one_of_the_data_as_they_are_now(project: Path) -> None:
+    people.make(ROWS[5:])
+    found = forget("people.csv:10")
+    assert listed() == hashes(raw().slice(10, 1))
+    people.make()
+    again = forget("people.csv:10")
+    assert (found.fresh, again.fresh) == (1, 0)
+
+
 def test_a_row_of_the_same_values_goes_with_it_and_is_counted(project: Path) -> None:
     people.make([*ROWS[:-2], ROWS[0] | {"person": "other"}])
     found = forget("p0")
@@ -174,6 +187,15 @@ def test_twice_is_once(project: Path) -> None:
     assert LIST.read_bytes() == first
     forget("p5")
     assert LIST.read_text().splitlines()[1:] == sorted(LIST.read_text().splitlines()[1:])
+
+
+def test_the_list_itself_says_who_was_forgotten(project: Path) -> None:
+    forget("p1")
+    people.make([row for row in ROWS[:-2] if row["person"] != "p1"])
+    again = forgetting.forget("people", Ids.read(LIST))
+    assert (again.fresh, again.rows) == (0, 0)
+    assert {"version", "DVC cache"} <= whats(again)
+    assert not {"workspace", "source"} & whats(again)
 
 
 def test_only_models_that_were_taught_a_row_are_named(project: Path) -> None:
@@ -261,17 +283,28 @@ def test_caches_hold_versions_until_the_printed_commands_have_run(project: Path,
 
 
 def test_a_version_that_is_nowhere_is_held_by_what_is_left_of_it(project: Path) -> None:
-    (md5,) = {
-        version.outs["data/raw/people.parquet"]
-        for version in forgetting.versions("people", None)[1]
-        if "tag: one" in version.name
-    }
+    (md5,) = {version.outs["data/raw/people.parquet"] for version in earlier() if "tag: one" in version.name}
     Path(".dvc/cache/files/md5", md5[:2], md5[2:]).unlink()
     found = forget("p1")
     assert ["tag: one" in name for name in found.unread] == [True]
     assert len(where(found, "version")) == 1
     (told,) = where(found, "DVC cache")
     assert not told.startswith(": 0")
+
+
+def test_a_file_that_git_has_itself_is_named(project: Path) -> None:
+    assert "people.csv itself is in 2 commits" in where(forget("p1", trying=True), "git")[0]
+
+
+def test_a_file_under_dvc_is_held_by_its_cache(project: Path) -> None:
+    people.git("rm", "--quiet", "--cached", "people.csv")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "people.csv"], check=True)
+    people.commit("three")
+    held = forget("p1", trying=True)
+    assert any("people.csv" in each and "tag: three" in each for each in where(held, "version"))
+    pointed = Path("people.csv.dvc").read_text().split("md5: ")[1].split()[0]
+    outs = [version.holding() for version in earlier() if "tag: three" in version.name]
+    assert [each["people.csv"] for each in outs] == [pointed]
 
 
 def test_older_commits_than_the_limit_are_counted(project: Path) -> None:
@@ -300,10 +333,7 @@ def test_a_registered_model_is_named_until_the_printed_command_has_run(project: 
     from latentops.registry import store, versions
     from latentops.registry.candidate import DIGEST
 
-    digests = {
-        version.name: version.outs["data/prepared/people"]
-        for version in forgetting.versions("people", None)[1]
-    }
+    digests = {version.name: version.outs["data/prepared/people"] for version in earlier()}
     client: MlflowClient = store.connect()
     name = versions.model_name("people")
     client.create_registered_model(name)

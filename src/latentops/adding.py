@@ -4,16 +4,20 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from latentops.config import Source, load_params, params_path
 from latentops.data import catalogue, detection, entry, proposal, sources
 from latentops.data.detection import Said
 from latentops.data.profile import Profile, profile
+from latentops.data.table import Rows, labels
 from latentops.errors import ConfigError, DataError
 
 FOLDERS = ("data/accepted", "data/profiles")
@@ -61,7 +65,18 @@ def _enter(
             f"{params_path()}: datasets.{name} is there already; choose another --name, or remove it"
         )
     rows = sources.read_source(source)
-    profiled = profile(rows)
+    trainable: Counter[str | None] = Counter()
+
+    def counted() -> Iterator[pa.Table]:
+        for part in rows.parts:
+            official = (
+                part.column(".part").to_pylist() if "part" in rows.layout.extras else [None] * len(part)
+            )
+            pairs = zip(labels(part, rows.layout), official, strict=True)
+            trainable.update(label for label, side in pairs if side != "test")
+            yield part
+
+    profiled = profile(Rows(rows.layout, counted()))
     normal = hints.get("normal")
     for each in normal if isinstance(normal, list) else []:
         if each not in profiled.classes:
@@ -69,7 +84,7 @@ def _enter(
             raise DataError(f"{title}: no row is of class {each!r}; there are: {known}")
     told = {**_told(profiled), **remarks}
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
-    settings = entry.propose(source, profiled, limits, hints)
+    settings = entry.propose(source, profiled, trainable, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
     for folder in FOLDERS:
         Path(folder, name).mkdir(parents=True, exist_ok=True)
@@ -87,12 +102,12 @@ def preview(added: Added) -> Iterator[tuple[str, ...]]:
         yield tuple(row[name] for name in names)
 
 
-def table(added: Added) -> Iterator[tuple[str, str, str, str]]:
-    """Each column: its name, its type, what it is like, and what is remarked on it."""
+def table(added: Added) -> Iterator[tuple[str, str, str]]:
+    """Each column: its name, its type, and what it is like, or why it is passed over."""
     for column in added.profile.columns:
-        yield column.name, column.type, _like(added.profile, column.name), added.remarks.get(column.name, "")
+        yield column.name, column.type, _like(added.profile, column.name)
     for name in added.source.drop:
-        yield name, "passed over", "", added.remarks.get(name, "")
+        yield name, "passed over", added.remarks.get(name, "")
 
 
 def validated(added: Added) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def add_dataset(
     console, (head, *cells) = _console(), adding.preview(added)
     for title, columns, rows in (
         ("First rows", head, cells),
-        ("Columns", ("column", "type", "least … median … greatest", ""), adding.table(added)),
+        ("Columns", ("column", "type", "least … median … greatest"), adding.table(added)),
     ):
         table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False)
         for row in rows:
@@ -214,6 +214,27 @@ def datasets(
         listing.print_all(own)
     else:
         listing.print_one(name, own)
+
+
+@app.command()
+def repin(
+    dataset: Dataset,
+    force: Annotated[bool, typer.Option("--force", help="Also for files with an official address.")] = False,
+) -> None:
+    """Renew the checksums of a dataset's files where they were meant to change; count rows that differ."""
+    from latentops.config import params_path
+    from latentops.data import repin as repinning
+
+    found = repinning.repin(dataset, force=force)
+    if not found.files:
+        print(f"{dataset}: its files are the ones that {params_path()} means")
+        return
+    print(f"{params_path()}: datasets.{dataset}: new SHA-256 of {', '.join(found.files)}")
+    if found.added is None:
+        print(f"{dataset}: no raw table to compare with; next: make repro DATASET={dataset}")
+    else:
+        told = f"{found.added:,} rows added, {found.removed:,} removed"
+        print(f"{dataset}: {told}; next: make repro DATASET={dataset}")
 
 
 @app.command()

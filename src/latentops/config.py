@@ -244,8 +244,9 @@ class Expectations(Settings):
     Of single rows, which are set aside where they break one: `classes` (none where there is no label);
     `columns`, closed ranges of a table's numbers; `categories`, the values that a column of them may have;
     `unique`, columns in which nothing comes twice (`.name` is what a row is called where it comes from,
-    `.row` all its values and its label); `lengths`, the least and most steps of a sequence. No value may be
-    missing but in the columns under `missing`.
+    `.row` all its values and its label); `lengths`, the least and most steps of a sequence; `sizes`, the
+    least and greatest [height, width] of pictures in a folder, as they are there. No value may be missing but
+    in the columns under `missing`.
 
     Of the table, where a broken one stops the pipeline: `min_rows` and `max_rows`; `max_quarantined`, the
     share of rows set aside; `min_class_share`; `missing`, the largest share of a column's values that may be;
@@ -265,6 +266,7 @@ class Expectations(Settings):
     missing: dict[str, Fraction] = Field(default_factory=dict)
     unique: list[str] = Field(default_factory=list)
     lengths: tuple[int, int] | None = None
+    sizes: tuple[tuple[Count, Count], tuple[Count, Count]] | None = None
     max_drift: Fraction | None = None
     leak: Fraction = 0.95
     max_leak: Fraction | None = None
@@ -283,6 +285,9 @@ class Expectations(Settings):
         pairs = {f"columns.{name}": limits for name, limits in self.columns.items()}
         if self.lengths is not None:
             pairs["lengths"] = self.lengths
+        if self.sizes is not None:
+            heights, widths = zip(*self.sizes, strict=True)
+            pairs |= {"sizes: heights": heights, "sizes: widths": widths}
         for key, (low, high) in pairs.items():
             if low > high:
                 raise ValueError(f"{key}: [{low:g}, {high:g}] must be [lowest, highest]")

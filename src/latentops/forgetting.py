@@ -9,7 +9,8 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,11 +89,12 @@ class Version:
         clean = None if self.splits is None else self.splits.total()
         taught = None if self.splits is None else self.splits["train"] + self.splits["stop"]
         aside = None if self.raw is None or clean is None else self.raw - clean
-        counts = {"raw": self.raw, "quarantine": aside, "models": taught}
+        counts = dict.fromkeys(("clean", "prepared", "splits", "results"), clean)
+        counts |= {"models": taught, "quarantine": aside}
         found = {}
         for path, md5 in self.outs.items():
             head, *rest = PurePosixPath(path).parts
-            if self.raw != 0 and counts.get(rest[0] if head == "data" else head, clean) != 0:
+            if self.raw != 0 and counts.get(rest[0] if head == "data" else head, self.raw) != 0:
                 found[path] = md5
         return found
 
@@ -124,7 +126,7 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
     found: then nothing is changed either.
     """
     settings = load_params().dataset(dataset)
-    here, earlier, passed_over = versions(dataset, limit)
+    here, earlier, passed_over = versions(dataset, settings.source, limit)
     known = forgotten.read(ACCEPTED / dataset)
     incoming = dict(_incoming(dataset, settings.source))
 
@@ -132,16 +134,14 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
     for version in (here, *earlier):
         try:
             for part, layout in version.parts():
-                meant = ids.meant(part, layout)
+                meant = ids.meant(part, layout, ids.lines if version is here else ())
                 hashes |= forgotten.hashes(part.filter(meant), layout)
                 rows += meant.true_count if version is here else 0
         except DataError:
             unread.append(version)
-    for read in incoming.values():
-        if isinstance(read, DataError):
-            continue
-        layout = table.layout_of(read, settings.source.label)
-        hashes |= forgotten.hashes(read.filter(ids.meant(read, layout)), layout)
+    left = ids.lines - ids.found
+    for part, layout in _outside(settings.source, incoming.values()):
+        hashes |= forgotten.hashes(part.filter(ids.meant(part, layout, left)), layout)
     if unknown := sorted(ids.lines - ids.found):
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
@@ -161,6 +161,7 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
             *_workspace(here),
             *_source(dataset, settings.source, hashes),
             *_files(dataset, incoming, settings, hashes),
+            *_committed(settings.source),
             *_versions(earlier),
             *_caches([here, *earlier]),
             *_models(dataset, [here, *earlier]),
@@ -175,42 +176,52 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
     return found
 
 
-def versions(dataset: str, limit: int | None) -> tuple[Version, list[Version], int]:
+def versions(dataset: str, source: Source, limit: int | None) -> tuple[Version, list[Version], int]:
     """The workspace, and each version that commits have, the newest first; how many commits were left out."""
-    here = Version(dataset, [WORKSPACE], _outs(dataset, Path("dvc.lock")))
-    path = ["dvc.lock", (ACCEPTED / dataset).as_posix()]
-    log = _git("log", "--all", "--full-history", "--format=%h%x09%D", "--", *path).splitlines()
+    tracked = [(ACCEPTED / dataset).as_posix(), *(f"{path}.dvc" for path in _inside(source))]
+    pointers = [each for path in tracked for each in (Path(path), *Path(path).glob("*.dvc"))]
+    here = {path: path.read_text("utf-8") for path in (Path("dvc.lock"), *pointers) if path.is_file()}
+    log = _git("log", "--all", "--full-history", "--format=%h%x09%D", "--", "dvc.lock", *tracked).splitlines()
     made: dict[tuple[tuple[str, str], ...], Version] = {}
     for line in log[:limit]:
         commit, _, names = line.partition("\t")
-        outs = _outs(dataset, commit)
+        there = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", "dvc.lock", *tracked).split("\0")
+        files = [Path(path) for path in there if path.endswith((".lock", ".dvc"))]
+        outs = _outs(dataset, {path: _git("show", f"{commit}:{path.as_posix()}") for path in files})
         if f"data/raw/{dataset}.parquet" in outs:
             version = made.setdefault(tuple(sorted(outs.items())), Version(dataset, [], outs))
             version.commits.append(f"{commit} ({names})" if names else commit)
-    return here, list(made.values()), len(log[limit:]) if limit is not None else 0
+    left = len(log[limit:]) if limit is not None else 0
+    return Version(dataset, [WORKSPACE], _outs(dataset, here)), list(made.values()), left
 
 
-def _outs(dataset: str, at: Path | str) -> dict[str, str]:
-    """What DVC made of `dataset`, by the lock file at a path or of a commit: paths to md5."""
-    if isinstance(at, Path):
-        text = at.read_text(encoding="utf-8") if at.exists() else ""
-    else:
-        text = _git("show", f"{at}:dvc.lock", missing="")
-    content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
-    outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
-    found = {out["path"]: out["md5"] for out in outs if "md5" in out}
-    return {
-        path: md5
-        for path, md5 in found.items()
-        if dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]
-    }
+def _inside(source: Source) -> list[str]:
+    """The files of a source that lie in the project."""
+    root = Path().resolve()
+    return [file.path for file in source.files if Path(file.path).resolve().is_relative_to(root)]
 
 
-def _git(*arguments: str, missing: str | None = None) -> str:
+def _outs(dataset: str, files: Mapping[Path, str]) -> dict[str, str]:
+    """What DVC made of `dataset`, or was given for it, by its lock file and pointers: paths to md5."""
+    found: dict[str, str] = {}
+    for file, text in files.items():
+        content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+        if file.suffix == ".dvc":
+            found |= {(file.parent / out["path"]).as_posix(): out["md5"] for out in content["outs"]}
+            continue
+        outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
+        for path, md5 in ((out["path"], out["md5"]) for out in outs if "md5" in out):
+            mine = dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]
+            if mine and not path.endswith((".json", ".csv")):  # which are figures of all rows together
+                found[path] = md5
+    return found
+
+
+def _git(*arguments: str) -> str:
     result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if result.returncode and missing is None:
+    if result.returncode:
         raise LatentOpsError(f"git {arguments[0]}: {result.stderr.strip().splitlines()[-1]}")
-    return result.stdout if not result.returncode else missing or ""
+    return result.stdout
 
 
 def _incoming(dataset: str, source: Source) -> Iterator[tuple[Path, pa.Table | DataError]]:
@@ -220,6 +231,17 @@ def _incoming(dataset: str, source: Source) -> Iterator[tuple[Path, pa.Table | D
             yield path, sources.read_rows(path, source)
         except DataError as error:
             yield path, error
+
+
+def _outside(source: Source, incoming: Iterable[pa.Table | DataError]) -> Iterator[tuple[pa.Table, Layout]]:
+    """The rows of what isn't under DVC: the source's own, as far as they can be read, and what came in."""
+    with suppress(DataError):
+        own = sources.read_source(source)
+        for part in own.parts:
+            yield part, own.layout
+    for read in incoming:
+        if not isinstance(read, DataError):
+            yield read, table.layout_of(read, source.label)
 
 
 def _workspace(here: Version) -> Iterator[Holding]:
@@ -255,6 +277,15 @@ def _source(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator
             yield Holding("source", told, f"take them out of it by hand, then `latentops repin {dataset}`")
         else:
             yield Holding("source", f"{told}, from {file.url}", f"rm -r {shlex.quote(str(locate(file)))}")
+
+
+def _committed(source: Source) -> Iterator[Holding]:
+    """Files of the source that git has themselves, not as pointers."""
+    for path in _inside(source):
+        commits = _git("log", "--all", "--format=%h", "--", path).split()
+        if commits:
+            told = f"{path} itself is in {len(commits)} commits, {commits[-1]} the first"
+            yield Holding("git", told, f"git filter-repo --force --invert-paths --path {shlex.quote(path)}")
 
 
 def _accepted(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator[Path]:

@@ -68,6 +68,16 @@ def test_what_is_added_and_removed_is_the_difference_of_multisets(
     assert counts["removed"] + counts["changed"] == (before - after).total()
 
 
+@given(old=TABLES, new=TABLES, at_once=st.integers(1, 5))
+def test_rows_held_against_each_other_share_by_share_are_the_same_ones(
+    old: list[tuple[int, int]], new: list[tuple[int, int]], at_once: int
+) -> None:
+    whole = history._change("d", side(old), side(new), [""], 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "_AT_ONCE", at_once)
+        assert history._change("d", side(old), side(new), [""], 3) == whole
+
+
 @given(old=TABLES, new=TABLES)
 def test_looked_at_backwards_added_is_removed(old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
     there = history._change("d", side(old), side(new), [""], 3)

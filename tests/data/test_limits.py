@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from latentops.config import Expectations, Params, Source, parse
 from latentops.data import expectations, leaks, splits, table
 from latentops.data import profile as profiles
+from latentops.data.detection import Said, detect
 from latentops.data.drift import distances
 from latentops.data.profile import Profile
+from latentops.data.proposal import propose
+from latentops.data.sources import read_source
 from latentops.data.table import Layout, Rows
 from latentops.errors import ConfigError, DataError
 
@@ -434,3 +437,35 @@ def test_a_split_without_a_class_stops_with_both_names() -> None:
     with pytest.raises(DataError, match="split 'test' has 0 rows of class 'a'"):
         splits.check_classes("set", rows, 1, uncalibrated={"b"})
     splits.check_classes("set", rows, 0)
+
+
+def test_pictures_are_held_to_the_sizes_that_they_had(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for at, (height, width) in enumerate([(40, 30), (60, 50), (9, 50), (60, 300)]):
+        folder = tmp_path / "pictures" / "ab"[at % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(at).integers(0, 255, (height, width), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{at}.png")
+    found = detect(tmp_path / "pictures", Said())
+    rows = read_source(found.source).whole()
+    expected = {"min_rows": 1, "max_quarantined": 1.0, "classes": ["a", "b"], "sizes": [[20, 20], [100, 100]]}
+    limits = parse(Expectations, expected, "expectations")
+    made = expectations.validate(rows, "pictures", found.source, limits)
+    told = dict(
+        zip(
+            made.quarantined.column(".name").to_pylist(),
+            made.quarantined.column(".reasons").to_pylist(),
+            strict=True,
+        )
+    )
+    assert told == {
+        "a/2.png": [".height: outside [20, 100]"],
+        "b/3.png": [".width: outside [20, 100]"],
+    }
+    assert made.profile.sizes == ((40, 30), (60, 50))
+    assert propose(made.profile)["sizes"] == [[20, 15], [120, 100]]
+    digits = Layout("image", (1, 1, 1), "label")
+    bare = table.build(digits, "x", [pa.array(["a"]), pa.array([[1.0]])])
+    with pytest.raises(ConfigError, match="only pictures in a folder have sizes"):
+        expectations.validate(bare, "pictures", found.source, limits)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -175,3 +177,20 @@ def test_every_variant_pays_what_it_reconstructs_worse_than_the_plain_one_with_t
 
 def test_without_a_plain_variant_there_is_no_cost() -> None:
     assert reconstruction_costs(board()) == {}
+
+
+def without(rows: list[Row], metric: str) -> list[Row]:
+    kept = [{name: values for name, values in each.values.items() if name != metric} for each in rows]
+    return [replace(each, values=values) for each, values in zip(rows, kept, strict=True)]
+
+
+def test_where_the_stop_rows_cannot_tell_nothing_is_chosen() -> None:
+    rows = without(board(), "stop_probe_accuracy")
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)
+    assert (found["chosen"], found["gates"], found["passed"]) == (None, [], False)
+    assert len(found["rows"]) == len(rows)
+
+
+def test_where_the_test_rows_cannot_tell_there_is_no_board() -> None:
+    with pytest.raises(DataError, match="the test rows have no probe_accuracy"):
+        compare(without(board(), "probe_accuracy"), LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)

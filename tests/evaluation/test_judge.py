@@ -1,6 +1,7 @@
 """The protocol itself: what it asks of a model, and that it doesn't matter where that lies."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,19 @@ def test_what_is_mapped_from_files_is_judged_like_what_is_in_memory(
     assert one.to_json() == other.to_json()
     assert one.tensors().keys() == other.tensors().keys()
     assert all(np.array_equal(one.tensors()[k], other.tensors()[k], equal_nan=True) for k in one.tensors())
+
+
+@pytest.mark.parametrize("split", ["stop", "test"])
+@pytest.mark.parametrize("left", ["normal rows", "anomalies"])
+def test_a_split_without_anomalies_or_without_anything_else_has_no_auroc(
+    field: Field, split: SplitName, left: str
+) -> None:
+    rows = field.samples[split]
+    labels = np.full(len(rows), 0 if left == "normal rows" else 1)
+    few = replace(field, samples={**field.samples, split: replace(rows, labels=labels)}, normal=("a",))
+    verdict = judge(few, "x", "variant", 2, SEEDS, coder(field, residuals=True))
+    missing = {"stop": "stop_auroc", "test": "auroc"}[split]
+    assert missing not in verdict.metrics
+    assert {"stop_auroc", "auroc"} - {missing} <= set(verdict.metrics)
+    assert np.isfinite([value for values in verdict.metrics.values() for value in values]).all()
+    assert ("score/a/auroc" in verdict.samples) == (split == "stop")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from latentops.atomic import write_json, write_text
+from latentops.data.prepared import SPLITS
 
 VARIANTS = (
     "undercomplete",
@@ -247,6 +248,15 @@ def build(root: Path) -> Path:
     """Write the result files of every dataset below `root`; no data and no models."""
     for dataset in DATASETS:
         write_json(root / "results" / "compare" / f"{dataset}.json", comparison(dataset))
+        write_json(
+            root / "results" / "prepare" / f"{dataset}.json",
+            {
+                "rows": {split: {"a": 300, "b": at} for at, split in enumerate(SPLITS)},
+                "units": 1790,
+                "equal": 4,
+                "related": 3,
+            },
+        )
         write_json(
             root / "results" / "validate" / f"{dataset}.json",
             {

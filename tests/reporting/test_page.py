@@ -329,3 +329,15 @@ def test_what_a_loss_puts_first_is_a_table_where_it_is_measured(project: Path, t
     assert lines == [["blur", "0.200", "0.300 ↑", "0.100 ↓"], ["tails", "0.200", "0.210", "0.400 ↑"]]
     write_json(project / "benchmarks/remedies.json", {"rows": rows[-1:]})
     assert "What a loss puts first" not in page.write(project).read_text(encoding="utf-8")
+
+
+def test_the_splits_are_shown_with_what_was_kept_together(project: Path) -> None:
+    tree = Tree(page.write(project).read_text(encoding="utf-8"))
+    tables = [
+        node
+        for node in tree.root.all("table")
+        if [cell.words for cell in node.all("th")][:5] == ["class", "train", "stop", "calibration", "test"]
+    ]
+    assert len(tables) == 3
+    assert [cell.words for cell in tables[0].all("tr")[2].all("td")] == ["0", "1", "2", "3"]
+    assert "4 that equal it, 3 of its group or that look like it" in tree.root.words

@@ -134,12 +134,6 @@ def _source(kind: Kind, label: str | None, files: list[File], read: Read, **more
     return Source.model_validate(section)
 
 
-def _sized(source: Source, files: Sequence[tuple[Path, File]]) -> Source:
-    """`source` with the channels that its rows have."""
-    rows = readers.read(files, source.model_copy(update={"channels": 1}))
-    return source.model_copy(update={"channels": rows.layout.shape[0]})
-
-
 def _pictures(path: Path, pictures: list[Path], said: Said) -> Found:
     from PIL import Image, UnidentifiedImageError
 
@@ -183,13 +177,12 @@ def _idx(files: list[Path], said: Said) -> Found:
 
 
 def _sequences(files: list[tuple[Path, Part | None]], said: Said) -> Found:
+    head, _, data = beginning(files[0][0]).decode("utf-8", errors="replace").partition("@data")
+    classed = bool(re.search(r"^@classlabel\s+true", head, re.MULTILINE | re.IGNORECASE))
+    channels = max(1, len(data.strip().partition("\n")[0].split(":")) - classed)
     listed = [_file(path, part) for path, part in files]
-    classed = False
-    for path, _ in files:
-        head = beginning(path).decode("utf-8", errors="replace").lower()
-        classed |= bool(re.search(r"^@classlabel\s+true", head, re.MULTILINE))
-    source = _source("sequence", "label" if classed else None, listed, Read(format="ts"))
-    return Found(_sized(source, [(path, file) for (path, _), file in zip(files, listed, strict=True)]), {})
+    source = _source("sequence", "label" if classed else None, listed, Read(format="ts"), channels=channels)
+    return Found(source, {"": f"sequences of {channels} channels"})
 
 
 def _arrays(path: Path, said: Said) -> Found:
@@ -271,8 +264,15 @@ def _parquet(path: Path, said: Said) -> Found:
     used = {label, said.group, said.time, "pixels" if kind == "image" else "values"}
     bounds = {"value_range": (0, 255)} if kind == "image" else {}
     drop = [name for name in schema.names if name not in used]
-    source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, **bounds)
-    return Found(_sized(source, [(path, listed)]), {})
+    first = next(file.iter_batches(1, columns=["pixels" if kind == "image" else "values"]), None)
+    value = first.column(0)[0].as_py() if first is not None and first.num_rows else None
+    channels = 1
+    if kind == "sequence" and value and isinstance(value[0], list):
+        channels = len(value[0])
+    elif kind == "image" and value and isinstance(value[0][0], list):
+        channels = len(value)
+    source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, channels=channels, **bounds)
+    return Found(source, {})
 
 
 def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:

@@ -4,6 +4,7 @@ The file is added to as text: nothing else in it moves, and no comment is lost.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -14,34 +15,43 @@ from latentops.data.profile import Profile
 from latentops.errors import ConfigError
 
 _COMMENT = 41  # column at which comments begin
-_SOME_NORMALS = 60  # calibration normals, of which a false-alarm rate of 5 % can be promised by far
+_CALIBRATION = 0.2  # share that is given to it without being asked to
+_NORMALS = 24  # to calibrate on: 19 are needed to promise a false-alarm rate of 5 %, and shares are rounded
 
 
 def propose(
-    source: Source, profile: Profile, expectations: Mapping[str, object], hints: Mapping[str, object]
+    source: Source,
+    profile: Profile,
+    trainable: Mapping[str | None, int],
+    expectations: Mapping[str, object],
+    hints: Mapping[str, object],
 ) -> dict[str, object]:
     """The settings of a dataset with that source and profile; `hints` (normal, primary, split, …) go first.
 
-    Names are those of `config.Dataset`. What isn't said is chosen by kind, size and classes alone.
+    Names are those of `config.Dataset`. `trainable` are the rows of each class that aren't an official
+    test's: a class of too few to calibrate on is called normal only where the hints say so. What isn't said
+    is chosen by kind, size and classes alone.
     """
     classes = sorted(profile.classes, key=lambda name: (-profile.classes[name], name))
     normal = hints.get("normal")
-    if normal is None:
-        normal = classes[: 3 if len(classes) > 2 else 1] if len(classes) > 1 else []
+    if not isinstance(normal, list):
+        views = 3 if len(classes) > 2 and profile.kind != "text" else 1  # texts take long to train on
+        enough = [name for name in classes if trainable[name] * _CALIBRATION >= _NORMALS]
+        normal = enough[:views] if len(classes) > 1 else []
     primary = hints.get("primary") or _primary(source, classes, hints)
     longest = profile.lengths[2] if profile.lengths else 0
-    architecture = {"image": "convolutional", "tabular": "mlp", "text": "transformer"}.get(
+    architecture = {"image": "convolutional", "tabular": "mlp", "text": "convolutional"}.get(
         profile.kind, "convolutional" if longest > 32 else "recurrent"
     )
     split = hints.get("split") or {}
     if not isinstance(split, dict):
         raise TypeError(f"split is a section, not {split!r}")
-    inputs = {"tabular": len(profile.columns), "text": 64}.get(profile.kind, 64)
+    inputs = {"tabular": len(profile.columns)}.get(profile.kind, 64)
     scaling: object = "standard"
     if source.value_range is not None:
         scaling = "range"
     elif profile.kind == "text":
-        scaling = {"name": "tokens", "vocabulary": 1000, "longest": 64}
+        scaling = {"name": "tokens", "vocabulary": 500, "longest": 32}
     likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(
         profile.kind, "gaussian"
     )
@@ -50,7 +60,7 @@ def propose(
         "expectations": expectations,
         "scaling": scaling,
         "likelihood": likelihood,
-        "split": _split(source, profile, normal if primary == "auroc" else classes) | split,
+        "split": _split(source, profile, min((trainable[name] for name in normal), default=0)) | split,
         "normal": normal,
         "primary": primary,
         "architecture": architecture,
@@ -75,16 +85,16 @@ def _mixed(profile: Profile) -> bool:
     return any(column.type in ("categorical", "boolean") or column.missing for column in profile.columns)
 
 
-def _split(source: Source, profile: Profile, classes: object) -> dict[str, object]:
-    """Shares that leave enough of the normal rows to calibrate on, and the way that fits the source."""
-    names = list(classes) if isinstance(classes, list) else []
-    rows = min((profile.classes[name] for name in names if name in profile.classes), default=profile.rows)
-    calibration = round(min(0.2, max(0.12, _SOME_NORMALS / max(rows, 1))), 2)
-    shares: dict[str, object] = {"seed": 0, "stop": 0.15, "calibration": calibration, "test": 0.25}
+def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
+    """Shares that leave enough of the least normal class to calibrate on, by what fits the source."""
+    wanted = _NORMALS / normals if normals else 0.0
+    calibration = round(min(0.4, max(0.12, wanted)), 2)
+    stop, test = (0.15, 0.25) if calibration <= _CALIBRATION else (0.1, 0.2)
+    shares: dict[str, object] = {"seed": 0, "stop": stop, "calibration": calibration, "test": test}
     read = source.read
     if any(file.part for file in source.files) or (read is not None and read.part):
         return {**shares, "test": "official"}
-    if read is not None and read.format == "series":
+    if source.time is not None and read is not None and read.format not in ("long", "folder"):
         return {**shares, "by": "time"}
     if profile.kind == "image":
         return {**shares, "near": 4}
@@ -102,6 +112,7 @@ COMMENTS = {
     "expectations.categories": "values a row may have",
     "expectations.missing": "share of rows that may have no value",
     "expectations.lengths": "steps a sequence may have",
+    "expectations.sizes": "least and greatest [height, width] of a picture",
     "expectations.min_rows": "fewer stop the pipeline",
     "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
     "expectations.min_class_share": "a class with a smaller share stops the pipeline",
@@ -198,3 +209,31 @@ def add(path: Path, name: str, entry: str) -> None:
     after += f"\n\n{entry}\n" + before[end:].lstrip("\n")
     parse(Params, yaml.safe_load(after), str(path))
     atomic.write_text(path, after)
+
+
+def repin(path: Path, name: str, checksums: Mapping[str, str]) -> None:
+    """Put other SHA-256 into the files of dataset `name`, by their paths; all else stays as it is written."""
+    text_ = path.read_text(encoding="utf-8")
+    root = yaml.compose(text_, Loader=yaml.SafeLoader)
+    source = _value(_value(_value(root, "datasets"), name), "source")
+    files = list(_value(source, "files").value)
+    with suppress(KeyError):
+        files.append(_value(_value(source, "read"), "marks"))
+    places = [(_value(file, "sha256"), checksums.get(_value(file, "path").value)) for file in files]
+    for node, checksum in sorted(places, key=lambda place: -place[0].start_mark.index):
+        if checksum is not None:  # quoted: one of digits alone would be a number
+            start, end = node.start_mark.index, node.end_mark.index
+            text_ = (
+                text_[:start] + (checksum if checksum.strip("0123456789e") else repr(checksum)) + text_[end:]
+            )
+    parse(Params, yaml.safe_load(text_), str(path))
+    atomic.write_text(path, text_)
+
+
+def _value(node: yaml.Node | None, key: str) -> yaml.Node:
+    """What a mapping has at `key`."""
+    for each, value in node.value if node is not None else ():
+        if each.value == key:
+            found: yaml.Node = value
+            return found
+    raise KeyError(key)

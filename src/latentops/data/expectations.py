@@ -449,6 +449,8 @@ class _Rows:
         found = profiles.summaries(part, layout)
         name = "pixels" if layout.kind == "image" else "values"
         looked = {f"{name}.{figure}": found[figure] for figure in ("missing", "least", "greatest")}
+        sides = (f".{each}" for each in ("height", "width") if each in layout.extras)
+        looked |= {side: part.column(side).to_numpy() for side in sides}
         if layout.kind == "sequence":
             steps, rest = np.divmod(found["sizes"], layout.shape[0])
             looked = {"values.steps": steps, "values.remainder": rest, **looked}
@@ -634,6 +636,8 @@ def _check_settings(layout: Layout, dataset: str, expectations: Expectations) ->
                 )
     if expectations.lengths is not None and layout.kind != "sequence":
         raise ConfigError(f"{where}.lengths: {layout.kind} data has no lengths")
+    if expectations.sizes is not None and "height" not in layout.extras:
+        raise ConfigError(f"{where}.sizes: only pictures in a folder have sizes of their own")
 
 
 def _column_frame(schema: pa.Schema, layout: Layout) -> pd.DataFrame:
@@ -730,6 +734,9 @@ def _value_checks(layout: Layout, source: Source, expectations: Expectations) ->
             _row(_between(f"{name}.least", low, None), name, f"below {low:g}"),
             _row(_between(f"{name}.greatest", None, high), name, f"above {high:g}"),
         ]
+    if expectations.sizes is not None:
+        for side, low, high in zip((".height", ".width"), *expectations.sizes, strict=True):
+            checks.append(_row(_between(side, low, high), side, f"outside [{low}, {high}]"))
     if layout.kind == "sequence":
         shortest, longest = expectations.lengths or (1, None)
         steps = f"[{shortest}, {longest}]" if longest else f"[{shortest}, …]"

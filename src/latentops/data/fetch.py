@@ -176,7 +176,7 @@ def _other(name: str, at: Path, actual: str | None, sha256: str | None) -> str:
     what = "it is an HTML page, not the data; its" if _is_page(at) else "its"
     return (
         f"{name}: {what} SHA-256 is {actual}, but source.files says {sha256}; get the right file, "
-        "or correct it there if it was meant to change"
+        "or, if it was meant to change, renew that with `latentops repin DATASET`"
     )
 
 

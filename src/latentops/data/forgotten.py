@@ -6,7 +6,7 @@ value by value, can tell by its hash whether it was here; nothing else can be re
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Ids:
     """What a person wrote to say which rows are meant, and which of it was found so far.
 
     Each of `lines` is a group or a name (`.group`, `.name` of a raw table), a row's id (64 hexadecimal
-    digits), or `source:position`.
+    digits), or `source:position`, which means a row of the data as they are now.
     """
 
     lines: frozenset[str]
@@ -96,20 +96,20 @@ class Ids:
 
     @classmethod
     def read(cls, path: Path) -> "Ids":
-        """From a file of an id a line; `DataError` where it is none, or empty."""
+        """From a file of an id a line, comments (`#`) passed over; `DataError` where it is none, or empty."""
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: can't be read as text: {error}") from None
-        lines = frozenset(filter(None, map(str.strip, text.splitlines())))
+        lines = frozenset(line for each in text.splitlines() if (line := each.strip()) and line[0] != "#")
         if not lines:
             raise DataError(
                 f"{path}: no ids; write one a line: a group, a name, a row's id or source:position"
             )
         return cls(lines)
 
-    def meant(self, part: pa.Table, layout: Layout) -> pa.Array:
-        """Whether each row of `part` is meant."""
+    def meant(self, part: pa.Table, layout: Layout, places: Collection[str]) -> pa.Array:
+        """Whether each row of `part` is meant; `places` are those lines that may say where a row of it is."""
         mask = pa.array([False] * part.num_rows, pa.bool_())
         origins, positions = (table.whole(part.column(name)) for name in (table.SOURCE, table.POSITION))
         for name in (".group", ".name"):
@@ -118,8 +118,8 @@ class Ids:
                 here = pc.is_in(values, value_set=pa.array(sorted(self.lines), pa.string()))
                 mask = pc.or_(mask, here)
                 self.found |= set(values.filter(here).to_pylist())
-        for source, places in self._places().items():
-            inside = pc.is_in(positions, value_set=pa.array(places, pa.int64()))
+        for source, meant in _positions(places).items():
+            inside = pc.is_in(positions, value_set=pa.array(meant, pa.int64()))
             here = pc.and_(pc.equal(origins, source), inside)
             mask = pc.or_(mask, here)
             self.found |= {f"{source}:{position}" for position in positions.filter(here).to_pylist()}
@@ -135,9 +135,10 @@ class Ids:
         self.found |= {each.hex() for each in there}
         return there
 
-    def _places(self) -> dict[str, list[int]]:
-        places = defaultdict(list)
-        for line in self.lines:
-            if match := _PLACE.fullmatch(line):
-                places[match[1]].append(int(match[2]))
-        return places
+
+def _positions(places: Collection[str]) -> Mapping[str, Sequence[int]]:
+    found = defaultdict(list)
+    for place in places:
+        if match := _PLACE.fullmatch(place):
+            found[match[1]].append(int(match[2]))
+    return found

@@ -21,6 +21,7 @@ from latentops.errors import ConfigError, DataError, UnknownNameError
 
 WORKSPACE = "workspace"
 """What DVC calls the files as they are now."""
+_AT_ONCE = 2**21  # rows that are held against each other
 
 
 class Revision:
@@ -152,9 +153,30 @@ def compare(old: Revision, new: Revision, names: Sequence[str], examples: int = 
 
 
 def pairs(
+    old: Sequence[NDArray[Any]],
+    new: Sequence[NDArray[Any]],
+    left: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of two tables, given by their columns, that are equal: each with one other.
+
+    `left` are the numbers of the rows that are looked at, if not all. That is done for some million of them
+    at a time, shared out by the last column, whose values should be many.
+    """
+    rows = left or (np.arange(len(old[0])), np.arange(len(new[0])))
+    shares = 1 + sum(map(len, rows)) // _AT_ONCE
+    of = [columns[-1][each] % shares for columns, each in zip((old, new), rows, strict=True)]
+    found = [(rows[0][:0], rows[1][:0])]
+    for share in range(shares):
+        few = [each[which == share] for each, which in zip(rows, of, strict=True)]
+        here = _pairs([column[few[0]] for column in old], [column[few[1]] for column in new])
+        found.append((few[0][here[0]], few[1][here[1]]))
+    befores, afters = (np.concatenate(each) for each in zip(*found, strict=True))
+    return befores, afters
+
+
+def _pairs(
     old: Sequence[NDArray[Any]], new: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of two tables, given by their columns, that are equal: each with one other, in their order."""
     rows = len(old[0])
     columns = [np.concatenate(each) for each in zip(old, new, strict=True)]
     order = np.lexsort(columns)  # stable: of equal rows the old ones come first
@@ -234,13 +256,10 @@ def _change(dataset: str, old: Listed, new: Listed, names: Sequence[str], exampl
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     left = np.arange(len(old)), np.arange(len(new))
     # Rows that stayed where they were, then those of the same content elsewhere, then others in their place.
-    for keys in (lambda side: (*side.ids, side.source, side.position), lambda side: side.ids, _place):
-        before, after = (
-            [column[rest] for column in keys(side)] for side, rest in zip((old, new), left, strict=True)
-        )
-        found = pairs(before, after)
-        kept.append((left[0][found[0]], left[1][found[1]]))
-        left = np.delete(left[0], found[0]), np.delete(left[1], found[1])
+    for keys in (lambda side: (*side.ids, *_place(side)), lambda side: side.ids, _place):
+        found = pairs(keys(old), keys(new), left)
+        kept.append(found)
+        left = _without(left[0], found[0]), _without(left[1], found[1])
     changed = tuple(each[np.argsort(kept[2][1])] for each in kept[2])
     same = [np.concatenate([each[side] for each in kept[:2]]) for side in (0, 1)]
     was, now = old.split[same[0]], new.split[same[1]]
@@ -272,6 +291,15 @@ def _change(dataset: str, old: Listed, new: Listed, names: Sequence[str], exampl
             "changed": [example(new, b, a, b) for a, b in zip(few[2], few[3], strict=True)],
         },
     )
+
+
+def _without(rows: NDArray[np.int64], gone: NDArray[np.int64]) -> NDArray[np.int64]:
+    if not len(rows):
+        return rows
+    there = np.zeros(rows[-1] + 1, bool)
+    there[rows] = True
+    there[gone] = False
+    return np.flatnonzero(there)
 
 
 def _place(side: Listed) -> tuple[NDArray[Any], ...]:

@@ -210,21 +210,21 @@ class Writer:
         self._folder = folder
         self._counts = dict(counts)
         self._filled = dict.fromkeys(counts, 0)
-        self._arrays: dict[SplitName, dict[str, NDArray[Any]]] = {}
+        self._files: dict[SplitName, dict[str, _Growing]] = {}
+        wanted: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+            "values": (np.float32, tuple(shape)),
+            "labels": (np.int64, ()),
+            "ids": (np.uint8, (32,)),
+            "lengths": (np.int64, ()),
+            "times": (np.float64, ()),
+            "series": (np.int64, ()),
+            "marks": (np.uint8, tuple(shape)[:1]),
+        }
         for split, count in counts.items():
             (folder / split).mkdir(parents=True)
-            wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
-                "values": (np.float32, tuple(shape)),
-                "labels": (np.int64, ()),
-                "ids": (np.uint8, (32,)),
-                "lengths": (np.int64, ()),
-                "times": (np.float64, ()),
-                "series": (np.int64, ()),
-                "marks": (np.uint8, tuple(shape)[:1]),
-            }
             there = {"values", "labels", "ids", *also} - (set() if split == "test" else {"marks"})
-            self._arrays[split] = {
-                name: _created(folder / split / f"{name}.npy", dtype, (count, *each))
+            self._files[split] = {
+                name: _Growing(folder / split / f"{name}.npy", np.dtype(dtype), (count, *each))
                 for name, (dtype, each) in wanted.items()
                 if name in there
             }
@@ -232,18 +232,15 @@ class Writer:
     def put(self, assigned: NDArray[np.integer], given: Samples) -> None:
         """The next rows, each into the split that is `assigned` [n] to it, an index into `PLACES`."""
         each = _arrays(given)
-        for split, arrays in self._arrays.items():
+        for split, files in self._files.items():
             rows = np.flatnonzero(assigned == SPLITS.index(split))
-            if not len(rows):
-                continue
-            start = self._filled[split]
-            for name, array in arrays.items():
-                array[start : start + len(rows)] = each[name][rows]
+            for name, file in files.items():
+                file.add(each[name][rows])
             self._filled[split] += len(rows)
 
     def split(self, split: SplitName) -> Samples:
-        """What is in a split so far."""
-        arrays = self._arrays[split]
+        """All rows of a split, once they were put."""
+        arrays = {name: file.whole() for name, file in self._files[split].items()}
         return Samples(arrays["values"], arrays.get("lengths"), arrays["labels"], arrays["ids"])
 
     def describe(self, description: Description) -> None:
@@ -251,13 +248,35 @@ class Writer:
         atomic.write_json(self._folder / "dataset.json", {**description.to_json(), "rows": self._counts})
 
     def close(self) -> None:
-        """Put the last of it on the disk; `AssertionError` where rows are missing."""
+        """Put the last of it on the disk."""
+        for files in self._files.values():
+            for file in files.values():
+                file.close()
+
+    def check(self) -> None:
+        """`AssertionError` where rows are missing."""
         if self._filled != self._counts:
             raise AssertionError(f"{self._counts} rows expected, {self._filled} were put")
-        for arrays in self._arrays.values():
-            for array in arrays.values():
-                if isinstance(array, np.memmap):
-                    array.flush()
+
+
+class _Growing:
+    """A `.npy` file of a shape known beforehand, written from its first row to its last."""
+
+    def __init__(self, path: Path, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
+        self._path, self._dtype = path, dtype
+        self._stream = path.open("wb")
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def add(self, rows: NDArray[np.generic]) -> None:
+        self._stream.write(np.ascontiguousarray(rows, self._dtype).data)
+
+    def whole(self) -> NDArray[Any]:
+        self._stream.flush()
+        return _array(self._path)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 @contextmanager
@@ -270,8 +289,11 @@ def writing(
     """
     with atomic.replacing(directory) as aside:
         writer = Writer(aside, counts, shape, also)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+            writer.check()
+        finally:
+            writer.close()
 
 
 def write(directory: Path, description: Description, samples: Mapping[SplitName, Samples]) -> None:
@@ -297,15 +319,6 @@ def _arrays(rows: Samples) -> dict[str, NDArray[Any]]:
         "marks": None if windows is None else windows.marks,
     }
     return {name: array for name, array in found.items() if array is not None}
-
-
-def _created(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file for an array of that shape, mapped; an empty one can't be, and is written at once."""
-    if 0 in shape:
-        empty: NDArray[Any] = np.empty(shape, dtype)
-        np.save(path, empty)
-        return empty
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _array(path: Path) -> NDArray[Any]:

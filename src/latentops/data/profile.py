@@ -9,6 +9,7 @@ sequences have a column `pixels` or `values` (the mean of each row's), sequences
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -76,7 +77,8 @@ class Profile:
     """What `rows` rows look like.
 
     `classes` counts the rows of each class, by name, and `unlabelled` those without one. `duplicates` are
-    rows whose values and label were met before, `problems` those that couldn't be read in whole. `preview`
+    rows whose values and label were met before, `problems` those that couldn't be read in whole. `sizes` are
+    the least and the greatest [height, width] of pictures in a folder, as they are there. `preview`
     has the first rows, a text a column.
     """
 
@@ -88,6 +90,7 @@ class Profile:
     unlabelled: int
     duplicates: int
     problems: int
+    sizes: tuple[tuple[float, float], tuple[float, float]] | None
     preview: tuple[dict[str, str], ...]
 
     def column(self, name: str) -> Column:
@@ -155,6 +158,7 @@ class Profiler:
         self._rows = 0
         self._classes: Counter[str | None] = Counter()
         self._problems = 0
+        self._sizes: list[tuple[float, float]] = []
         self._contents: list[NDArray[np.uint64]] = []
         self._preview: list[dict[str, str]] = []
         self._keys = np.zeros(0, np.uint64)
@@ -172,6 +176,10 @@ class Profiler:
         if layout.label is not None:
             counts = pc.value_counts(part.column(layout.label)).to_pylist()
             self._classes.update({each["values"]: each["counts"] for each in counts})
+        if "height" in layout.extras:
+            sides = [pc.min_max(part.column(side)).as_py() for side in (".height", ".width")]
+            bounds = [tuple(each[end] for each in sides) for end in ("min", "max")]
+            self._sizes += [each for each in bounds if None not in each]
         self._contents.append(content_keys(part, layout))
         self._rows += part.num_rows
 
@@ -198,6 +206,7 @@ class Profiler:
             unlabelled=self._classes[None],
             duplicates=int(np.count_nonzero(met[1:] == met[:-1])),
             problems=self._problems,
+            sizes=None if not self._sizes else (_extreme(min, self._sizes), _extreme(max, self._sizes)),
             preview=tuple(self._preview),
         )
 
@@ -273,6 +282,13 @@ class _Gathered:
             else (),
             categories=dict(most[:KEPT]),
         )
+
+
+def _extreme(
+    least_or_greatest: Callable[[Iterable[float]], float], sizes: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    heights, widths = zip(*sizes, strict=True)
+    return least_or_greatest(heights), least_or_greatest(widths)
 
 
 def content_keys(part: pa.Table, layout: Layout) -> NDArray[np.uint64]:

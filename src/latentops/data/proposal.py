@@ -11,9 +11,9 @@ _DRIFT = 0.25
 def propose(profile: Profile) -> dict[str, object]:
     """The section `expectations` of a dataset with this `profile`, as `config.Expectations` takes it.
 
-    Ranges go half their width beyond what was found (not below zero where nothing was), lengths from half to
-    twice, and half of the rows, or of the smallest class, is enough. Constant columns get no limit, nor do
-    dates, which go on, nor categories that are too many to list.
+    Ranges go half their width beyond what was found (not below zero where nothing was), lengths and sizes
+    from half to twice, and half of the rows, or of the smallest class, is enough. Constant columns get no
+    limit, nor do dates, which go on, nor categories that are too many to list.
     """
     section: dict[str, object] = {
         "min_rows": max(1, profile.rows // 2),
@@ -42,6 +42,9 @@ def propose(profile: Profile) -> dict[str, object]:
     if profile.lengths is not None:
         shortest, _, longest = profile.lengths
         section["lengths"] = [max(1, shortest // 2), max(1, 2 * longest)]
+    if profile.sizes is not None:
+        least, greatest = profile.sizes
+        section["sizes"] = [[max(1, int(side) // 2) for side in least], [2 * int(side) for side in greatest]]
     return section | {"max_drift": _DRIFT}
 
 
@@ -50,7 +53,8 @@ def _bad(profile: Profile) -> float:
     unlabelled = profile.unlabelled if profile.label is not None else 0
     infinite = sum(column.infinite for column in profile.columns)
     share = (unlabelled + infinite + profile.problems) / max(profile.rows, 1)
-    return min(0.5, share)
+    gaps = 0.0 if profile.kind == "tabular" else max(column.missing for column in profile.columns)
+    return min(0.5, share + gaps)
 
 
 def _range(column: Column) -> list[float]:

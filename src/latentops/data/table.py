@@ -32,13 +32,15 @@ from latentops.errors import DataError
 
 EMBEDDED = "embedded"
 SOURCE, POSITION, REASONS = ".source", ".position", ".reasons"
-Extra = Literal["part", "group", "time", "marked", "name", "problem"]
+Extra = Literal["part", "group", "time", "marked", "name", "height", "width", "problem"]
 EXTRAS: dict[Extra, pa.DataType] = {
     "part": pa.string(),  # "train" or "test", as an official split has it
     "group": pa.string(),  # what has to stay on one side of a split
     "time": pa.float64(),  # seconds since 1970, or whatever rises: of a window, that of its first step
     "marked": pa.list_(pa.uint8()),  # of a window's steps, whether they are marked: 1 or 0
     "name": pa.string(),  # what the row is called where it comes from: a file in a folder, an id
+    "height": pa.float64(),  # of a picture before it was made as large as the others
+    "width": pa.float64(),
     "problem": pa.string(),  # what kept the row from being read, if anything did
 }
 PART_BYTES = 2**25

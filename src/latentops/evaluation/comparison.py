@@ -110,9 +110,16 @@ def compare(
     """Everything `compare` writes about one dataset but its name.
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
-    Of long series there are `stamps` as well. Without a primary metric, as without labels, nothing is chosen,
-    and there are no gates to pass; nor is there a choice where stop has no anomaly to choose by.
+    Of long series there are `stamps` as well. Without a primary metric, as without labels, or without one on
+    the stop rows, nothing is chosen, and there are no gates to pass. Raises `DataError` where it has no value
+    on the test rows.
     """
+    variants = [row for row in rows if row.role == "variant"]
+    if primary != "none" and any(primary not in row.values for row in variants):
+        raise DataError(
+            f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
+            "larger share, or move `split.cuts`"
+        )
     seeds = max(len(row.seeds) for row in rows)
     replicates = _replicates(
         rows,
@@ -133,8 +140,7 @@ def compare(
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
     }
-    variants = [row for row in rows if row.role == "variant"]
-    if primary == "none" or (variants and f"stop_{primary}" not in variants[0].values):
+    if primary == "none" or any(f"stop_{primary}" not in row.values for row in variants):
         return {**board, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
     chosen = choose(rows, primary)
     verdicts = [

@@ -176,22 +176,28 @@ def code_scores(field: Field, view: str, codes: Made) -> Scores:
 
 
 def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> None:
-    """Keep one view's test scores, and which test normals a threshold promised at `alpha` would flag."""
+    """Keep one view's test scores, and which test normals a threshold promised at `alpha` would flag.
+
+    A split that has no anomaly, or nothing else, has no AUROC.
+    """
     for score, values in scores["test"].items():
-        verdict.samples[f"score/{view}/{score}"] = values.astype(np.float32)
         for split, prefix in PREFIXES.items():
             anomalous = ~field.is_normal(split, view)
+            if anomalous.all() or not anomalous.any():
+                continue
             per_seed = [auroc(seed, anomalous) for seed in scores[split][score].astype(np.float32)]
-            if split == "test" or 0 < anomalous.sum() < len(anomalous):
-                verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
+            verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
+            if split == "test":
+                verdict.samples[f"score/{view}/{score}"] = values.astype(np.float32)
     normals = field.is_normal("calibration", view)
     limits = [
         threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
     ]
     flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
     false_alarm = np.where(field.is_normal("test", view), flagged.astype(np.float32), np.float32("nan"))
-    verdict.samples[f"false_alarm/{view}"] = false_alarm
-    verdict.metrics[f"false_alarm_rate/{view}"] = np.nanmean(false_alarm, axis=1).astype(float).tolist()
+    if field.is_normal("test", view).any():
+        verdict.samples[f"false_alarm/{view}"] = false_alarm
+        verdict.metrics[f"false_alarm_rate/{view}"] = np.nanmean(false_alarm, axis=1).astype(float).tolist()
     if field.every is not None:
         add_stamps(field, field.every, verdict, view, scores)
 

@@ -95,7 +95,10 @@ def verdict(comparison: Comparison) -> str:
     if comparison.primary == "none":
         return "there are no labels to choose a variant by: nothing is promoted"
     if comparison.chosen is None:
-        return "no variant was chosen: nothing is promoted"
+        return (
+            f"the stop rows have no {comparison.primary} to choose a variant by, as they lack normal rows or "
+            "anomalies: nothing is promoted"
+        )
     passed = f"{len(comparison.gates) - len(comparison.held)} of {len(comparison.gates)} gates passed"
     if comparison.passed:
         return f"{comparison.chosen.variant}: {passed}"

@@ -22,6 +22,7 @@ from latentops.reporting.results import (
     Difference,
     Health,
     Row,
+    Splits,
     Training,
     Validation,
     title,
@@ -109,6 +110,7 @@ class Section:
     gallery: Gallery
     timeline: Gallery
     validation: Validation
+    splits: Splits
     docs: str | None
     digests: dict[str, str]
 
@@ -209,6 +211,7 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         gallery=gallery(comparison, root),
         timeline=timelines.gallery(comparison, root),
         validation=results.validation(dataset, root),
+        splits=results.splits(dataset, root),
         docs=_docs(dataset, root, out, lock),
         digests=provenance.digests(dataset, chosen, lock),
     )

@@ -215,6 +215,21 @@ class Validation(Result):
     flags: tuple[str, ...] = ()
 
 
+class Splits(Result):
+    """`results/prepare/<dataset>.json`: rows of each class in each split, and how many were kept together."""
+
+    rows: dict[str, dict[str, int]]
+    units: int
+    equal: int
+    related: int
+    purged: int = 0
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes, in their order."""
+        return list(next(iter(self.rows.values()), {}))
+
+
 class Failure(Result):
     """Why a member stopped: which term, what it did, when, and on which rows of the train split."""
 
@@ -273,6 +288,12 @@ def validation(dataset: str, root: Path = Path()) -> Validation:
     """What `validate` found out about `dataset`."""
     path = root / "results" / "validate" / f"{dataset}.json"
     return read(Validation, path, f"dvc repro validate@{dataset}")
+
+
+def splits(dataset: str, root: Path = Path()) -> Splits:
+    """What `prepare` put into each split of `dataset`."""
+    path = root / "results" / "prepare" / f"{dataset}.json"
+    return read(Splits, path, f"dvc repro prepare@{dataset}")
 
 
 def training(dataset: str, variant: str, root: Path = Path()) -> Training:

@@ -60,7 +60,15 @@ def test_a_subfolder_is_a_class_and_paths_give_the_order(tmp_path: Path) -> None
     assert found.column("kind").to_pylist() == ["a", "a", "a", "B", None]
     assert found.column(".group").to_pylist() == ["0", "9", "1", "2", "root.png"]
     assert found.column(".position").to_pylist() == list(range(5))
-    assert read(pictures(), tmp_path).column_names == [".source", ".position", ".name", ".problem", "pixels"]
+    assert read(pictures(), tmp_path).column_names == [
+        ".source",
+        ".position",
+        ".name",
+        ".height",
+        ".width",
+        ".problem",
+        "pixels",
+    ]
 
 
 def test_modes_become_grey_or_colour_by_the_rule(tmp_path: Path) -> None:

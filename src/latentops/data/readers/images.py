@@ -36,6 +36,7 @@ class _Row:
     label: str | None
     group: str
     pixels: NDArray[np.uint8] | None
+    size: tuple[int, int] | None = None  # of the picture as it was, [W, H]
     problem: str | None = None
 
 
@@ -51,7 +52,7 @@ def read(located: Sequence[Located], source: Source, read: Read) -> Rows:
         raise ConfigError("format: images needs size")
     height, width = read.size
     tiled: list[Extra] = ["group"] if read.fit == "tile" else []
-    extras = files.extras(source, located, ["name", *tiled])
+    extras = files.extras(source, located, ["name", "height", "width", *tiled])
     layout = Layout(
         "image", (3 if read.colour else 1, height, width), source.label, bytes=True, extras=extras
     )
@@ -98,6 +99,8 @@ def _part(file: Located, layout: Layout, held: Sequence[_Row], first: int) -> pa
     columns = {
         ".name": pa.array([row.name for row in held], pa.string()),
         ".group": pa.array([row.group for row in held], pa.string()),
+        ".height": pa.array([row.size and row.size[1] for row in held], pa.float64()),
+        ".width": pa.array([row.size and row.size[0] for row in held], pa.float64()),
         ".problem": pa.array([row.problem for row in held], pa.string()),
         "pixels": files.pixels([row.pixels for row in held], layout),
     }
@@ -118,9 +121,9 @@ def _rows(
     try:
         picture = _opened(folder / path, read.colour)
         for place, pixels in _fitted(picture, (size[0], size[1]), read):
-            yield _Row(f"{name}{place}", label, group, pixels)
+            yield _Row(f"{name}{place}", label, group, pixels, picture.size)
     except _UnreadableError as error:
-        yield _Row(name, label, group, None, str(error))
+        yield _Row(name, label, group, None, problem=str(error))
 
 
 class _UnreadableError(Exception):

@@ -1,0 +1,112 @@
+"""From a file to an entry in params.yaml whose rows were validated."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from latentops import adding
+from latentops.config import load_params
+from latentops.data.detection import Said
+from latentops.errors import ConfigError, DataError, UnknownNameError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LATENTOPS_MIRROR", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    return tmp_path
+
+
+def write_csv(path: Path, rows: int = 200) -> None:
+    random = np.random.default_rng(0)
+    lines = ["age,job,class"]
+    for at in range(rows):
+        job = random.choice(["cook", "nurse"])
+        lines.append(f"{random.integers(18, 90)},{job},{'yes' if at % 4 else 'no'}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_csv_becomes_a_dataset_whose_rows_were_validated() -> None:
+    write_csv(Path("people.csv"))
+    added = adding.add("people.csv", Said())
+    settings = load_params().dataset("people")
+    assert settings.source.columns == {"age": "numeric", "job": "categorical"}
+    assert settings.expectations.classes == ["no", "yes"]
+    assert settings.likelihood.name == "mixed"
+    assert (settings.primary, settings.normal) == ("probe_accuracy", ["yes"])
+    told = adding.validated(added)
+    assert (told["rows"], told["clean"], told["quarantined"]) == (200, 200, 0)
+    assert Path("data/raw/people.parquet").exists()
+    assert Path("data/accepted/people/.gitkeep").exists()
+    assert list(Path("var/data_docs/people").glob("**/index.html"))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_file_that_has_become_worse_is_told_with_its_rows() -> None:
+    write_csv(Path("people.csv"))
+    added = adding.add("people.csv", Said())
+    write_csv(Path("people.csv"), rows=50)
+    with pytest.raises(DataError, match=r"datasets\.people is in params\.yaml, but its rows don't pass"):
+        adding.validated(added)
+
+
+@pytest.mark.usefixtures("project")
+def test_normal_classes_make_the_others_anomalies() -> None:
+    write_csv(Path("people.csv"))
+    adding.add("people.csv", Said(), "anomalous", ["yes"])
+    settings = load_params().dataset("anomalous")
+    assert (settings.primary, settings.normal) == ("auroc", ["yes"])
+    with pytest.raises(DataError, match="no row is of class 'maybe'; there are: no, yes"):
+        adding.add("people.csv", Said(), "other", ["maybe"])
+    assert "other" not in load_params().datasets
+
+
+@pytest.mark.usefixtures("project")
+def test_columns_are_shown_with_what_they_are_like() -> None:
+    write_csv(Path("people.csv"))
+    added = adding.add("people.csv", Said(drop=("age",)))
+    lines = {name: (type_, like) for name, type_, like in adding.table(added)}
+    assert lines["job"] == ("categorical", "2 values: nurse, cook")
+    assert lines["age"] == ("passed over", "")
+    head, *rows = adding.preview(added)
+    assert set(head) == {"class", "job"}
+    assert len(rows) == 5
+
+
+@pytest.mark.usefixtures("project")
+def test_a_set_of_the_catalogue_is_written_out_in_full() -> None:
+    before = Path("params.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"datasets\.digits is there already"):
+        adding.add("digits", Said())
+    added = adding.add("digits", Said(), "again")
+    entry = yaml.safe_load(added.text)["again"]
+    assert entry["source"]["name"] == "digits"
+    assert entry["normal"] == ["1", "4", "8"]
+    assert Path("params.yaml").read_text().startswith(before[:200])
+
+
+@pytest.mark.usefixtures("project")
+def test_what_is_neither_a_path_nor_a_set_changes_nothing() -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(UnknownNameError, match=r"unknown data set 'adlut'.*did you mean 'adult'"):
+        adding.add("adlut", Said())
+    with pytest.raises(DataError, match=r"people\.csv: not found; .*take.* no options"):
+        adding.add("people.csv", Said(label="x"))
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_adult_goes_from_its_name_to_clean_rows(project: Path, mirror: Path) -> None:
+    assert project != mirror
+    added = adding.add("adult", Said())
+    told = adding.validated(added)
+    assert told["rows"] == told["clean"] == 48_842
+    assert json.loads(Path("results/validate/adult.profile.json").read_text())["rows"] == 48_842

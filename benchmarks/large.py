@@ -115,7 +115,7 @@ def project(folder: Path, task: Task, path: Path, size: int) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["datasets"] = {"large": entry(task, path, size)}
     params["run"] = {"datasets": ["large"], "variants": ["undercomplete"]}
-    params["training"] |= {"seeds": [0, 1], "check_every": 50}
+    params["training"] |= {"seeds": [0, 1], "check_every": 50, "look_rows": 512}
     for budget in params["training"]["budget"].values():
         budget["steps"] = STEPS
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")

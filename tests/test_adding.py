@@ -54,6 +54,16 @@ def test_a_csv_becomes_a_dataset_whose_rows_were_validated() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_of_a_series_with_marks_what_is_not_marked_is_normal() -> None:
+    lines = [f"2024-01-01 {at // 60:02}:{at % 60:02}:00,{at % 7}" for at in range(900)]
+    Path("pump.csv").write_text("\n".join(["time,value", *lines]) + "\n")
+    Path("marks.json").write_text(json.dumps({"pump.csv": [["2024-01-01 02:00:00", "2024-01-01 14:30:00"]]}))
+    adding.add("pump.csv", Said(time="time", marks=Path("marks.json"), window=12, stride=4))
+    settings = load_params().dataset("pump")
+    assert (settings.primary, settings.normal, settings.split.by) == ("auroc", ["normal"], "time")
+
+
+@pytest.mark.usefixtures("project")
 def test_a_file_that_has_become_worse_is_told_with_its_rows() -> None:
     write_csv(Path("people.csv"))
     added = adding.add("people.csv", Said())

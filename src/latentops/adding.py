@@ -44,7 +44,8 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
     path = Path(target)
     if path.exists():
         found = detection.detect(path, said)
-        told: dict[str, object] = {"normal": list(normal)} if normal else {}
+        called = list(normal) or (["normal"] if said.marks else [])  # what isn't marked is, and only that
+        told: dict[str, object] = {"normal": called} if called else {}
         return _enter(found.source, name or _name(path), target, found.remarks, told)
     if said != Said():
         raise DataError(

@@ -51,6 +51,14 @@ def test_two_entries_follow_each_other(params: Path) -> None:
     assert load_params(params).run.datasets[-2:] == ["mine", "yours"]
 
 
+def test_datasets_may_be_listed_a_line_each(params: Path) -> None:
+    value = yaml.safe_load(params.read_text(encoding="utf-8"))
+    params.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    entry.add(params, "mine", entry.text("mine", settings(), "title", {}))
+    assert load_params(params).run.datasets == [*value["run"]["datasets"], "mine"]
+    assert load_params(params).run.variants == value["run"]["variants"]
+
+
 def test_an_entry_that_is_there_or_cannot_be_used_leaves_the_file_as_it_was(params: Path) -> None:
     before = params.read_bytes()
     with pytest.raises(ConfigError, match=r"datasets\.digits is there already"):

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from latentops.data import prepared, table
+from latentops.config import load_params
+from latentops.data import catalogue, preparation, prepared, table
 from latentops.data.prepared import SPLITS, SplitName
+from latentops.data.table import Stored
+from latentops.errors import DataError
+from latentops.evaluation.statistics import auroc
+from latentops.evaluation.timeline import Timeline
 from latentops.reporting import results, timelines
 from latentops.stages.__main__ import main
 
@@ -52,7 +58,7 @@ def listed(name: str) -> dict[str, str]:
     return {"path": name, "sha256": hashlib.sha256(Path(name).read_bytes()).hexdigest()}
 
 
-def write_params() -> None:
+def write_params(cuts: tuple[int, int, int] = (600, 900, 1200)) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     read = {"format": "series", "window": WINDOW, "stride": STRIDE, "every": EVERY}
     params["run"] = {"datasets": ["pump"], "variants": ["undercomplete"]}
@@ -72,7 +78,7 @@ def write_params() -> None:
             "scaling": "standard",
             "split": {
                 **{"seed": 0, "stop": 0.15, "calibration": 0.15, "test": 0.25, "by": "time"},
-                "cuts": [moment(600), moment(900), moment(1200)],
+                "cuts": [moment(cut) for cut in cuts],
             },
             "normal": ["normal"],
             "primary": "auroc",
@@ -180,3 +186,101 @@ def test_the_page_shows_the_scores_over_time(project: Path) -> None:
     without = timelines.gallery(found)
     assert not without.others
     assert "samples.safetensors is not here" in without.notes[0]
+
+
+def test_anomalies_before_stop_are_chosen_by_where_stop_has_none(project: Path) -> None:
+    write_params((800, 1000, 1200))
+    prepare()
+    rows = json.loads(Path("results/prepare/pump.json").read_text())["rows"]
+    assert (rows["train"]["anomaly"], rows["calibration"]["anomaly"]) == (0, 0)
+    assert rows["stop"]["anomaly"] > 0
+    moved = steps_of("stop")[prepared.load(FOLDER, "stop").labels == 1]
+    assert moved.max() < 800
+    assert not set(moved.ravel().tolist()) & set(steps_of("train").ravel().tolist())
+
+
+def test_without_an_anomaly_to_choose_by_nothing_is_chosen_and_all_is_judged(project: Path) -> None:
+    marks = json.loads(Path("marks.json").read_text())["pump.csv"][1:]
+    Path("marks.json").write_text(json.dumps({"pump.csv": marks}), encoding="utf-8")
+    write_params()
+    prepare()
+    for words in (("floors",), ("train", "undercomplete"), ("evaluate", "undercomplete"), ("compare",)):
+        stage(words[0], "pump", *words[1:])
+    found = results.comparison("pump")
+    assert found.chosen is None
+    assert not found.passed
+    ours = found.row("undercomplete")
+    assert ours is not None
+    assert ours.mean("timestamp_auroc") is not None
+    assert ours.mean("auroc") is not None
+    (picture,) = timelines.gallery(found).others
+    assert "undercomplete (seed 0)" in picture.caption
+
+
+def test_a_test_without_an_anomaly_is_refused(project: Path) -> None:
+    marks = json.loads(Path("marks.json").read_text())["pump.csv"][:1]
+    Path("marks.json").write_text(json.dumps({"pump.csv": marks}), encoding="utf-8")
+    write_params()
+    stage("ingest", "pump")
+    raw = table.read(Path("data/raw/pump.parquet"), "ingest@pump")
+    table.write(Path("data/clean/pump.parquet"), raw)
+    settings = load_params().dataset("pump")
+    with pytest.raises(DataError, match=r"pump: the test has no row that isn't normal.*split\.cuts"):
+        preparation.prepare(
+            Stored(Path("data/clean/pump.parquet"), "validate@pump"),
+            settings,
+            "pump",
+            Path("out"),
+            Path("listed.parquet"),
+        )
+
+
+def test_windows_that_look_the_same_at_two_moments_are_two(project: Path) -> None:
+    text = Path("pump.csv").read_text(encoding="utf-8").splitlines()
+    still = [f"{line.split(',')[0]},50.0" if at and at % 200 < 60 else line for at, line in enumerate(text)]
+    Path("pump.csv").write_text("\n".join(still) + "\n", encoding="utf-8")
+    write_params()
+    prepare()
+    report = json.loads(Path("results/prepare/pump.json").read_text())
+    rows = sum(sum(each.values()) for each in report["rows"].values()) + report["purged"]
+    assert report["units"] == rows
+    ids = [row.tobytes() for split in SPLITS for row in prepared.load(FOLDER, split).ids]
+    assert len(set(ids)) < len(ids), "there are some"
+    assert sum(report["rows"]["train"].values()) > 0.9 * 600 / STRIDE - WINDOW
+
+
+def test_a_series_of_the_benchmark(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    entry = catalogue.entries()["nab/machine_temperature_system_failure"].source
+    source = entry.model_dump(mode="json", exclude_unset=True)
+    spans_of = mirror / "sequences/NAB/combined_windows.json"
+    source["read"]["marks"]["sha256"] = hashlib.sha256(spans_of.read_bytes()).hexdigest()
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["datasets"]["pump"] = params["datasets"]["digit_columns"] | {
+        "source": source,
+        "expectations": {"min_rows": 10, "max_quarantined": 0.1, "classes": ["normal", "anomaly"]},
+        "scaling": "standard",
+        "split": {"seed": 0, "stop": 0.15, "calibration": 0.12, "test": 0.25, "by": "time"},
+        "normal": ["normal"],
+        "primary": "auroc",
+    }
+    params["run"]["datasets"] = ["pump"]
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    stage("ingest", "pump")
+    raw = table.read(Path("data/raw/pump.parquet"), "ingest@pump")
+    whole = raw.filter(pc.is_null(raw.column(".problem")))
+    table.write(Path("data/clean/pump.parquet"), whole)
+    stage("prepare", "pump")
+    test = prepared.load(FOLDER, "test")
+    line = Timeline.of(test, 300.0)
+    marks = json.loads(spans_of.read_text(encoding="utf-8"))
+    spans = [
+        [datetime.fromisoformat(each[:19]).replace(tzinfo=UTC).timestamp() for each in span]
+        for span in marks["realKnownCause/machine_temperature_system_failure.csv"]
+    ]
+    wanted = np.any([(line.times + 300 > since) & (line.times <= until) for since, until in spans], axis=0)
+    assert np.array_equal(line.marked, wanted)
+    assert line.runs(line.marked).max() == 1, "two of the four marked stretches are in the test"
+    exact = line.mean(line.marked[line.at].mean(axis=1))
+    assert auroc(exact, line.marked) > 0.99

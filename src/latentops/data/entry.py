@@ -203,11 +203,12 @@ def add(path: Path, name: str, entry: str) -> None:
         )
     root = yaml.compose(before, Loader=yaml.SafeLoader)
     sections = {key.value: value for key, value in root.value} if root is not None else {}
-    run = {key.value: value for key, value in sections["run"].value}["datasets"]
+    key, run = next(pair for pair in sections["run"].value if pair[0].value == "datasets")
     end = sections["datasets"].end_mark.index
     end = before.rindex("\n", 0, end) + 1 if before[end - 1 : end] != "\n" else end
     listed = [*yaml.safe_load(before)["run"]["datasets"], name]
-    after = before[: run.start_mark.index] + _flow(listed) + before[run.end_mark.index : end].rstrip("\n")
+    ended = run.end_mark.index if run.flow_style else run.value[-1].end_mark.index  # a block takes its break
+    after = f"{before[: key.end_mark.index]}: {_flow(listed)}" + before[ended:end].rstrip("\n")
     after += f"\n\n{entry}\n" + before[end:].lstrip("\n")
     parse(Params, yaml.safe_load(after), str(path))
     atomic.write_text(path, after)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
-FITTED_VALUES = 2**25
+FITTED_VALUES = 2**23
 """The most raw values that a transform is fitted on: of more training rows those of the lowest keys."""
 
 
@@ -131,10 +132,13 @@ def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) 
     strata: dict[tuple[str, str], int] = {}
     names: dict[str, int] = {}
     missing: set[str] = set()
-    columns: dict[str, list[NDArray[np.generic]]] = {}
+    columns: dict[str, NDArray[Any]] = {}
+    start = 0
 
-    def keep(name: str, values: NDArray[np.generic]) -> None:
-        columns.setdefault(name, []).append(values)
+    def keep(name: str, values: NDArray[Any]) -> None:
+        if name not in columns:
+            columns[name] = np.empty((clean.num_rows, *values.shape[1:]), values.dtype)
+        columns[name][start : start + len(values)] = values
 
     for part in clean.parts():
         found = [each or UNLABELLED for each in table.labels(part, layout)]
@@ -157,11 +161,11 @@ def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) 
             keep("tested", pc.equal(part.column(".part"), "test").fill_null(False).to_numpy())
         if near:
             keep("looks", likeness.perceptual_hashes(table.dense(part, layout)))
-    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
-    if not whole:
+        start += part.num_rows
+    if not columns:
         empty = np.empty(0, np.int32)
-        whole = {"content": np.empty((0, 32), np.uint8), "labels": empty, "stratum": empty}
-    return Facts(strata=list(strata), names=list(names), missing=frozenset(missing), **whole)
+        columns = {"content": np.empty((0, 32), np.uint8), "labels": empty, "stratum": empty}
+    return Facts(strata=list(strata), names=list(names), missing=frozenset(missing), **columns)
 
 
 def _assign(
@@ -347,6 +351,7 @@ def _spread(arrays: prepared.Writer, shape: tuple[int, ...], encoding: Encoding 
     if few.lengths is not None:
         padding = np.arange(values.shape[1]) >= few.lengths[:, None]
         values = np.where(padding[:, :, None], np.nan, values)
+        values = values[:, ~padding.all(axis=0)]
     return float(np.sqrt(np.nanmean(np.nanvar(values, axis=0))))
 
 

@@ -30,6 +30,8 @@ from latentops.errors import DataError
 
 Codes = NDArray[np.integer]
 
+_AT_ONCE = 2**18  # units that are hashed at once
+
 
 @dataclass(frozen=True)
 class Units:
@@ -66,13 +68,17 @@ def unite(
     root = _joined(root, alike)
     first, of = np.unique(root, return_inverse=True)
     size = np.bincount(of[np.unique(same)], minlength=len(first))
-    whole = (
-        content[row].tobytes() if groups is None or groups[row] < 0 else names[groups[row]].encode()
-        for row in first.tolist()
-    )
     prefix = f"{seed}\0".encode()
-    digests = b"".join(hashlib.sha256(prefix + each).digest()[:8] for each in whole)
-    return Units(of, np.frombuffer(digests, ">u8").astype(np.uint64), first, size)
+    key = np.empty(len(first), np.uint64)
+    for start in range(0, len(first), _AT_ONCE):
+        rows = first[start : start + _AT_ONCE].tolist()
+        whole = (
+            content[row].tobytes() if groups is None or groups[row] < 0 else names[groups[row]].encode()
+            for row in rows
+        )
+        digests = b"".join(hashlib.sha256(prefix + each).digest()[:8] for each in whole)
+        key[start : start + len(rows)] = np.frombuffer(digests, ">u8")
+    return Units(of, key, first, size)
 
 
 def _first_equals(content: NDArray[np.uint8]) -> Codes:

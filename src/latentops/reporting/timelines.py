@@ -16,7 +16,7 @@ from latentops.data.prepared import SPLITS, Description, Samples, Windows
 from latentops.errors import DataError
 from latentops.evaluation.timeline import Timeline
 from latentops.reporting import results
-from latentops.reporting.leaderboard import number
+from latentops.reporting.leaderboard import number, ordered
 from latentops.reporting.pictures import Gallery, Picture
 from latentops.reporting.results import Comparison
 from latentops.reporting.svg import Drawing, Scale, path, scale
@@ -47,10 +47,11 @@ class Track:
 
 
 def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
-    """A picture a series, of the chosen member; nothing where rows aren't windows of marked series."""
-    if comparison.chosen is None:
-        return Gallery()
-    dataset, chosen = comparison.dataset, comparison.chosen
+    """A picture a series, of the chosen member; nothing where rows aren't windows of marked series.
+
+    Where there was nothing to choose by, it is of the first seed of the variant that leads the board.
+    """
+    dataset = comparison.dataset
     data = root / "data" / "prepared" / dataset
     try:
         description = prepared.describe(data)
@@ -59,22 +60,26 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
         return Gallery()  # the other pictures' note says what is missing
     if not splits or description.every is None:
         return Gallery()
-    folder = root / "results" / "evaluate" / dataset / chosen.variant
+    rows = ordered(comparison.rows, comparison.ranked_by)
+    chosen = comparison.chosen
+    variant = chosen.variant if chosen else next(row.name for row in rows if row.role == "variant")
+    folder = root / "results" / "evaluate" / dataset / variant
     try:
         tensors = load_file(folder / "samples.safetensors")
     except (FileNotFoundError, SafetensorError):
         missing = f"{folder / 'samples.safetensors'} is not here, or not whole"
         return Gallery(notes=(f"No scores over time: {missing}; `dvc pull` or `dvc repro` brings it.",))
-    key = next((name for name in tensors if name.startswith(f"{chosen.variant}/stamp_score/")), None)
+    key = next((name for name in tensors if name.startswith(f"{variant}/stamp_score/")), None)
     if key is None:
         return Gallery()
-    members = results.training(dataset, chosen.variant, root).members
-    at = [member.seed for member in members if member.view == "all"].index(chosen.seed)
+    members = results.training(dataset, variant, root).members
+    seeds = [member.seed for member in members if member.view == "all"]
+    at = seeds.index(chosen.seed) if chosen else 0
     limit = float(tensors[key.replace("stamp_score", "stamp_limit")][at])
     tracks = _tracks(splits, description, description.every, tensors[key][at], limit)
     caption = (
         f"Above the whole series{_channel(description)}, its test part shaded; then that part, and below it "
-        f"the score of {chosen.variant} (seed {chosen.seed}) at each time stamp: the mean over the windows "
+        f"the score of {variant} (seed {seeds[at]}) at each time stamp: the mean over the windows "
         "that cover it. Marked stretches are shaded, the line is the threshold. Of more stamps than there "
         "are pixels the least and the greatest are drawn."
     )

@@ -147,3 +147,11 @@ def test_photographs_of_one_tile_are_on_one_side(mirror: Path) -> None:
     of = {Path(name).stem: unit for name, unit in zip(names, units, strict=True)}
     assert of["exp1_num_108719"] == of["exp2_num_108741"] == of["exp3_num_108757"]
     assert json.loads(Path("results/prepare/tiles.json").read_text())["related"] == 15
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(("rows", "least"), [(200, 0), (1000, 1)])
+def test_no_class_may_vanish_from_a_split_where_there_are_enough_rows(rows: int, least: int) -> None:
+    write_csv(Path("people.csv"), rows)
+    adding.add("people.csv", Said())
+    assert load_params().dataset("people").expectations.min_split_rows == least

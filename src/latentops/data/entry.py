@@ -16,6 +16,7 @@ from latentops.errors import ConfigError
 
 _COMMENT = 41  # column at which comments begin
 _PHOTOGRAPH = 64  # pixels of a side from which on pictures are told apart well by their perceptual hash
+_EXPECTED = 20  # rows of each class in each split from which on none of it is a fault, not chance
 _CALIBRATION = 0.2  # share that is given to it without being asked to
 _NORMALS = 24  # to calibrate on: 19 are needed to promise a false-alarm rate of 5 %, and shares are rounded
 
@@ -56,12 +57,16 @@ def propose(
     likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(
         profile.kind, "gaussian"
     )
+    split = _split(source, profile, min((trainable[name] for name in normal), default=0)) | split
+    shares = [share for key in ("stop", "calibration", "test") if isinstance(share := split[key], float)]
+    fewest = min((trainable[name] for name in classes), default=0)
+    told = {"min_split_rows": 1} if split.get("by") != "time" and fewest * min(shares) >= _EXPECTED else {}
     return {
         "source": source.model_dump(mode="json", exclude_defaults=True),
-        "expectations": expectations,
+        "expectations": {**expectations, **told},
         "scaling": scaling,
         "likelihood": likelihood,
-        "split": _split(source, profile, min((trainable[name] for name in normal), default=0)) | split,
+        "split": split,
         "normal": normal,
         "primary": primary,
         "architecture": architecture,

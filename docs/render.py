@@ -21,6 +21,7 @@ import numpy as np
 
 from latentops import atomic
 from latentops.cli import guard
+from latentops.data.entry import COMMENTS
 from latentops.errors import DataError, LatentOpsError
 from latentops.evaluation import comparison as judged
 from latentops.reporting import figures, leaderboard, results, svg
@@ -812,6 +813,11 @@ def side_by_side(root: Path, chosen: Callable[[RemedyRow], bool], corner: str, p
     return table(header, lines, right=range(1, len(header)))
 
 
+def keys(_: Path) -> str:
+    """Each key of a dataset's entry, and what it means."""
+    return table(["key", "means"], ((f"`{key}`", escaped(means)) for key, means in COMMENTS.items()))
+
+
 def irrelevant_drawing(root: Path) -> str | None:
     """Probe accuracy lost by columns of noise, a line a code; None where that isn't measured yet."""
     if not (root / REMEDIES).exists():
@@ -907,6 +913,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "growth", growth),
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),
+    (Path("docs/your-data.md"), "keys", keys),
     (Path("docs/variants.md"), "losses", losses),
     (Path("docs/variants.md"), "matrix", matrix),
     (Path("docs/variants.md"), "warnings", warnings),

@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from latentops import adding
 from latentops.config import load_params
 from latentops.data.detection import Said
 from latentops.errors import ConfigError, DataError, UnknownNameError
+from latentops.stages import prepare
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,3 +123,35 @@ def test_adult_goes_from_its_name_to_clean_rows(project: Path, mirror: Path) -> 
     told = adding.validated(added)
     assert told["rows"] == told["clean"] == 48_842
     assert json.loads(Path("results/validate/adult.profile.json").read_text())["rows"] == 48_842
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(("side", "near"), [(80, 6), (28, 2)])
+def test_small_pictures_have_to_be_more_alike_to_stay_together(side: int, near: int) -> None:
+    random = np.random.default_rng(0)
+    for at in range(8):
+        folder = Path("pictures", "ab"[at % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (side, 90), dtype=np.uint8)).save(folder / f"{at}.png")
+    adding.add("pictures", Said())
+    assert load_params().dataset("pictures").split.near == near
+
+
+@pytest.mark.usefixtures("project")
+def test_photographs_of_one_tile_are_on_one_side(mirror: Path) -> None:
+    added = adding.add(str(mirror / "images/magnetic_tile"), Said(), "tiles", ["MT_Free"])
+    assert adding.validated(added)["clean"] == 100
+    prepare.run("tiles")
+    names = pq.read_table("data/clean/tiles.parquet").column(".name").to_pylist()
+    units = pq.read_table("data/splits/tiles.parquet").column("unit").to_pylist()
+    of = {Path(name).stem: unit for name, unit in zip(names, units, strict=True)}
+    assert of["exp1_num_108719"] == of["exp2_num_108741"] == of["exp3_num_108757"]
+    assert json.loads(Path("results/prepare/tiles.json").read_text())["related"] == 15
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(("rows", "least"), [(200, 0), (1000, 1)])
+def test_no_class_may_vanish_from_a_split_where_there_are_enough_rows(rows: int, least: int) -> None:
+    write_csv(Path("people.csv"), rows)
+    adding.add("people.csv", Said())
+    assert load_params().dataset("people").expectations.min_split_rows == least

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from latentops.config import Dataset as DatasetSettings
-from latentops.config import load_params, parse
+from latentops.config import Expectations, File, Read, Scaling, Settings, Source, Split, load_params, parse
 from latentops.data import entry
 from latentops.errors import ConfigError
 
@@ -76,3 +76,24 @@ def test_remarks_stand_beside_their_columns() -> None:
     assert lines["'yes': boolean"].endswith("# 12 % missing")
     assert lines["- id"].endswith("# the row's number")
     assert yaml.safe_load(text)["x"]["source"] == source
+
+
+def test_every_key_of_an_entry_says_what_it_means() -> None:
+    sections: dict[str, type[Settings]] = {
+        "": DatasetSettings,
+        "source.": Source,
+        "source.files.": File,
+        "source.read.": Read,
+        "expectations.": Expectations,
+        "scaling.": Scaling,
+        "split.": Split,
+    }
+    assert set(entry.COMMENTS) == {
+        f"{prefix}{key}" for prefix, model in sections.items() for key in model.model_fields
+    }
+
+
+def test_each_line_that_is_written_has_its_meaning_beside_it() -> None:
+    for line in entry.text("mine", settings(), "title", {}).splitlines():
+        key = line.split(":")[0].strip()
+        assert "  # " in line or key in settings()["expectations"]["columns"], line  # type: ignore[index]

@@ -221,6 +221,19 @@ def test_rows_without_a_label_are_held_to_the_other_limits() -> None:
     assert found.summary["columns"][0]["predicts"] is None
 
 
+def test_a_row_without_its_time_is_set_aside_where_it_would_be_split_by_it() -> None:
+    layout = Layout("tabular", (1,), "class", ("x",), extras=("time", "problem"))
+    source = SOURCE.model_copy(update={"time": "when", "columns": {"x": "numeric"}})
+    columns = [[0.0, None, 2.0], [None, None, None], ["yes", "no", "no"], [1.0, 2.0, 3.0]]
+    arrays = [pa.array(each, field.type) for each, field in zip(columns, layout.fields(), strict=True)]
+    raw = table.build(layout, "f.csv", arrays)
+    for limit in ("dataset", "rows"):
+        found = expectations.validate(raw, "timed", source, limits(), limits=limit)  # type: ignore[arg-type]
+        assert aside(found) == {1: ["when: missing"]}
+    scored = raw.drop_columns(["class"])
+    assert not aside(expectations.validate(scored, "timed", source, limits(), limits="samples"))
+
+
 def messy(rows: int = 90) -> pa.Table:
     """A bit of everything that can be wrong."""
     cells: Cells = {

@@ -71,3 +71,20 @@ def test_nothing_chosen_is_an_error(project: Path, params: Params, edit: Edit) -
     edit("digits", lambda value: value.update(chosen=None))
     with pytest.raises(DataError, match="nothing was chosen"):
         card_for("digits", params, project)
+
+
+def test_the_card_says_whose_the_data_are_and_which_files(finished: Path, params: Params) -> None:
+    own = params.dataset("digits")
+    assert "- Licence: CC BY 4.0; http" in card_for("digits", params, finished)
+    files = params.dataset("ag_news").source
+    read = params.model_copy(update={"datasets": {"digits": own.model_copy(update={"source": files})}})
+    card = card_for("digits", read, finished)
+    assert "- Licence: non-commercial" in card
+    assert f"- File `{files.files[0].path}`, SHA-256 `{files.files[0].sha256}`." in card
+    mine = files.model_copy(
+        update={"files": [files.files[0].model_copy(update={"path": "a.csv", "sha256": "1" * 64})]}
+    )
+    read = params.model_copy(update={"datasets": {"digits": own.model_copy(update={"source": mine})}})
+    card = card_for("digits", read, finished)
+    assert "Licence" not in card
+    assert f"- File `a.csv`, SHA-256 `{'1' * 64}`." in card

@@ -15,6 +15,8 @@ from latentops.data.profile import Profile
 from latentops.errors import ConfigError
 
 _COMMENT = 41  # column at which comments begin
+_PHOTOGRAPH = 64  # pixels of a side from which on pictures are told apart well by their perceptual hash
+_EXPECTED = 20  # rows of each class in each split from which on none of it is a fault, not chance
 _CALIBRATION = 0.2  # share that is given to it without being asked to
 _NORMALS = 24  # to calibrate on: 19 are needed to promise a false-alarm rate of 5 %, and shares are rounded
 
@@ -55,12 +57,16 @@ def propose(
     likelihood = {"text": "categorical", "tabular": "mixed" if _mixed(profile) else "gaussian"}.get(
         profile.kind, "gaussian"
     )
+    split = _split(source, profile, min((trainable[name] for name in normal), default=0)) | split
+    shares = [share for key in ("stop", "calibration", "test") if isinstance(share := split[key], float)]
+    fewest = min((trainable[name] for name in classes), default=0)
+    told = {"min_split_rows": 1} if split.get("by") != "time" and fewest * min(shares) >= _EXPECTED else {}
     return {
         "source": source.model_dump(mode="json", exclude_defaults=True),
-        "expectations": expectations,
+        "expectations": {**expectations, **told},
         "scaling": scaling,
         "likelihood": likelihood,
-        "split": _split(source, profile, min((trainable[name] for name in normal), default=0)) | split,
+        "split": split,
         "normal": normal,
         "primary": primary,
         "architecture": architecture,
@@ -97,32 +103,92 @@ def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
     if source.time is not None and read is not None and read.format not in ("long", "folder"):
         return {**shares, "by": "time"}
     if profile.kind == "image":
-        return {**shares, "near": 4}
+        large = profile.sizes is not None and min(profile.sizes[0]) >= _PHOTOGRAPH
+        return {**shares, "near": 6 if large else 2}
     return {**shares, "by": "hash"} if profile.rows >= 1000 else shares
 
 
 COMMENTS = {
+    "source": "where rows come from, and what they are",
+    "source.name": "an embedded set, or file: the files below",
+    "source.kind": "image, tabular, sequence or text",
     "source.label": "column of the class; it never reaches a model",
     "source.group": "rows of one stay on one side of a split",
     "source.time": "what a split by time goes by",
+    "source.channels": "of a picture, or of a sequence's step",
+    "source.value_range": "least and greatest that a value may be",
     "source.files": "under LATENTOPS_MIRROR, in the project, or where the path says",
-    "source.columns": "that reach a model, with their types",
+    "source.files.path": "a file or a folder",
+    "source.files.sha256": "of its bytes, of a folder of its listing; another is refused",
+    "source.files.url": "official address, where it is fetched from if it isn't at hand",
+    "source.files.member": "its name in the archive that is there",
+    "source.files.part": "train or test: the side of an official split",
+    "source.read": "how the files become rows",
+    "source.read.format": "csv, parquet, array, idx, cifar, images, ts, long, folder, series or lines",
+    "source.read.delimiter": "between cells",
+    "source.read.encoding": "of the text",
+    "source.read.decimal": "the sign before decimals",
+    "source.read.quote": "around cells that hold a delimiter",
+    "source.read.skip": "lines before the first that counts",
+    "source.read.comment": "what lines begin with that don't count",
+    "source.read.header": "the columns' names, where the file doesn't have them",
+    "source.read.missing": "cells that say that a value isn't there, besides empty ones",
+    "source.read.dates": "how dates are written, as %d/%m/%Y, if not in ISO 8601",
+    "source.read.relabel": "labels that are put in place of others",
+    "source.read.part": "column that says train or test",
+    "source.read.values": "array of an .npz that holds the samples",
+    "source.read.labels": "and that with their classes; null: none",
+    "source.read.size": "[height, width] that pictures are brought to",
+    "source.read.fit": "how: resize, crop, or tile, which cuts each into several",
+    "source.read.colour": "three channels; else grey",
+    "source.read.group": "expression on names, whose first group says which pictures are of one thing",
+    "source.read.id": "column that says which sequence a step is of",
+    "source.read.window": "steps of a window",
+    "source.read.stride": "steps from one window to the next",
+    "source.read.every": "seconds from step to step",
+    "source.read.marks": "file of each series' anomalous windows",
+    "source.columns": "that reach a model, with their types: numeric, categorical, boolean or date",
     "source.drop": "known, and passed over",
+    "source.text": "columns that make up a text, in this order",
+    "source.values": "columns that a sequence's steps are made of",
+    "expectations": "what breaks one of a row sets the row aside",
+    "expectations.min_rows": "fewer stop the pipeline",
+    "expectations.max_rows": "more stop it",
+    "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
+    "expectations.classes": "none where there is no label",
+    "expectations.min_class_share": "a class with a smaller share stops the pipeline",
+    "expectations.min_split_rows": "fewer of a class in a split stop it",
     "expectations.columns": "closed ranges a row's values must lie in",
     "expectations.categories": "values a row may have",
-    "expectations.missing": "share of rows that may have no value",
-    "expectations.lengths": "steps a sequence may have",
-    "expectations.sizes": "least and greatest [height, width] of a picture",
-    "expectations.min_rows": "fewer stop the pipeline",
-    "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
-    "expectations.min_class_share": "a class with a smaller share stops the pipeline",
-    "scaling": "of numbers: standard, robust, power, quantile or range",
+    "expectations.missing": "share of a column's values that may be; more stop the pipeline",
+    "expectations.unique": "columns in which nothing comes twice; .name: a row's name, .row: all of it",
+    "expectations.lengths": "least and most steps of a sequence",
+    "expectations.sizes": "least and greatest [height, width] of a picture, as it is in its file",
+    "expectations.max_drift": "of a column from the accepted version, 0 to 1; more stops it",
+    "expectations.leak": "a column that predicts the label alone is told from here on: 0 guesses, 1 knows",
+    "expectations.max_leak": "and from here on it stops the pipeline",
+    "scaling": "of numbers standard, robust, power, quantile or range; of text tokens",
+    "scaling.name": "the same, where there is more to say",
+    "scaling.categories": "that are kept of a column, the most frequent in training rows",
+    "scaling.buckets": "that the others share by their hash",
+    "scaling.vocabulary": "most tokens that are learned",
+    "scaling.longest": "most tokens that are kept of a text",
+    "likelihood": "gaussian, huber, bernoulli (in [0, 1]), mixed (categories, gaps) or categorical (tokens)",
     "split": "shares; the rest is train",
+    "split.seed": "keys what is drawn",
+    "split.stop": "chooses weights, variant and member",
+    "split.calibration": "sets thresholds",
+    "split.test": "judges, and nothing else; official: the test part that the source has",
+    "split.by": "rank (exact shares), hash (a row stays where it is whatever comes) or time (test is latest)",
+    "split.cuts": "the three moments between the splits by time, in place of shares",
+    "split.near": "pictures whose perceptual hashes differ in no more of 64 bits stay on one side",
     "normal": "classes called normal, one view of the members each",
-    "primary": "what the champion is chosen by",
+    "primary": "what the champion is chosen by: probe_accuracy, auroc, or none without a label",
     "architecture": "what a variant's `architecture: auto` means here",
+    "architectures": "sizes, the same for every variant; digits has all their keys",
     "latent_dim": "size of the code",
 }
+"""What each key of an entry means: beside its line in an entry, and, all together, in docs/your-data.md."""
 
 
 def text(name: str, settings: Mapping[str, object], title: str, remarks: Mapping[str, str]) -> str:

@@ -332,7 +332,9 @@ def _sift(
         if not wrong.success:
             raise DataError(f"{dataset}: {_wrong_columns(schema, layout)}")
 
-        rows = _Rows(judge, layout, source, expectations)
+        # A row that is only scored goes into no split.
+        placed = source if limits != "samples" else source.model_copy(update={"time": None})
+        rows = _Rows(judge, layout, placed, expectations)
         profiler, reasons = Profiler(layout), Counter[str]()
         total = clean = quarantined = 0
         for chunk in _chunks(chain([schema.empty_table()], parts), layout):
@@ -425,6 +427,8 @@ class _Rows:
     def _frame(self, part: pa.Table) -> pd.DataFrame:
         """What the row expectations look at, one line a row."""
         looked = {**self._label(part), **self._sample(part)}
+        if "time" in self._layout.extras:
+            looked[".time"] = part.column(".time").to_numpy()
         for name, met in self._met.items():
             if name == ".row":
                 keys, there = profiles.content_keys(part, self._layout), np.ones(part.num_rows, bool)
@@ -685,6 +689,8 @@ def _row_checks(layout: Layout, source: Source, expectations: Expectations) -> l
             _row(gxe.ExpectColumnValuesToNotBeNull(column=label), label, "missing"),
             _row(declared, label, "not a declared class"),
         ]
+    if source.time is not None and "time" in layout.extras:
+        checks.append(_row(gxe.ExpectColumnValuesToNotBeNull(column=".time"), source.time, "missing"))
     if layout.kind == "tabular":
         checks += _cell_checks(layout, source, expectations)
     elif layout.kind == "text":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from latentops import config
 from latentops.config import Params
+from latentops.data import catalogue
 from latentops.errors import DataError
 from latentops.reporting import provenance, results
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
@@ -108,6 +109,10 @@ def _data(validation: Validation, settings: config.Dataset) -> str:
         f"- Split: {train:.0%} train, {split.stop:.0%} stop, {split.calibration:.0%} calibration, "
         f"{test} (by {split.by}, seed {split.seed}); duplicates stay on one side.",
     ]
+    if known := catalogue.entry_of(settings.source):
+        lines.insert(0, f"- {_plain(known.title)}: {_plain(known.citation)}.")
+        lines.insert(1, f"- Licence: {_plain(known.licence)}; {known.homepage}")
+    lines += [f"- File `{file.path}`, SHA-256 `{file.sha256}`." for file in settings.source.files]
     lines += [
         f"- Quarantined: {_plain(reason)} ({count})." for reason, count in sorted(validation.reasons.items())
     ]

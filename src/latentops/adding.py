@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import yaml
 
-from latentops.config import Source, load_params, params_path
+from latentops.config import NAME, Source, load_params, params_path
 from latentops.data import catalogue, detection, entry, proposal, sources
 from latentops.data.detection import Said
+from latentops.data.dialect import is_number
 from latentops.data.profile import Profile, profile
 from latentops.data.table import Rows, labels
 from latentops.errors import ConfigError, DataError
@@ -38,15 +40,22 @@ class Added:
 def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] = ()) -> Added:
     """Write the entry of a path, or of a set of the catalogue, into params.yaml.
 
-    Raises `UnknownNameError` where there is no such path and no such set, `DataError` where it can't be read,
-    and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
+    Raises `UnknownNameError` where there is no such path and no such set, `DataError` where it can't be read
+    or its label is none, and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
     """
     path = Path(target)
+    name = name or _name(path)
+    if not re.fullmatch(NAME, name) or not isinstance(yaml.safe_load(name), str) or is_number(name):
+        raise ConfigError(
+            f"{target}: {name!r} can't be a dataset's name; choose another with --name, of letters, digits, "
+            "_ and -, that isn't a number, a date or a word such as yes or null"
+        )
     if path.exists():
         found = detection.detect(path, said)
         called = list(normal) or (["normal"] if said.marks else [])  # what isn't marked is, and only that
         told: dict[str, object] = {"normal": called} if called else {}
-        return _enter(found.source, name or _name(path), target, found.remarks, told)
+        title = ": ".join(filter(None, [target, found.remarks.get("")]))
+        return _enter(found.source, name, title, found.remarks, told)
     if said != Said():
         raise DataError(
             f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
@@ -55,7 +64,7 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
     hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
     hints |= {"split": known.split, "expectations": known.expectations}
     title = f"{known.title}; {known.licence}"
-    return _enter(known.source, name or _name(path), title, {}, hints)
+    return _enter(known.source, name, title, {}, hints)
 
 
 def _enter(
@@ -78,6 +87,7 @@ def _enter(
             yield part
 
     profiled = profile(Rows(rows.layout, counted()))
+    _check_label(source, profiled, title)
     normal = hints.get("normal")
     for each in normal if isinstance(normal, list) else []:
         if each not in profiled.classes:
@@ -87,11 +97,23 @@ def _enter(
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, trainable, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
+    entry.add(params_path(), name, text)
     for folder in FOLDERS:
         Path(folder, name).mkdir(parents=True, exist_ok=True)
         Path(folder, name, ".gitkeep").touch()
-    entry.add(params_path(), name, text)
     return Added(name, text, source, profiled, told)
+
+
+def _check_label(source: Source, profiled: Profile, title: str) -> None:
+    """`DataError` where the label tells no rows apart, or all of them."""
+    classes, rows = profiled.classes, sum(profiled.classes.values())
+    if source.label is None or 1 < len(classes) <= max(rows / 2, 2):
+        return
+    values = "one value alone" if len(classes) == 1 else f"{len(classes):,} values in {rows:,} rows"
+    raise DataError(
+        f"{title}: the label {source.label!r} has {values}, so it makes no classes; name another with "
+        "--label, or pass it over with --drop"
+    )
 
 
 def preview(added: Added) -> Iterator[tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Write aside, then rename: a reader sees the old file or the new one, never half of either."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -31,6 +32,17 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside)
         else:
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` while a file in it is read, changed and put back: another process that asks waits."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-DatasetName = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+NAME = r"^\w[\w-]*$"
+DatasetName = Annotated[str, Field(pattern=NAME)]
 """A part of paths, of stages' names and of models' names."""
 
 
@@ -210,6 +211,11 @@ class Source(Settings):
         twice = sorted({name for name in used if name is not None and used.count(name) > 1})
         if twice:
             raise ValueError(f"column {twice[0]!r} is given two uses; leave it one")
+        for name in (self.label, *self.columns):
+            if name in _OURS:
+                raise ValueError(
+                    f"column {name!r} is called as one of ours; rename it, or name it under drop"
+                )
         return self
 
     @model_validator(mode="after")
@@ -222,6 +228,10 @@ class Source(Settings):
             raise ValueError("value_range must be [lowest, highest] with lowest < highest")
         return self
 
+
+_OURS = {f".{name}" for name in ("source", "position", "reasons", "part", "group", "time", "marked", "name")}
+_OURS |= {".height", ".width", ".problem", ".row"}
+"""What a raw table calls the columns that say of a row where it is from."""
 
 _KINDS: dict[Format, tuple[Kind, ...]] = {
     "csv": ("tabular", "text"),

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from latentops.config import ColumnType, Read
 from latentops.data.readers.cells import Columns
+from latentops.errors import DataError
 
 MISSING = ("?", "NA", "N/A", "NaN", "nan", "null", "NULL")
 MISSING_NUMBERS = ("-", "--", ".", "None", "none", "missing", "unknown")
@@ -29,6 +30,7 @@ class Looked:
     """A column's cells as far as they were looked at: how many there are, and how many can't be of a type.
 
     `counts` are those of the first values met, `more` says that there are others. `words` are all cells'.
+    `unfit` is the type that a Parquet file gives the column, where no table has such cells.
     """
 
     cells: int = 0
@@ -36,6 +38,7 @@ class Looked:
     counts: Counter[str] = field(default_factory=Counter)
     more: bool = False
     words: int = 0
+    unfit: str | None = None
 
     @property
     def type(self) -> ColumnType:
@@ -55,7 +58,7 @@ class Looked:
     def useless(self) -> str | None:
         """Why it tells a model nothing, if that is so: one value, or but a name or a number of each row."""
         if not self.cells:
-            return "empty"
+            return "empty" if self.unfit is None else f"{self.unfit}, which no column of a table holds"
         if len(self.counts) == 1 and not self.more:
             return "constant"
         if self.cells < _FEW or max(self.counts.values()) > 1:
@@ -71,7 +74,13 @@ class Looked:
     def add(self, part: Columns, name: str, read: Read, for_numbers: Read) -> Counter[str]:
         """Take in a part's column; what was met of `read.missing` in it."""
         markers: Counter[str] = Counter()
-        for each in pc.value_counts(part.text(name, read.model_copy(update={"missing": []}))).to_pylist():
+        try:
+            cells = part.text(name, read.model_copy(update={"missing": []}))
+        except DataError:
+            self.unfit = str(part.by_name[name].type)
+            return markers
+        before = self.cells
+        for each in pc.value_counts(cells).to_pylist():
             cell, count = each["values"], each["counts"]
             if cell is None:
                 continue
@@ -86,8 +95,11 @@ class Looked:
                 self.more = True
         for type_ in self.unread:
             alone = replace(part, wrong={})
-            alone.typed(name, type_, for_numbers if type_ == "numeric" else read)
-            self.unread[type_] += len(alone.wrong)
+            try:
+                alone.typed(name, type_, for_numbers if type_ == "numeric" else read)
+                self.unread[type_] += len(alone.wrong)
+            except DataError:  # a column of a type that this one can't be, such as a date that is a number
+                self.unread[type_] += self.cells - before
         return markers
 
 

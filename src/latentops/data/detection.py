@@ -6,7 +6,7 @@ What is found out is what a person would write under `source:`; what they say al
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
-from latentops.config import ColumnType, File, Kind, Part, Read, Source, nearest
+from latentops.config import (
+    ColumnType,
+    Count,
+    File,
+    Format,
+    Kind,
+    Part,
+    Positive,
+    Read,
+    Source,
+    nearest,
+    parse,
+)
 from latentops.data import column_types, fetch, readers
 from latentops.data.dialect import beginning, dialect, encoding_of, is_number
-from latentops.data.readers import delimited
+from latentops.data.readers import arrays, delimited
 from latentops.data.readers.cells import Columns
 from latentops.data.readers.files import Located
 from latentops.errors import DataError
@@ -30,6 +42,22 @@ WINDOW = 48
 """Steps of a long series' windows, unless said."""
 
 _BATCH = 2**16  # rows of a Parquet file
+_CHANNELS = 4  # that pictures have at most
+
+_TABLE = {"label", "group", "time", "part", "drop", "types", "missing", "text"}
+_TAKES: dict[Format, set[str]] = {
+    "csv": _TABLE,
+    "parquet": _TABLE,
+    "long": (_TABLE - {"text"}) | {"id", "values"},
+    "series": {"time", "drop", "types", "missing", "values", "window", "stride", "every", "marks"},
+    "folder": {"time", "drop", "values"},
+    "array": {"label"},
+    "images": {"size", "fit", "same"},
+    "idx": set(),
+    "ts": set(),
+    "lines": set(),
+}
+"""What can be said of each format, besides its kind."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +75,11 @@ class Said:
     values: tuple[str, ...] = ()
     types: dict[str, ColumnType] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    window: int | None = None
-    stride: int | None = None
-    every: float | None = None
+    window: Count | None = None
+    stride: Count | None = None
+    every: Positive | None = None
     marks: Path | None = None
-    size: tuple[int, int] | None = None
+    size: tuple[Count, Count] | None = None
     fit: str | None = None
     same: str | None = None
 
@@ -65,7 +93,7 @@ def said(given: Mapping[str, object]) -> Said:
     except ValidationError as error:
         problem = error.errors()[0]
         where = " ".join(map(str, problem["loc"]))
-        raise DataError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
+        raise DataError(f"--{where}: {problem['msg']}, not {problem['input']!r}") from None
 
 
 @dataclass(frozen=True)
@@ -80,10 +108,29 @@ def detect(path: Path, said: Said) -> Found:
     """The source that the file or folder at `path` is.
 
     Raises `DataError` where it isn't there or holds nothing that can be read, and where a column that was
-    named isn't in it.
+    named isn't in it or what was said means nothing to it, `ConfigError` where no source can be like that.
     """
     if not path.exists():
         raise DataError(f"{path}: not found")
+    found = _looked_at(path, said)
+    read, kind = found.source.read, found.source.kind
+    if read is None or said.kind not in (None, kind):
+        raise DataError(f"{path}: holds {kind} data, but --kind says {said.kind}")
+    takes = {"kind", *_TAKES[read.format]}
+    for each in fields(said):
+        if getattr(said, each.name) != getattr(Said(), each.name) and each.name not in takes:
+            options = ", ".join(_option(name) for name in sorted(takes))
+            raise DataError(
+                f"{path}: {_option(each.name)} means nothing to it: read as {read.format}, it takes {options}"
+            )
+    return found
+
+
+def _option(name: str) -> str:
+    return "--type" if name == "types" else f"--{name}"
+
+
+def _looked_at(path: Path, said: Said) -> Found:
     if path.is_dir():
         return _folder(path, said)
     names = path.name.lower()
@@ -131,7 +178,7 @@ def _file(path: Path, part: Part | None = None) -> File:
 
 def _source(kind: Kind, label: str | None, files: list[File], read: Read, **more: object) -> Source:
     section = {"name": "file", "kind": kind, "label": label, "files": files, "read": read, **more}
-    return Source.model_validate(section)
+    return parse(Source, section, files[0].path)
 
 
 def _pictures(path: Path, pictures: list[Path], said: Said) -> Found:
@@ -153,8 +200,8 @@ def _pictures(path: Path, pictures: list[Path], said: Said) -> Found:
     colour = colours > len(sizes) / 2
     fit = {} if said.fit is None else {"fit": said.fit}
     group = {} if said.same is None else {"group": said.same}
-    read = Read.model_validate({"format": "images", "size": size, "colour": colour, **fit, **group})
-    label = "label" if classes else None
+    read = parse(Read, {"format": "images", "size": size, "colour": colour, **fit, **group}, str(path))
+    label = "label" if len(classes) > 1 else None
     file = _file(path)
     source = _source("image", label, [file], read, channels=3 if colour else 1, value_range=(0, 255))
     varying = "all" if len(set(sizes)) == 1 else "about"
@@ -186,53 +233,51 @@ def _sequences(files: list[tuple[Path, Part | None]], said: Said) -> Found:
 
 
 def _arrays(path: Path, said: Said) -> Found:
-    read, label = Read(format="array"), None
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                shapes = {name: arrays[name].shape for name in arrays.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise DataError(f"{path}: can't be read as .npz: {error}") from None
-        values = max(shapes, key=lambda name: (len(shapes[name]), np.prod(shapes[name])), default=None)
-        if values is None:
-            raise DataError(f"{path}: holds no array")
-        rows = shapes[values][:1]
-        labels = said.label or next(
-            (name for name in shapes if name != values and shapes[name] in (rows, (*rows, 1))), None
-        )
-        read = Read(format="array", values=values, labels=labels)
-        label = None if labels is None else "label"
-        shape = shapes[values]
-    else:
-        try:
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        except (ValueError, OSError, EOFError) as error:
-            raise DataError(f"{path}: can't be read as .npy: {error}") from None
-        read = Read(format="array", labels=None)
+    shapes = arrays.shapes(path)
+    values = max(shapes, key=lambda name: (len(shapes[name]), np.prod(shapes[name])), default=None)
+    if values is None:
+        raise DataError(f"{path}: holds no array")
+    shape = shapes[values]
+    rows = shape[:1]
+    labels = said.label or next(
+        (name for name in shapes if name != values and shapes[name] in (rows, (*rows, 1))), None
+    )
+    read = Read(format="array", values=values, labels=labels) if values else Read(format="array", labels=None)
     kind = said.kind or ("tabular" if len(shape) == 2 else "image")
     file = _file(path)
     bounds = {"value_range": (0, 255)} if kind == "image" else {}
-    source = _source(kind, label, [file], read, **bounds)
+    channels = 1
+    if kind == "image" and len(shape) == 4:  # first, unless they can but be last
+        channels = shape[3] if shape[3] <= _CHANNELS < shape[1] else shape[1]
+    label = None if labels is None else "label"
+    source = _source(kind, label, [file], read, channels=channels, **bounds)
     rows_ = readers.read([(path, file)], source)
     if kind == "image" and not rows_.layout.bytes:
-        low, high = _bounds(rows_.parts)
-        source = source.model_copy(update={"value_range": (low, high)})
+        source = source.model_copy(update={"value_range": _bounds(path, rows_.parts)})
     if kind != "tabular":
         source = source.model_copy(update={"channels": rows_.layout.shape[0]})
-    return Found(source, {"": f"an array of shape {list(shape)}"})
+    others = [name for name in shapes if name not in (values, labels)]
+    remark = f"; not read: {', '.join(others)}" if others else ""
+    return Found(source, {"": f"an array of shape {list(shape)}{remark}"})
 
 
-def _bounds(parts: Iterable[pa.Table]) -> tuple[float, float]:
+def _bounds(path: Path, parts: Iterable[pa.Table]) -> tuple[float, float]:
+    """The least and greatest of the pixels that are numbers."""
     low, high = np.inf, -np.inf
     for part in parts:
         values = pc.list_flatten(part.column("pixels").combine_chunks())
-        found = pc.min_max(values).as_py()
-        low, high = min(low, found["min"]), max(high, found["max"])
+        found = pc.min_max(values.filter(pc.is_finite(values))).as_py()
+        if found["min"] is not None:
+            low, high = min(low, found["min"]), max(high, found["max"])
+    if low > high:
+        raise DataError(f"{path}: none of its values is a finite number")
     return float(low), float(high) if high > low else float(low) + 1
 
 
 def _delimited(path: Path, said: Said) -> Found:
-    read = dialect(path)
+    read = dialect(
+        path, [*filter(None, (said.label, said.group, said.time, said.id, said.part)), *LABELS[:-1]]
+    )
     if read is None:
         if said.label or said.text or said.id or said.time:
             raise DataError(f"{path}: none of , ; tab | delimits columns in it, so none can be named")
@@ -283,14 +328,16 @@ def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:
         options["header"] = names = [f"c{at + 1}" for at in range(len(names))]
     values = list(said.values) or [name for name in names if name not in {said.time, *said.drop}]
     more = {"values": values, "drop": [name for name in names if name not in {said.time, *values}]}
-    label = "label" if any(each.parent != path for each in files) else None
-    read = Read.model_validate({**options, "format": "folder"})
+    classes = {each.relative_to(path).parts[0] for each in files if each.parent != path}
+    label = "label" if len(classes) > 1 else None
+    read = parse(Read, {**options, "format": "folder"}, str(path))
     source = _source("sequence", label, [_file(path)], read, channels=len(values), time=said.time, **more)
     return Found(source, {"": f"{len(files)} files, a sequence each"})
 
 
 def _label(names: Sequence[str], said: Said) -> str | None:
-    lowered = {name.lower(): name for name in reversed(names)}
+    used = {said.group, said.time, said.id, said.part, *said.drop, *said.text, *said.values, *said.types}
+    lowered = {name.lower(): name for name in reversed(names) if name not in used}
     return said.label or next((lowered[name] for name in LABELS if name in lowered), None)
 
 
@@ -310,6 +357,8 @@ class _Table:
         for name in [*named, *said.drop, *said.text, *said.values, *said.types]:
             if name is not None and name not in self.names:
                 raise DataError(f"{self.path}: no column {name!r}{nearest(name, list(self.names))}")
+            if name in said.drop and name in (*named, *said.text, *said.values, *said.types):
+                raise DataError(f"{self.path}: column {name!r} is to be passed over and used; say but one")
         apart = {_label(self.names, said), *named, *said.drop}
         read = self.read.model_copy(update={"missing": list(said.missing)})
         names = [name for name in self.names if name not in apart]
@@ -320,6 +369,8 @@ class _Table:
         if said.id is not None or said.window is not None or said.kind == "sequence":
             return self._steps(looked, options)
         wordy = list(said.text) or [name for name in names if looked[name].wordy]
+        if said.kind == "text" and not wordy:
+            raise DataError(f"{self.path}: no column holds texts of several words; name one with --text")
         numbers = [name for name in names if looked[name].type == "numeric"]
         if said.text or said.kind == "text" or (wordy and not numbers and said.kind is None):
             remark = f"texts: {', '.join(wordy)}"
@@ -380,5 +431,5 @@ class _Table:
         placed = {"group": said.group, "time": said.time, **more}
         apart = {label, said.group, placed["time"], said.id, said.part, *used}
         drop = [name for name in self.names if name not in apart]
-        read = Read.model_validate(options)
+        read = parse(Read, options, str(self.path))
         return _source(kind, label, [_file(self.path)], read, drop=drop, **placed)

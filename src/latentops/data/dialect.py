@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from latentops.config import Read
@@ -17,29 +17,42 @@ _DELIMITERS = (",", ";", "\t", "|")
 _ALIKE = 0.8  # share of the lines that a delimiter cuts into equally many cells
 
 
-def dialect(path: Path) -> Read | None:
+def dialect(path: Path, names: Collection[str] = ()) -> Read | None:
     """How the file at `path` is read as `csv`; None where nothing delimits cells in it.
 
-    Where the first row is no header, columns are called `c1`, `c2`, … Raises `DataError` for an empty file.
+    Where the first row is no header, columns are called `c1`, `c2`, …, and so are those to which a header
+    gives no name of their own. A first row that has one of `names` is a header, and so is one of words above
+    numbers. Raises `DataError` for an empty file, and for an archive.
     """
     begins = beginning(path)
     if not begins.strip():
         raise DataError(f"{path}: empty")
+    if begins.startswith(b"PK\x03\x04"):
+        raise DataError(f"{path}: a zip archive or a spreadsheet; unpack it, or save it as CSV")
     encoding = encoding_of(begins)
     text = begins.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = text.splitlines()
     if len(begins) == _LOOKED_AT:
         lines = lines[:-1]
-    delimiter = _delimiter(lines)
+    told = re.fullmatch(r"sep=(.)", lines[0]) if lines else None  # as spreadsheets have it
+    lines = lines[1:] if told else lines
+    delimiter = told[1] if told else _delimiter(lines)
     if delimiter is None:
         return None
     rows = list(csv.reader(io.StringIO("\n".join(lines[:_ROWS])), delimiter=delimiter))
-    first = [cell.strip() for cell in rows[0]]
-    named = len(set(first)) == len(first) and all(first) and not any(map(is_number, first))
+    first = [cell.strip() for cell in rows[0]] if rows else []
+    named = not set(names).isdisjoint(first) or _above_numbers(first, rows[1:])
+    own = len(set(first)) == len(first) and all(first)
     options: dict[str, object] = {"format": "csv", "delimiter": delimiter, "encoding": encoding}
-    if not named:
-        options["header"] = [f"c{at + 1}" for at in range(len(first))]
-    if delimiter != "," and _commas(rows[named:]):
+    if not own or (any(map(is_number, first)) and not named):
+        options["header"] = [
+            cell if named and cell and first.count(cell) == 1 else f"c{at + 1}"
+            for at, cell in enumerate(first)
+        ]
+    skip = (told is not None) + (named and not own)
+    if skip:
+        options["skip"] = skip
+    if delimiter != "," and _commas(rows[1:]):
         options["decimal"] = ","
     return Read.model_validate(options)
 
@@ -51,14 +64,17 @@ def beginning(path: Path) -> bytes:
 
 
 def encoding_of(begins: bytes) -> str:
-    """UTF-16 by its mark, UTF-8 where it can be, else Latin-1, which anything can be."""
+    """UTF-16 by its mark, UTF-8 where it can be, else that of Windows or Latin-1, which anything can be."""
     if begins.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     try:
         begins.decode("utf-8")
     except UnicodeDecodeError as error:
         # A character cut off by the end of what was read is no fault.
-        return "utf-8" if error.start > len(begins) - 4 and len(begins) == _LOOKED_AT else "latin-1"
+        if error.start > len(begins) - 4 and len(begins) == _LOOKED_AT:
+            return "utf-8"
+        # Bytes that are control characters in Latin-1 and others in Windows-1252, such as the euro's.
+        return "cp1252" if re.search(rb"[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", begins) else "latin-1"
     return "utf-8"
 
 
@@ -80,6 +96,14 @@ def _delimiter(lines: Sequence[str]) -> str | None:
         if width > 1 and (rows / counts.total(), width) > best[:2]:
             best = rows / counts.total(), width, delimiter
     return best[2]
+
+
+def _above_numbers(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row has words alone and stands above a column of numbers."""
+    if any(map(is_number, first)):
+        return False
+    columns = list(zip(*(row for row in rows if len(row) == len(first)), strict=True))
+    return any(all(map(is_number, column)) for column in columns)
 
 
 def _commas(rows: Sequence[Sequence[str]]) -> bool:

@@ -3,6 +3,7 @@
 The file is added to as text: nothing else in it moves, and no comment is lost.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -193,7 +194,7 @@ COMMENTS = {
 
 def text(name: str, settings: Mapping[str, object], title: str, remarks: Mapping[str, str]) -> str:
     """The entry as YAML, a key a line, its comments with it; `remarks` are on columns, by name."""
-    lines = [_line(2, f"{name}:", title)]
+    lines = [_line(2, f"{_scalar(name)}:", title)]
     for key, value in settings.items():
         lines += _lines(key, value, 4, key, remarks)
     return "\n".join(lines) + "\n"
@@ -255,46 +256,97 @@ def _flow(value: object) -> str:
 
 
 def add(path: Path, name: str, entry: str) -> None:
-    """Put an `entry` into the file at `path`, and the dataset into `run.datasets`.
+    """Put the `entry` of dataset `name` at the end of `datasets:` in `path`, its name into `run.datasets`.
 
-    Raises `ConfigError`, and leaves the file as it was, where there is such a dataset already, or the file
+    Raises `ConfigError`, and leaves the file as it was, where the name is taken, or where the file with it
     wouldn't be one that can be used.
     """
-    before = path.read_text(encoding="utf-8")
+    with atomic.alone(path.parent):
+        _put(path, _with(path, name, entry))
+
+
+def _with(path: Path, name: str, entry: str) -> str:
+    """The text of params.yaml with that entry in it."""
+    before = _written(path)
     if name in load_params(path).datasets:
         raise ConfigError(
             f"{path}: datasets.{name} is there already; choose another with --name, or remove it"
         )
     root = yaml.compose(before, Loader=yaml.SafeLoader)
-    sections = {key.value: value for key, value in root.value} if root is not None else {}
-    key, run = next(pair for pair in sections["run"].value if pair[0].value == "datasets")
-    end = sections["datasets"].end_mark.index
-    end = before.rindex("\n", 0, end) + 1 if before[end - 1 : end] != "\n" else end
-    listed = [*yaml.safe_load(before)["run"]["datasets"], name]
-    ended = run.end_mark.index if run.flow_style else run.value[-1].end_mark.index  # a block takes its break
-    after = f"{before[: key.end_mark.index]}: {_flow(listed)}" + before[ended:end].rstrip("\n")
-    after += f"\n\n{entry}\n" + before[end:].lstrip("\n")
-    parse(Params, yaml.safe_load(after), str(path))
-    atomic.write_text(path, after)
+    listed, sections = _value(_value(root, "run"), "datasets"), _value(root, "datasets")
+    if _braced(root) or _braced(sections):
+        raise ConfigError(
+            f"{path}: datasets: is written in braces, to which nothing is added; give each a line"
+        )
+    last = listed.value[-1]
+    if _braced(listed):
+        at, item = last.end_mark.index, f", {_scalar(name)}"
+    else:
+        at = _line_end(before, last)
+        start = last.start_mark
+        item = f"\n{before[start.index - start.column : start.index]}{_scalar(name)}"
+    column = sections.value[0][0].start_mark.column
+    lines = [" " * column + line[2:] if line else "" for line in entry.splitlines()]
+    end = _line_end(before, sections)
+    inserted = sorted([(at, item), (end, "\n\n" + "\n".join(lines))], reverse=True)
+    after = before
+    for place, text_ in inserted:
+        after = after[:place] + (text_.replace("\n", "\r\n") if "\r\n" in before else text_) + after[place:]
+    return after
+
+
+def _braced(node: yaml.Node | None) -> bool:
+    """Whether a list or a mapping stands in brackets or braces."""
+    return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
+
+
+def _line_end(text_: str, node: yaml.Node) -> int:
+    """Where the last line of a node ends; comments after it aren't its own."""
+    while isinstance(node, yaml.CollectionNode) and not _braced(node) and node.value:
+        node = node.value[-1][1] if isinstance(node, yaml.MappingNode) else node.value[-1]
+    end = node.end_mark.index
+    if text_[end - 1 : end] == "\n":  # a block of text ends where the next line begins
+        return end - 1 - (text_[end - 2 : end - 1] == "\r")
+    found = re.compile(r"\r?\n|\Z").search(text_, end)
+    return found.start() if found is not None else len(text_)
+
+
+def _written(path: Path) -> str:
+    """The text of a file with its line ends as they are."""
+    return path.read_bytes().decode("utf-8")
+
+
+def _put(path: Path, text_: str) -> None:
+    """Write params.yaml, if it can be used so."""
+    try:
+        value = yaml.safe_load(text_)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"{path}: is written in a way that nothing can be added to; give each key a line"
+        ) from None
+    parse(Params, value, str(path))
+    atomic.write_text(path, text_)
 
 
 def repin(path: Path, name: str, checksums: Mapping[str, str]) -> None:
     """Put other SHA-256 into the files of dataset `name`, by their paths; all else stays as it is written."""
-    text_ = path.read_text(encoding="utf-8")
-    root = yaml.compose(text_, Loader=yaml.SafeLoader)
-    source = _value(_value(_value(root, "datasets"), name), "source")
-    files = list(_value(source, "files").value)
-    with suppress(KeyError):
-        files.append(_value(_value(source, "read"), "marks"))
-    places = [(_value(file, "sha256"), checksums.get(_value(file, "path").value)) for file in files]
-    for node, checksum in sorted(places, key=lambda place: -place[0].start_mark.index):
-        if checksum is not None:  # quoted: one of digits alone would be a number
-            start, end = node.start_mark.index, node.end_mark.index
-            text_ = (
-                text_[:start] + (checksum if checksum.strip("0123456789e") else repr(checksum)) + text_[end:]
-            )
-    parse(Params, yaml.safe_load(text_), str(path))
-    atomic.write_text(path, text_)
+    with atomic.alone(path.parent):
+        text_ = _written(path)
+        root = yaml.compose(text_, Loader=yaml.SafeLoader)
+        source = _value(_value(_value(root, "datasets"), name), "source")
+        files = list(_value(source, "files").value)
+        with suppress(KeyError):
+            files.append(_value(_value(source, "read"), "marks"))
+        places = [(_value(file, "sha256"), checksums.get(_value(file, "path").value)) for file in files]
+        for node, checksum in sorted(places, key=lambda place: -place[0].start_mark.index):
+            if checksum is not None:  # quoted: one of digits alone would be a number
+                start, end = node.start_mark.index, node.end_mark.index
+                text_ = (
+                    text_[:start]
+                    + (checksum if checksum.strip("0123456789e") else repr(checksum))
+                    + text_[end:]
+                )
+        _put(path, text_)
 
 
 def _value(node: yaml.Node | None, key: str) -> yaml.Node:

@@ -2,7 +2,8 @@
 
 Of each column a predictor is fitted on every other row and asked about the rest, and the other way round: of
 numbers a small decision tree, of categories the class that each of them goes with most. Missing is a value of
-its own. Classes count alike, however rare.
+its own. Classes count alike, however rare; one that would be too rare on a side, as where classes take turns,
+has every other row of its own on it.
 """
 
 from collections.abc import Mapping
@@ -18,15 +19,16 @@ def predictive(columns: Mapping[str, Column], labels: NDArray[np.object_]) -> di
     """How well each of `columns` [n] predicts `labels` [n] alone: 0 no better than guessing, 1 always.
 
     It is the balanced accuracy out of fold, rescaled so that guessing is at 0. Rows without a label are
-    passed over, and so is a class of which either fold has fewer than four; nothing where fewer than two are
-    left.
+    passed over, and so is a class of fewer than eight; nothing where fewer than two are left.
     """
     folds = np.arange(len(labels)) % 2
-    classes = [
-        name
-        for name in sorted({name for name in labels if name is not None})
-        if min(np.count_nonzero((labels == name) & (folds == fold)) for fold in (0, 1)) >= _LEAST
-    ]
+    classes = []
+    for name in sorted({name for name in labels if name is not None}):
+        rows = np.flatnonzero(labels == name)
+        if min(np.bincount(folds[rows], minlength=2)) < _LEAST:  # such as of classes that take turns
+            folds[rows] = np.arange(len(rows)) % 2
+        if len(rows) >= 2 * _LEAST:
+            classes.append(name)
     if len(classes) < 2:
         return {}
     known = np.isin(labels.astype(str), classes)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -49,7 +50,7 @@ def _loaded(
 ) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
     """The values [n, …] of a file, and the labels [n] where `source` has one."""
     path = file.path
-    try:
+    with _reading(path):
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             if source.label is not None:
@@ -63,6 +64,28 @@ def _loaded(
                 labels = None
                 if source.label is not None and read.labels is not None:
                     labels = _member(found, read.labels, "labels", path)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path}: its values are {values.dtype}, not real numbers")
+    if values.ndim == 0 or not values.size:
+        raise DataError(f"{path}: no rows")
+    return values, None if labels is None else _checked(labels, values, read, path)
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array in an `.npz` file by its name, or of the one in an `.npy` file, called ``."""
+    with _reading(path):
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"": found.shape}
+        with found:
+            return {name: found[name].shape for name in found.files}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """`DataError` for whatever NumPy raises of a file."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except DataError:
@@ -75,11 +98,6 @@ def _loaded(
             ) from None
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a NumPy file, or damaged ({reason}); get it again") from None
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: its values are {values.dtype}, not real numbers")
-    if values.ndim == 0 or not values.size:
-        raise DataError(f"{path}: no rows")
-    return values, None if labels is None else _checked(labels, values, read, path)
 
 
 def _checked(

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from latentops.config import (
     ColumnType,
@@ -21,7 +22,6 @@ from latentops.config import (
     Format,
     Kind,
     Part,
-    Positive,
     Read,
     Source,
     nearest,
@@ -77,7 +77,7 @@ class Said:
     missing: tuple[str, ...] = ()
     window: Count | None = None
     stride: Count | None = None
-    every: Positive | None = None
+    every: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     marks: Path | None = None
     size: tuple[Count, Count] | None = None
     fit: str | None = None

@@ -381,3 +381,9 @@ def test_damaged_arrays_and_archives_are_refused_in_a_line() -> None:
     np.save("x.npy", np.full((9, 4, 4), np.nan))
     with pytest.raises(DataError, match=r"x\.npy: none of its values is a finite number"):
         detect(Path("x.npy"), Said())
+
+
+@pytest.mark.parametrize("name", ["pixels", "values"])
+def test_a_parquet_table_may_call_a_column_as_pictures_and_sequences_do(name: str) -> None:
+    pq.write_table(pa.table({name: [1.5, 2.5] * 30, "class": ["a", "a", "b"] * 20}), "x.parquet")
+    assert detect(Path("x.parquet"), Said()).source.columns == {name: "numeric"}

@@ -117,6 +117,57 @@ def test_what_is_neither_a_path_nor_a_set_changes_nothing() -> None:
     assert Path("params.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "name", ["yes", "null", "1", "1e5", "0x1", "2020-01-01", "a b", "../x", "a.b", "-x", "x" * 300]
+)
+def test_a_name_that_cannot_be_one_leaves_nothing(project: Path, name: str) -> None:
+    write_csv(Path("people.csv"))
+    before = sorted(project.rglob("*"))
+    with pytest.raises(
+        ConfigError, match=r"people\.csv: .* can't be a dataset's name; choose another with --name"
+    ):
+        adding.add("people.csv", Said(), name)
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [("a" * 60, "has one value alone"), ("".join(map(chr, range(200, 260))), "has 60 values in 60 rows")],
+)
+def test_a_label_that_makes_no_classes_is_refused(project: Path, labels: str, message: str) -> None:
+    Path("x.csv").write_text(
+        "b,class\n" + "".join(f"{at * 7 % 31},{label}\n" for at, label in enumerate(labels))
+    )
+    before = sorted(project.rglob("*"))
+    with pytest.raises(DataError, match=f"the label 'class' {message}.*--label, or pass it over with --drop"):
+        adding.add("x.csv", Said())
+    assert sorted(project.rglob("*")) == before
+    assert load_params().run.datasets[-1] != "x"
+    adding.add("x.csv", Said(drop=("class",)))
+    assert load_params().dataset("x").source.label is None
+
+
+@pytest.mark.usefixtures("project")
+def test_a_column_called_as_one_of_ours_is_refused() -> None:
+    write_csv(Path("people.csv"))
+    Path("x.csv").write_text(Path("people.csv").read_text().replace("age", ".problem"))
+    with pytest.raises(ConfigError, match=r"x\.csv: .*'\.problem' is called as one of ours; rename it"):
+        adding.add("x.csv", Said())
+    adding.add("x.csv", Said(drop=(".problem",)))
+
+
+@pytest.mark.usefixtures("project")
+def test_rows_that_do_not_pass_are_told_with_the_most_frequent_reason(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    lines = [f"{at % 28 + 1}.03.2020,{at * 7 % 31},{'ab'[at // 2 % 2]}" for at in range(60)]
+    Path("x.csv").write_text("day,b,class\n" + "\n".join(lines) + "\n")
+    added = adding.add("x.csv", Said(types={"day": "date"}))
+    with pytest.raises(DataError, match="its rows don't pass"):
+        adding.validated(added)
+    assert "is not a date in ISO 8601; say in read.dates how it is" in capfd.readouterr().err
+
+
 def test_adult_goes_from_its_name_to_clean_rows(project: Path, mirror: Path) -> None:
     assert project != mirror
     added = adding.add("adult", Said())

@@ -25,6 +25,8 @@ from latentops.errors import ConfigError, DataError
 FOLDERS = ("data/accepted", "data/profiles")
 """Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
 
+_LONGEST = 64  # characters of a name, which is a part of many
+
 
 @dataclass(frozen=True)
 class Added:
@@ -45,10 +47,15 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
     """
     path = Path(target)
     name = name or _name(path)
-    if not re.fullmatch(NAME, name) or not isinstance(yaml.safe_load(name), str) or is_number(name):
+    if (
+        len(name) > _LONGEST
+        or not re.fullmatch(NAME, name)
+        or not isinstance(yaml.safe_load(name), str)
+        or is_number(name)
+    ):
         raise ConfigError(
             f"{target}: {name!r} can't be a dataset's name; choose another with --name, of letters, digits, "
-            "_ and -, that isn't a number, a date or a word such as yes or null"
+            f"_ and -, {_LONGEST} at most, that isn't a number, a date or a word such as yes or null"
         )
     if path.exists():
         found = detection.detect(path, said)

@@ -85,7 +85,8 @@ class Read(Settings):
     """How a source's files become rows.
 
     Delimited text (`csv`, `long`, `series`): `delimiter`, `encoding`, `decimal` and `quote` as they are in
-    the file; `skip` lines before the first that counts, and those that begin with `comment`; `header`, the
+    the file; dots that can but group thousands beside a decimal comma are passed over; `skip` lines before
+    the first that counts, and those that begin with `comment`; `header`, the
     columns' names where the file doesn't have them; `missing`, cells that say that a value isn't there,
     besides empty ones; `dates`, how dates are written (such as `%d/%m/%Y`) if not in ISO 8601. `relabel` puts
     labels in place of others. `part` is a column that says `train` or `test`.

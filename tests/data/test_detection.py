@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from latentops.data import detection, readers
 from latentops.data.detection import Said, detect
 from latentops.data.dialect import dialect
-from latentops.errors import DataError
+from latentops.errors import DataError, LatentOpsError
 
 
 @pytest.fixture(autouse=True)
@@ -260,3 +262,128 @@ def test_a_folder_of_nothing_readable_says_what_it_holds() -> None:
 def test_a_type_that_does_not_exist_is_refused() -> None:
     with pytest.raises(DataError, match=r"types age: .*not 'number'"):
         detection.said({"types": {"age": "number"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "header", "skip", "encoding"),
+    [
+        ("sep=;\na;class\n", Said(), [], 1, "utf-8"),
+        (";class\n", Said(), ["c1", "class"], 1, "utf-8"),
+        ("x;x;class\n", Said(), ["c1", "c2", "class"], 1, "utf-8"),
+        ("0;class\n", Said(), [], 0, "utf-8"),
+        ("0;was\n", Said(label="was"), [], 0, "utf-8"),
+        ("0;was\n", Said(), ["c1", "c2"], 0, "utf-8"),
+        ("€;class\n", Said(), [], 0, "cp1252"),
+        ("ä\x81;class\n", Said(), [], 0, "latin-1"),
+    ],
+)
+def test_headers_as_they_come(text: str, said: Said, header: list[str], skip: int, encoding: str) -> None:
+    width = text.splitlines()[-1].count(";")
+    rows = "".join(f"{';'.join([str(at * 7 % 31)] * width)};{'ab'[at // 2 % 2]}\n" for at in range(60))
+    Path("x.csv").write_bytes((text + rows).encode(encoding))
+    source = detect(Path("x.csv"), said).source
+    assert source.read is not None
+    assert (source.read.header, source.read.skip, source.read.encoding) == (header, skip, encoding)
+    assert source.label == (None if header == ["c1", "c2"] else "was" if said.label else "class")
+    whole = readers.read([(Path("x.csv"), source.files[0])], source).whole()
+    assert len(whole) == 60 + (header == ["c1", "c2"])
+    assert whole.column(".problem").null_count >= 60
+
+
+def test_dots_group_thousands_beside_decimal_commas() -> None:
+    lines = [f"{at},25;{at + 1}.{at:03}.500;1.000,5;{'ab'[at // 2 % 2]}" for at in range(60)]
+    Path("x.csv").write_text("x;y;z;class\n" + "\n".join(lines) + "\n")
+    source = detect(Path("x.csv"), Said(types={"z": "numeric"})).source
+    assert source.columns == dict.fromkeys("xyz", "numeric")
+    whole = readers.read([(Path("x.csv"), source.files[0])], source).whole()
+    assert whole.column("y").to_pylist() == [(at + 1) * 10**6 + at * 1000 + 500 for at in range(60)]
+    assert set(whole.column("z").to_pylist()) == {1000.5}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (Said(fit="crop"), "--fit means nothing to it: read as csv, it takes --drop, .*--type"),
+        (Said(size=(8, 8)), "--size means nothing"),
+        (Said(values=("age",)), "--values means nothing"),
+        (Said(kind="image"), "holds tabular data, but --kind says image"),
+        (Said(kind="text"), "no column holds texts of several words; name one with --text"),
+        (Said(label="age", group="age"), "column 'age' is given two uses"),
+        (Said(drop=("age",), types={"age": "numeric"}), "'age' is to be passed over and used"),
+        (
+            Said(kind="sequence", time="born", values=("label",), label="label"),
+            "'label' is given two uses|--label",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_line(said: Said, message: str) -> None:
+    with pytest.raises(LatentOpsError, match=rf"^people\.csv: .*({message})") as caught:
+        detect(write(Path("people.csv"), people()), said)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{"window": 0}, {"every": -1.0}, {"every": float("inf")}, {"size": ("0", "4")}, {"size": ("4",)}]
+)
+def test_numbers_that_cannot_be_meant_are_refused(given: dict[str, object]) -> None:
+    with pytest.raises(DataError, match=f"^--{next(iter(given))}"):
+        detection.said(given)
+
+
+def test_a_column_that_is_passed_over_is_no_label() -> None:
+    found = detect(write(Path("people.csv"), people()), Said(drop=("label",)))
+    assert found.source.label is None
+    assert "label" in found.source.drop
+    assert detect(Path("people.csv"), Said(types={"label": "categorical"})).source.columns["label"]
+
+
+def test_parquet_columns_keep_their_types_and_nested_ones_are_passed_over() -> None:
+    days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=at * 3 % 97) for at in range(60)]
+    table = pa.table(
+        {
+            "price": pa.array([Decimal(at % 37) / 4 for at in range(60)], pa.decimal128(10, 3)),
+            "zoned": pa.array(days, pa.timestamp("us", "Europe/Berlin")),
+            "day": pa.array([each.date() for each in days]),
+            "yes": [at % 3 == 0 for at in range(60)],
+            "list": [[at] for at in range(60)],
+            "mapping": [{"a": at} for at in range(60)],
+            "class": ["a", "b"] * 30,
+        }
+    )
+    pq.write_table(table, "x.parquet")
+    found = detect(Path("x.parquet"), Said())
+    assert found.source.columns == {"price": "numeric", "zoned": "date", "day": "date", "yes": "boolean"}
+    assert found.source.drop == ["list", "mapping"]
+    assert found.remarks["list"].endswith("which no column of a table holds")
+    whole = readers.read([(Path("x.parquet"), found.source.files[0])], found.source).whole()
+    assert whole.column("price").to_pylist() == [at % 37 / 4 for at in range(60)]
+    assert whole.column("zoned").to_pylist() == [each.timestamp() for each in days]
+
+
+@pytest.mark.parametrize("shape", [(30, 3, 8, 8), (30, 8, 8, 3), (30, 16, 8, 8)])
+def test_arrays_of_pictures_may_have_channels_first_or_last(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    pixels[0] = np.nan
+    np.save("x.npy", pixels)
+    source = detect(Path("x.npy"), Said()).source
+    assert source.channels == (16 if 16 in shape else 3)
+    assert source.value_range == (np.nanmin(pixels), np.nanmax(pixels))
+
+
+def test_damaged_arrays_and_archives_are_refused_in_a_line() -> None:
+    for name, message in (
+        ("x.npz", "not a NumPy file, or damaged"),
+        ("x.xlsx", "a zip archive or a spreadsheet"),
+    ):
+        Path(name).write_bytes(b"PK\x03\x04....")
+        with pytest.raises(DataError, match=rf"^{name}: {message}"):
+            detect(Path(name), Said())
+    np.save("x.npy", np.full((9, 4, 4), np.nan))
+    with pytest.raises(DataError, match=r"x\.npy: none of its values is a finite number"):
+        detect(Path("x.npy"), Said())
+
+
+@pytest.mark.parametrize("name", ["pixels", "values"])
+def test_a_parquet_table_may_call_a_column_as_pictures_and_sequences_do(name: str) -> None:
+    pq.write_table(pa.table({name: [1.5, 2.5] * 30, "class": ["a", "a", "b"] * 20}), "x.parquet")
+    assert detect(Path("x.parquet"), Said()).source.columns == {name: "numeric"}

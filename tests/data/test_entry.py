@@ -1,6 +1,8 @@
 """An entry is put into params.yaml as text: all else stays as it was, comments and all."""
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -97,3 +99,56 @@ def test_each_line_that_is_written_has_its_meaning_beside_it() -> None:
     for line in entry.text("mine", settings(), "title", {}).splitlines():
         key = line.split(":")[0].strip()
         assert "  # " in line or key in settings()["expectations"]["columns"], line  # type: ignore[index]
+
+
+def block(text: str) -> str:
+    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
+
+
+def last(text: str) -> str:
+    sections = yaml.safe_load(text)
+    return yaml.safe_dump(sections | {"datasets": sections.pop("datasets")}, sort_keys=False).rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        block,
+        last,
+        lambda text: yaml.safe_dump(yaml.safe_load(text), sort_keys=False, indent=4),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: block(text) + "# the end\n\n",
+        lambda text: block(text).replace("\nvariants:", "\n\n# of variants\nvariants:"),
+        lambda text: block(text).replace("  - breast_cancer", "  # the second\n  - breast_cancer  # here"),
+    ],
+)
+def test_every_way_to_write_the_file_stays_as_it_is(params: Path, write: Callable[[str], str]) -> None:
+    before = write(params.read_text(encoding="utf-8"))
+    params.write_bytes(before.encode())
+    for name in ("mine", "yours"):
+        entry.add(params, name, entry.text(name, settings(), "title", {}))
+    after = params.read_bytes().decode()
+    assert load_params(params).run.datasets[-2:] == ["mine", "yours"]
+    assert ("\r\n" in after) == ("\r\n" in before)
+    assert "\n" not in after.replace("\r\n", "") or "\r" not in after
+    lines = iter(after.splitlines())
+    kept = [line for line in before.splitlines() if not line.strip().startswith("datasets: [")]
+    assert all(line in lines for line in kept)  # in their order
+    if "# of variants" in after:
+        assert "# of variants\nvariants:" in after
+
+
+def test_what_is_written_in_braces_is_refused(params: Path) -> None:
+    value = yaml.safe_load(params.read_text(encoding="utf-8"))
+    params.write_text(yaml.safe_dump(value, default_flow_style=True))
+    before = params.read_bytes()
+    with pytest.raises(ConfigError, match="written in braces"):
+        entry.add(params, "mine", entry.text("mine", settings(), "title", {}))
+    assert params.read_bytes() == before
+
+
+def test_of_many_at_once_none_is_lost(params: Path) -> None:
+    names = [f"mine{at}" for at in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: entry.add(params, name, entry.text(name, settings(), "t", {})), names))
+    assert sorted(load_params(params).run.datasets[-6:]) == names

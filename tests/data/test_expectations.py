@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from latentops.config import Dataset, Params
-from latentops.data import expectations, table
+from latentops.data import expectations, leaks, table
 from latentops.errors import ConfigError, DataError
 
 
@@ -196,3 +196,11 @@ def test_validating_again_gives_the_same_bytes(
         table.write(tmp_path / name, validated.quarantined)
         written.append(((tmp_path / name).read_bytes(), validated.summary))
     assert written[0] == written[1]
+
+
+def test_a_leak_is_found_where_classes_take_turns() -> None:
+    labels = np.array(["a", "b"] * 20, dtype=object)
+    columns = {"copy": labels.copy(), "noise": np.random.default_rng(0).normal(size=40)}
+    found = leaks.predictive(columns, labels)
+    assert found["copy"] == 1.0
+    assert found["noise"] < 0.9

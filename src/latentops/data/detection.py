@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from latentops.config import (
     ColumnType,
@@ -21,7 +22,6 @@ from latentops.config import (
     Format,
     Kind,
     Part,
-    Positive,
     Read,
     Source,
     nearest,
@@ -77,7 +77,7 @@ class Said:
     missing: tuple[str, ...] = ()
     window: Count | None = None
     stride: Count | None = None
-    every: Positive | None = None
+    every: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     marks: Path | None = None
     size: tuple[Count, Count] | None = None
     fit: str | None = None
@@ -296,14 +296,18 @@ def _parquet(path: Path, said: Said) -> Found:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: can't be read as Parquet: {str(error).splitlines()[0]}") from None
     schema = file.schema_arrow
-    if "pixels" not in schema.names and "values" not in schema.names:
+    kinds: dict[Kind, str] = {"image": "pixels", "sequence": "values"}
+    held = [
+        kind for kind, name in kinds.items() if name in schema.names and _lists(schema.field(name).type, kind)
+    ]
+    if not held:
 
         def parts(_: Read) -> Iterator[Columns]:
             for batch in file.iter_batches(_BATCH):
                 yield Columns(dict(zip(schema.names, batch.columns, strict=True)), batch.num_rows, 0)
 
         return _Table(path, Read(format="parquet"), schema.names, parts, said).found()
-    kind: Kind = "image" if "pixels" in schema.names else "sequence"
+    kind = held[0]
     label = _label(schema.names, said)
     listed = _file(path)
     used = {label, said.group, said.time, "pixels" if kind == "image" else "values"}
@@ -318,6 +322,14 @@ def _parquet(path: Path, said: Said) -> Found:
         channels = len(value)
     source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, channels=channels, **bounds)
     return Found(source, {})
+
+
+def _lists(type_: pa.DataType, kind: Kind) -> bool:
+    """Whether a column's cells are lists, as sequences are, or lists of lists, as pictures."""
+    is_list = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(each(type_) for each in is_list):
+        return False
+    return kind == "sequence" or _lists(type_.value_type, "sequence")
 
 
 def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:

@@ -14,6 +14,8 @@ from latentops.errors import DataError
 _LOOKED_AT = 2**18  # bytes
 _ROWS = 1000
 _DELIMITERS = (",", ";", "\t", "|")
+_NOT_WINDOWS = {b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d"}
+_GROUPED = r"\s*[+-]?\d{1,3}(\.\d{3})+\s*"  # thousands, rather than decimals, where commas are about
 _ALIKE = 0.8  # share of the lines that a delimiter cuts into equally many cells
 
 
@@ -74,7 +76,8 @@ def encoding_of(begins: bytes) -> str:
         if error.start > len(begins) - 4 and len(begins) == _LOOKED_AT:
             return "utf-8"
         # Bytes that are control characters in Latin-1 and others in Windows-1252, such as the euro's.
-        return "cp1252" if re.search(rb"[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", begins) else "latin-1"
+        seen = set(re.findall(rb"[\x80-\x9f]", begins))
+        return "cp1252" if seen and seen.isdisjoint(_NOT_WINDOWS) else "latin-1"
     return "utf-8"
 
 
@@ -110,6 +113,7 @@ def _commas(rows: Sequence[Sequence[str]]) -> bool:
     """Whether numbers are written with a decimal comma."""
 
     def written(mark: str) -> int:
-        return sum(bool(re.fullmatch(rf"\s*[+-]?\d+{mark}\d+\s*", cell)) for row in rows for cell in row)
+        return sum(bool(re.fullmatch(mark, cell)) for row in rows for cell in row)
 
-    return written(",") > written(r"\.")
+    commas = written(r"\s*[+-]?\d+(\.\d{3})*,\d+\s*")
+    return commas > written(r"\s*[+-]?\d+\.\d+\s*") - written(_GROUPED)

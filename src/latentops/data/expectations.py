@@ -353,7 +353,7 @@ def _sift(
         moved = drift.distances(accepted, profile) if accepted is not None else {}
         predicts = leaks.predictive(*profiler.sample())
         if limits == "dataset":
-            _check_table(judge, dataset, layout, expectations, profile, total)
+            _check_table(judge, dataset, layout, expectations, profile, total, reasons)
             _check_missing(judge, dataset, expectations, profile)
             _check_drift(judge, dataset, expectations.max_drift, moved)
             _check_leaks(judge, dataset, expectations, predicts)
@@ -828,7 +828,13 @@ def _figures(
 
 
 def _check_table(
-    judge: _Judge, dataset: str, layout: Layout, expectations: Expectations, profile: Profile, rows: int
+    judge: _Judge,
+    dataset: str,
+    layout: Layout,
+    expectations: Expectations,
+    profile: Profile,
+    rows: int,
+    reasons: Counter[str],
 ) -> None:
     bad, clean = rows - profile.rows, profile.rows
     limit, least, most = expectations.max_quarantined, expectations.min_rows, expectations.max_rows
@@ -859,7 +865,10 @@ def _check_table(
         )
     for outcome in outcomes[1:whole]:
         if not outcome.success:
-            raise DataError(f"{dataset}: {clean} {outcome.check.means}")
+            told = "".join(
+                f"; set aside most often, {count} times: {reason}" for reason, count in reasons.most_common(1)
+            )
+            raise DataError(f"{dataset}: {clean} {outcome.check.means}{told}")
     small = ", ".join(
         f"{name!r} has {profile.classes.get(name, 0)} of {clean} rows "
         f"({profile.classes.get(name, 0) / max(clean, 1):.1%})"

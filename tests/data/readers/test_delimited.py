@@ -146,8 +146,8 @@ def test_under_a_decimal_comma_a_point_is_no_decimal_point(tmp_path: Path) -> No
     how = {"format": "csv", "delimiter": ";", "decimal": ","}
     found = source("a.csv", read=how, columns={"n": "numeric"})
     table = read(found, written(tmp_path, "n\n1,5\n1.234\n1.234,5\n"))
-    assert table.column("n").to_pylist() == [1.5, None, None]
-    assert table.column(".problem").null_count == 1
+    assert table.column("n").to_pylist() == [1.5, None, 1234.5]
+    assert table.column(".problem").null_count == 2
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-8-sig", "utf-16-le"])

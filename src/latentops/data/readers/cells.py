@@ -22,6 +22,7 @@ EXACT = 2**53
 """The greatest whole number up to which float64 has every one."""
 
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_GROUPED = r"^[+-]?\d{1,3}((\.\d{3})+,\d+|(\.\d{3}){2,})$"  # 1.234 alone may be meant otherwise
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 _SHOWN = 40  # characters of a cell that an error shows
@@ -211,7 +212,9 @@ def _numbers(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         text = _known(column, read)
         if read.decimal != ".":
-            # A dot is then no decimal point: it must not be read as one.
+            # A dot is then no decimal point, and must not be read as one; some are certain to group.
+            grouped = pc.match_substring_regex(text, _GROUPED)
+            text = pc.if_else(grouped, pc.replace_substring(text, ".", ""), text)
             text = pc.replace_substring(pc.replace_substring(text, ".", "·"), read.decimal, ".")
     else:
         text = None

@@ -206,3 +206,10 @@ def test_no_class_may_vanish_from_a_split_where_there_are_enough_rows(rows: int,
     write_csv(Path("people.csv"), rows)
     adding.add("people.csv", Said())
     assert load_params().dataset("people").expectations.min_split_rows == least
+
+
+def test_a_class_too_small_to_calibrate_on_is_no_view_of_the_members(project: Path, mirror: Path) -> None:
+    assert project != mirror
+    adding.add("JapaneseVowels", Said())
+    settings = load_params().dataset("JapaneseVowels")
+    assert (settings.normal, settings.primary) == ([], "probe_accuracy")

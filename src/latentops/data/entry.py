@@ -19,6 +19,7 @@ _COMMENT = 41  # column at which comments begin
 _PHOTOGRAPH = 64  # pixels of a side from which on pictures are told apart well by their perceptual hash
 _EXPECTED = 20  # rows of each class in each split from which on none of it is a fault, not chance
 _CALIBRATION = 0.2  # share that is given to it without being asked to
+_MOST = 0.4  # that it is ever given
 _NORMALS = 24  # to calibrate on: 19 are needed to promise a false-alarm rate of 5 %, and shares are rounded
 
 
@@ -42,6 +43,8 @@ def propose(
         enough = [name for name in classes if trainable[name] * _CALIBRATION >= _NORMALS]
         normal = enough[:views] if len(classes) > 1 else []
     primary = hints.get("primary") or _primary(source, classes, hints)
+    if primary != "auroc":
+        normal = [name for name in normal if trainable[name] * _MOST >= _NORMALS]
     longest = profile.lengths[2] if profile.lengths else 0
     architecture = {"image": "convolutional", "tabular": "mlp", "text": "convolutional"}.get(
         profile.kind, "convolutional" if longest > 32 else "recurrent"
@@ -95,7 +98,7 @@ def _mixed(profile: Profile) -> bool:
 def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
     """Shares that leave enough of the least normal class to calibrate on, by what fits the source."""
     wanted = _NORMALS / normals if normals else 0.0
-    calibration = round(min(0.4, max(0.12, wanted)), 2)
+    calibration = round(min(_MOST, max(0.12, wanted)), 2)
     stop, test = (0.15, 0.25) if calibration <= _CALIBRATION else (0.1, 0.2)
     shares: dict[str, object] = {"seed": 0, "stop": stop, "calibration": calibration, "test": test}
     read = source.read

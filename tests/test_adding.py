@@ -211,5 +211,5 @@ def test_no_class_may_vanish_from_a_split_where_there_are_enough_rows(rows: int,
 def test_a_class_too_small_to_calibrate_on_is_no_view_of_the_members(project: Path, mirror: Path) -> None:
     assert project != mirror
     adding.add("JapaneseVowels", Said())
-    settings = load_params().dataset("JapaneseVowels")
+    settings = load_params().dataset("japanesevowels")
     assert (settings.normal, settings.primary) == ([], "probe_accuracy")

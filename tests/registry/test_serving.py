@@ -64,7 +64,7 @@ def server(live: Path) -> Iterator[str]:
     def listen() -> None:
         for line in process.stdout:
             said.append(line)
-            if "Application startup complete" in line:
+            if "Uvicorn running on" in line:  # not before: it says that it has started before it listens
                 serves.set()
 
     listener = threading.Thread(target=listen)

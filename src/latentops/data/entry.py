@@ -46,7 +46,7 @@ def propose(
     if primary != "auroc":
         normal = [name for name in normal if trainable[name] * _MOST >= _NORMALS]
     longest = profile.lengths[2] if profile.lengths else 0
-    architecture = {"image": "convolutional", "tabular": "mlp", "text": "convolutional"}.get(
+    architecture = {"image": "convolutional", "tabular": "mlp", "text": "recurrent"}.get(
         profile.kind, "convolutional" if longest > 32 else "recurrent"
     )
     split = hints.get("split") or {}

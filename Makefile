@@ -51,7 +51,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-large bench-remedies bench-pipeline bench-gpu clean need-dataset
+	bench-profile bench-growth bench-startup bench-large bench-quality bench-remedies bench-pipeline bench-gpu clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -174,6 +174,9 @@ bench-startup: setup ## time what stages and commands import, against what stage
 
 bench-large: setup ## ten million rows and 200,000 pictures from file to training: memory and time
 	@python -m benchmarks.large
+
+bench-quality: setup ## each set of benchmarks/quality.yaml through the DAG, against its floors and what is cited (DATASET=)
+	@python -m benchmarks.quality $(if $(DATASET),--only '$(DATASET)')
 
 bench-remedies: setup ## each warning's number without its remedy and with it, paired over five seeds (TOPIC=)
 	@python -m benchmarks.remedies $(if $(TOPIC),--only '$(TOPIC)')

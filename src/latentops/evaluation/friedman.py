@@ -12,7 +12,7 @@ import numpy as np
 from latentops.evaluation.statistics import Array
 
 DECIMALS = 12
-"""What metrics are rounded to before they are ranked, so that equal ones tie whatever order they were added in."""
+"""What metrics are rounded to before they are ranked, so that sums in another order still tie."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Friedman:
 
 
 def ranks(values: Array) -> Array:
-    """Ranks `[datasets, variants]` of `values` of the same shape: 1 for the highest, ties share their mean."""
+    """Ranks of `values` `[datasets, variants]`, likewise: 1 for the highest, ties share their mean."""
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(-np.round(values, DECIMALS), axis=1), dtype=np.float64)

@@ -39,7 +39,7 @@ class Estimate:
         from scipy.special import expit, logit, stdtrit
 
         half = float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
-        if not half or not share:
+        if not (share and half and 0 < self.mean < 1):
             return self.mean - half, self.mean + half
         middle, half = float(logit(self.mean)), half / (self.mean * (1 - self.mean))
         return float(expit(middle - half)), float(expit(middle + half))
@@ -88,12 +88,12 @@ class Replicates:
         seeds, mean = len(self.values), float(self.values.mean())
         # A class's n items resampled have (n − 1) / n of the variance that is meant.
         shared = np.atleast_2d(np.cov(self.resampled, rowvar=False)) * (self.drawn / self.freedom)
-        by_items = max(0.0, float(shared.mean()))
+        by_items = max(float(shared.mean()), 0.0)
         if seeds == 1:
             return Estimate(mean, math.sqrt(by_items), self.freedom)
         between = float(self.values.var(ddof=1))
         of_items = (float(np.trace(shared)) / seeds - by_items) * seeds / (seeds - 1)
-        variance = by_items + max(0.0, between - of_items) / seeds
+        variance = by_items + max(between - of_items, 0.0) / seeds
         doubt = (between / seeds) ** 2 / (seeds - 1) + by_items**2 / self.freedom
         freedom = max(seeds - 1, variance**2 / doubt) if doubt else self.freedom
         return Estimate(mean, math.sqrt(variance), freedom)

@@ -25,7 +25,7 @@ from latentops import atomic
 from latentops.cli import guard
 from latentops.evaluation.anomaly import neighbour_distance, reference_rows
 from latentops.evaluation.probe import logistic_regression
-from latentops.evaluation.statistics import Resampling, auroc, interval
+from latentops.evaluation.statistics import Replicates, Resampling, auroc
 from latentops.progress import bar
 
 RESULT = ROOT / "benchmarks/judge.json"
@@ -160,9 +160,12 @@ def neighbour_rows(rounds: int) -> list[Row]:
 
 
 def auroc_interval(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> tuple[float, float]:
-    """Draws, replicates and their interval for `scores` `[seeds, test]`; class 0 is normal."""
-    blocks = Resampling.draw(labels, len(scores), RESAMPLES, seed=0)
-    return interval(np.concatenate([block.auroc(scores, labels > 0) for block in blocks]), 0.95)
+    """Draws, replicates and the interval for `scores` `[seeds, test]`; class 0 is normal."""
+    blocks = list(Resampling.draw(labels, RESAMPLES, seed=0))
+    values = np.array([auroc(each, labels > 0) for each in scores])
+    resampled = np.concatenate([block.auroc(scores, labels > 0) for block in blocks])
+    found = Replicates(values, resampled, blocks[0].drawn, blocks[0].freedom)
+    return found.estimate().interval(0.95, share=True)
 
 
 def bootstrap_rows(rounds: int) -> list[Row]:

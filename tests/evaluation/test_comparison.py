@@ -133,6 +133,54 @@ def test_corrected_p_values_are_never_smaller() -> None:
     assert all(each["p_holm"] >= each["p_value"] for each in result["comparisons"])
 
 
+def every(rows: list[Row]) -> dict[str, bool]:
+    return {each.name: True for each in rows if each.role == "variant"}
+
+
+def test_every_pair_of_variants_is_compared_once_and_corrected() -> None:
+    rows = board()
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)["among_variants"]
+    pairs = [(each["variant"], each["against"]) for each in found if each["metric"] == "probe_accuracy"]
+    assert pairs == [("sparse", "denoising"), ("sparse", "overcomplete"), ("denoising", "overcomplete")]
+    assert {each["metric"] for each in found} == {"probe_accuracy", "auroc"}
+    for each in found:
+        assert each["p_holm"] >= each["p_value"]
+        assert each["low"] <= each["difference"] <= each["high"]
+        shown = each["p_holm"] <= 0.05
+        assert each["verdict"] == (
+            ("better" if each["difference"] > 0 else "worse") if shown else "no difference shown"
+        )
+
+
+def test_variants_that_give_the_same_are_not_told_apart_and_clear_ones_are() -> None:
+    same = row("sparse", "variant", 8, 0.9)
+    rows = [
+        same,
+        replace(same, name="denoising"),
+        row("contractive", "variant", 8, 0.5, stop=0.1),
+        *board()[3:],
+    ]
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    assert found["chosen"]["variant"] == "sparse"
+    assert found["not_told_apart"] == ["denoising"]
+    pairs = [each for each in found["among_variants"] if each["metric"] == "probe_accuracy"]
+    verdicts = {(each["variant"], each["against"]): each["verdict"] for each in pairs}
+    assert verdicts == {
+        ("sparse", "denoising"): "no difference shown",
+        ("sparse", "contractive"): "better",
+        ("denoising", "contractive"): "better",
+    }
+    assert pairs[0]["p_value"] == 1
+    assert pairs[0]["low"] == pairs[0]["high"] == 0
+
+
+def test_the_rank_correlation_lies_in_its_interval() -> None:
+    rows = board()
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    low, high = found["error_rank_interval"]
+    assert low <= found["error_rank_correlation"] + 1e-9 <= high + 2e-9
+
+
 def test_the_size_of_the_blocks_that_resamples_come_in_changes_no_estimate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -188,6 +236,7 @@ def test_where_the_stop_rows_cannot_tell_nothing_is_chosen() -> None:
     rows = without(board(), "stop_probe_accuracy")
     found = compare(rows, LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)
     assert (found["chosen"], found["gates"], found["passed"]) == (None, [], False)
+    assert (found["not_told_apart"], found["error_rank_interval"]) == ([], None)
     assert len(found["rows"]) == len(rows)
 
 

@@ -125,8 +125,9 @@ def _protocol(
     lines = [
         f"- Primary metric: {title(comparison.primary)}. The variant is the one that led its best rival of "
         "the same size by most on the stop rows, the seed its best there; the test rows had no say.",
-        f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals from {protocol.resamples:,} joint "
-        "resamples of seeds and test rows; comparisons are paired over test rows, corrected after Holm.",
+        f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals by Student's t from the variance "
+        f"over seeds and over {protocol.resamples:,} resamples of the test rows; comparisons are paired over "
+        "both, corrected after Holm.",
         "- Probe: logistic regression on standardised codes. AUROC: "
         + (
             "classes that are not normal as anomalies."

@@ -146,6 +146,20 @@ class Difference(Result):
         return "worse" if higher == (self.metric in LOWER_IS_BETTER) else "better"
 
 
+class Pair(Result):
+    """Two variants compared: `variant` less `against` in `metric`, with what the corrected p-value says."""
+
+    variant: str
+    against: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    verdict: Literal["better", "worse", "no difference shown"]
+
+
 class Gate(Result):
     """One condition of promotion, with what was measured and what was asked."""
 
@@ -165,9 +179,12 @@ class Comparison(Result):
     chosen: Chosen | None = None
     rows: tuple[Row, ...]
     comparisons: tuple[Difference, ...] = ()
+    among_variants: tuple[Pair, ...] = ()
+    not_told_apart: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     passed: bool
     error_rank_correlation: float | None = None
+    error_rank_interval: tuple[float, float] | None = None
 
     @property
     def ranked_by(self) -> str:

@@ -1,11 +1,12 @@
 """report: the leaderboard of all datasets, and the page that shows it with everything behind it."""
 
 from latentops.config import load_params
-from latentops.reporting import leaderboard, page
+from latentops.reporting import leaderboard, page, ranks
 
 
 def run() -> None:
-    """Write `reports/leaderboard.json`, then `var/report/index.html`."""
-    datasets = load_params().run.datasets
-    leaderboard.write(datasets)
-    page.write(datasets=datasets)
+    """Write `reports/leaderboard.json` and `reports/over_datasets.json`, then `var/report/index.html`."""
+    params = load_params()
+    comparisons = leaderboard.write(params.run.datasets)
+    ranks.write(comparisons, params.comparison.confidence)
+    page.write(datasets=params.run.datasets)

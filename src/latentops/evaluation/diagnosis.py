@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
+from latentops.evaluation.rows import ROWS, ROWS_OF_TOKENS, evenly
 from latentops.evaluation.structure import (
     best_unit_auroc,
     copy_score,
@@ -12,12 +13,6 @@ from latentops.evaluation.structure import (
     wrong_tokens,
 )
 from latentops.training.trained import Trained
-
-ROWS = 4096
-"""Rows that are looked at, at most: evenly spaced ones."""
-
-ROWS_OF_TOKENS = 512
-"""Likewise, where each step of a row has logits of a whole vocabulary."""
 
 
 def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -> dict[str, list[float]]:
@@ -48,11 +43,6 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
             sharpness_kept(made, few.values, axes, few.lengths) for made in trained.reconstruct(few)
         ]
     return {name: values for name, values in numbers.items() if np.isfinite(values).all()}
-
-
-def evenly(rows: int, most: int = ROWS) -> NDArray[np.int64]:
-    """Positions of all rows, or of `most` evenly spaced ones."""
-    return np.arange(rows) if rows <= most else np.arange(most) * rows // most
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
 from latentops.evaluation.paths import smoothness
+from latentops.evaluation.prior import prior_match
 from latentops.evaluation.rows import ROWS, ROWS_OF_TOKENS, evenly
 from latentops.evaluation.structure import (
     active_share,
@@ -33,6 +34,7 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     - `effective_rank`, `intrinsic_dimension`, `active_share` of the units and `hoyer` index of the codes;
     - `best_unit_auroc`: how well the best single unit tells a class from the others, over the classes;
     - `copy_score`: R² on rows that keep nothing of the data but its columns; `explained` is that on the data;
+    - `prior_mmd` and `two_sample_accuracy` of codes against draws from the prior, where there is one;
     - `path_stretch` and `path_unevenness` of decoded interpolations, of real values;
     - `sharpness_kept`: high-frequency energy of reconstructions over the data's, where frequencies are;
     - `checkerboard`, of images: energy of reconstructions at the stride's frequency over the data's;
@@ -46,6 +48,7 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
     scale = PRIOR_VARIANCE if trained.model.has_prior else None
     numbers = {
         **copy_score(trained, few),
+        **prior_match(trained, few),
         **smoothness(trained, few),
         "effective_rank": [effective_rank(each) for each in some],
         "intrinsic_dimension": [intrinsic_dimension(each) for each in some],

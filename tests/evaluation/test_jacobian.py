@@ -8,10 +8,9 @@ import torch
 
 from latentops.architectures.stack import Batch
 from latentops.evaluation import jacobian as module
-from latentops.evaluation.jacobian import Reader, spectrum
+from latentops.evaluation.jacobian import encoder_jacobian, spectrum
 from latentops.training.members import Member
 from latentops.training.trained import Trained
-from latentops.variants.parts.jacobian import jacobian
 from tests.toy import EVERY, KINDS, VARIANTS, batch_of, draw, recipe
 
 MEMBERS = [Member(0, "all"), Member(1, "all")]
@@ -51,14 +50,14 @@ def test_it_is_of_the_code_that_is_judged(variant: str) -> None:
     """Not of what the encoder gives beside it, or before it is rectified."""
     trained, samples = stack(variant, "tabular"), draw("tabular", 5)
     batch = batch_of(samples, 2)
-    whole = jacobian(Reader(trained.model, batch), batch, None)
+    whole = encoder_jacobian(trained.model, batch)
     step = 1e-3
     for column in range(7):
         moved = batch.values.clone()
         moved[..., column] += step
         with torch.no_grad():
             change = (trained.model.encode(Batch(moved)) - trained.model.encode(batch)) / step
-        torch.testing.assert_close(whole[..., column].detach(), change, atol=5e-3, rtol=0)
+        torch.testing.assert_close(whole[..., column], change, atol=5e-3, rtol=0)
 
 
 def test_a_linear_code_has_its_weights_singular_values_and_a_scaled_one_the_same() -> None:
@@ -105,6 +104,13 @@ def test_where_a_sequence_has_ended_nothing_moves_its_code(kind: str) -> None:
     trained, samples = stack("undercomplete", kind), draw(kind, 12)
     batch = batch_of(samples, 2)
     seen = trained.model.embed(batch)
-    whole = jacobian(Reader(trained.model, batch), seen, None)
+    whole = encoder_jacobian(trained.model, batch)
     beyond = (seen.mask.expand_as(seen.values) == 0).flatten(2).unsqueeze(2).expand_as(whole)
     assert not bool(whole[beyond].any())
+
+
+def test_how_many_rows_go_through_together_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, batch = stack("variational", "sequence", "recurrent"), batch_of(draw("sequence", 7), 2)
+    whole = encoder_jacobian(trained.model, batch)
+    monkeypatch.setattr(module, "TOGETHER", 3)
+    torch.testing.assert_close(encoder_jacobian(trained.model, batch), whole)

@@ -124,9 +124,10 @@ def test_the_hoyer_index_is_one_of_a_unit_a_sample_and_nothing_of_equal_ones() -
 def test_a_checkerboard_is_told_as_the_convolutional_variant_tells_it() -> None:
     board = (-1.0) ** np.indices((8, 8)).sum(axis=0)
     images = np.random.default_rng(0).random((6, 2, 8, 8)).astype(np.float32)
-    assert checkerboard(images, images) == pytest.approx(1)
-    assert checkerboard(images + board, images) > 2
-    assert np.isnan(checkerboard(images, np.ones((6, 2, 8, 8))))
+    same, boarded = checkerboard(np.stack([images, images + board]), images)
+    assert same == pytest.approx(1)
+    assert boarded > 2
+    assert np.isnan(checkerboard(images[None], np.ones((6, 2, 8, 8)))).all()
     assert np.isnan(checkerboard_energy(np.full((3, 1, 8, 8), 0.3)))
     for some in (images, images[..., :7, :5], images[..., :1], images[..., :1, :]):
         expected = convolutional.checkerboard_energy(torch.from_numpy(some[None])).item()

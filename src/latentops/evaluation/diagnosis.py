@@ -66,7 +66,7 @@ def diagnosis(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -
             sharpness_kept(made, few.values, axes, few.lengths) for made in reconstructed
         ]
         if kind == "image":
-            numbers["checkerboard"] = [checkerboard(made, few.values) for made in reconstructed]
+            numbers["checkerboard"] = checkerboard(reconstructed, few.values)
     numbers |= trained.diagnose(few)
     return {name: values for name, values in numbers.items() if np.isfinite(values).all()}
 

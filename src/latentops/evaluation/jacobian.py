@@ -4,37 +4,56 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from latentops.architectures.affine import followed
 from latentops.architectures.stack import Batch
 from latentops.data.prepared import Samples
 from latentops.evaluation.rows import evenly
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Autoencoder, Profile
-from latentops.variants.parts.jacobian import jacobian, singular_values
+from latentops.variants.parts.jacobian import singular_values
 
-DIFFERENTIATED = 256
+DIFFERENTIATED = 64
 """Rows that a spectrum is the mean over, at most."""
+
+TOGETHER = 128
+"""Rows that are differentiated at a time."""
 
 ENTRIES = 2**21
 """Of the Jacobians of all these rows together, at most: of a wide code it is of fewer rows."""
 
 
-class Reader(nn.Module):
-    """A model's code of `batch` as a function of what its encoder reads of it."""
+def encoder_jacobian(model: Autoencoder, batch: Batch) -> Float[Tensor, "members batch latent values"]:
+    """Derivative of each code by the flattened numbers that the encoder reads, of tokens their vectors.
 
-    def __init__(self, model: Autoencoder, batch: Batch) -> None:
-        super().__init__()
-        self.model, self.batch = model, batch
+    Of the code that is judged, whatever the variant makes of its encoder's outputs. Each row goes through
+    once for each unit, `TOGETHER` at a time, and is pulled back from that unit alone: no row of a code
+    depends on another, so that products are of many rows, and unlike in `parts.jacobian` nothing is kept.
+    """
+    rows = batch.values.shape[1]
+    parts = []
+    for part in torch.arange(rows * model.latent_dim).split(TOGETHER):
+        at, unit = part // model.latent_dim, part % model.latent_dim
+        some = Batch(batch.values[:, at], None if batch.lengths is None else batch.lengths[:, at])
+        with torch.no_grad():
+            seen = model.embed(some)
+        values = followed(seen.values)
+        with torch.enable_grad():
+            codes = _encode(model, some, seen.with_values(values))
+            (found,) = torch.autograd.grad(codes[:, torch.arange(len(unit)), unit].sum(), values)
+        parts.append((found * seen.mask).flatten(2))
+    return torch.cat(parts, dim=1).unflatten(1, (rows, model.latent_dim))
 
-    def forward(self, seen: Batch) -> Float[Tensor, "members batch latent"]:
-        """The code where the encoder reads `seen`, of tokens their vectors, in place of the batch."""
-        handle = self.model.encoder.register_forward_pre_hook(lambda _, given: (seen, *given[1:]))
-        try:
-            return self.model.encode(self.batch)
-        finally:
-            handle.remove()
+
+def _encode(model: Autoencoder, batch: Batch, seen: Batch) -> Float[Tensor, "members batch latent"]:
+    """The code of `batch` where its encoder is given what is `seen` of it."""
+    handle = model.encoder.register_forward_pre_hook(lambda _, given: (seen, *given[1:]))
+    try:
+        return model.encode(batch)
+    finally:
+        handle.remove()
 
 
 def spectrum(trained: Trained, samples: Samples, codes: NDArray[np.floating]) -> Profile:
@@ -48,9 +67,7 @@ def spectrum(trained: Trained, samples: Samples, codes: NDArray[np.floating]) ->
     entries = trained.latent_dim * _read(trained, samples)
     rows = evenly(len(samples), min(DIFFERENTIATED, max(1, ENTRIES // entries)))
     batch = Resident.put(samples.select(rows), torch.device("cpu")).shared(len(trained.members))
-    with torch.no_grad():
-        seen = trained.model.embed(batch)
-    whole = jacobian(Reader(trained.model, batch), seen, None).detach()
+    whole = encoder_jacobian(trained.model, batch)
     spread = torch.from_numpy(np.var(codes, axis=1, dtype=np.float64).sum(axis=1)).sqrt().unsqueeze(-1)
     values = singular_values(whole).double().mean(1) * trained.model.shape.spread
     values = values / spread.masked_fill(spread <= 1e-12, torch.nan)

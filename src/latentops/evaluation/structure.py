@@ -22,6 +22,9 @@ ACTIVE = 0.01
 NEIGHBOURHOODS = 2048
 """Codes that the intrinsic dimension is taken from, at most."""
 
+SPECTRA = 1024
+"""Images whose checkerboard energy is taken, at most."""
+
 FURTHEST = 0.1
 """Share of the neighbourhoods that it leaves out, those that are least alike (Facco et al. 2017)."""
 
@@ -186,13 +189,14 @@ def checkerboard_energy(images: NDArray[np.floating]) -> float:
     return float(power[..., there].sum() / varying) if varying > 1e-12 * constant else math.nan
 
 
-def checkerboard(made: NDArray[np.floating], real: NDArray[np.floating]) -> float:
-    """Checkerboard energy of images that were `made` over that of the real ones: 1 is no artefact.
+def checkerboard(made: NDArray[np.floating], real: NDArray[np.floating]) -> list[float]:
+    """Checkerboard energy of reconstructions `[members, n, …]` over that of the images themselves.
 
-    NaN where the real ones have none.
+    1 is no artefact. NaN where the images have none. Taken of up to `SPECTRA` of them.
     """
-    energy = checkerboard_energy(real)
-    return checkerboard_energy(made) / energy if energy > 1e-12 else math.nan
+    some = evenly(len(real), SPECTRA)
+    energy = checkerboard_energy(real[some])
+    return [checkerboard_energy(each[some]) / energy if energy > 1e-12 else math.nan for each in made]
 
 
 def sharpness_kept(

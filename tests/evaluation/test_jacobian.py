@@ -85,6 +85,14 @@ class Flat(torch.nn.Module):
         return torch.as_tensor(self.layer(batch.values))
 
 
+def test_a_code_that_jumps_is_not_moved_by_small_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, samples = stack("undercomplete", "tabular"), draw("tabular", 9)
+    encode = trained.model.encode
+    monkeypatch.setattr(trained.model, "encode", lambda batch: (encode(batch) > 0).float())
+    found = spectrum(trained, samples, trained.encode(samples))
+    assert found.values.tolist() == [[0, 0], [0, 0]]
+
+
 def test_a_constant_code_has_no_number() -> None:
     trained, samples = stack("undercomplete", "tabular"), draw("tabular", 9)
     assert bool(spectrum(trained, samples, np.ones((2, 9, 2))).values.isnan().all())

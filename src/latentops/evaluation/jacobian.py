@@ -42,7 +42,9 @@ def encoder_jacobian(model: Autoencoder, batch: Batch) -> Float[Tensor, "members
         values = followed(seen.values)
         with torch.enable_grad():
             codes = _encode(model, some, seen.with_values(values))
-            (found,) = torch.autograd.grad(codes[:, torch.arange(len(unit)), unit].sum(), values)
+            chosen = codes[:, torch.arange(len(unit)), unit].sum()
+        # A code that jumps, as one of a codebook, has no graph: small changes don't move it.
+        found = torch.autograd.grad(chosen, values)[0] if codes.requires_grad else torch.zeros_like(values)
         parts.append((found * seen.mask).flatten(2))
     return torch.cat(parts, dim=1).unflatten(1, (rows, model.latent_dim))
 

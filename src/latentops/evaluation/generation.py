@@ -52,10 +52,9 @@ def generation(trained: Trained, field: Field) -> dict[str, list[float]]:
     """
     vocabulary = trained.description.vocabulary
     most = HELD if vocabulary is None else ROWS_OF_TOKENS
-    train, stop, test = (
-        field.samples[split].select(evenly(len(field.samples[split]), size))
-        for split, size in (("train", FITTED), ("stop", most), ("test", most))
-    )
+    held = [field.samples["stop"], field.samples["test"]]
+    train = field.samples["train"].select(evenly(len(field.samples["train"]), FITTED))
+    stop, test = (each.select(evenly(len(each), most)) for each in held)
     if not trained.model.has_prior or len(test) < FEWEST:
         return {}
     drawn = [inputs(each, vocabulary) for each in draw(trained, len(test), train)]

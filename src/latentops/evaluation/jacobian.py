@@ -34,7 +34,7 @@ def encoder_jacobian(model: Autoencoder, batch: Batch) -> Float[Tensor, "members
     """
     rows = batch.values.shape[1]
     parts = []
-    for part in torch.arange(rows * model.latent_dim).split(TOGETHER):
+    for part in torch.split(torch.arange(rows * model.latent_dim), TOGETHER):
         at, unit = part // model.latent_dim, part % model.latent_dim
         some = Batch(batch.values[:, at], None if batch.lengths is None else batch.lengths[:, at])
         with torch.no_grad():
@@ -46,7 +46,7 @@ def encoder_jacobian(model: Autoencoder, batch: Batch) -> Float[Tensor, "members
         # A code that jumps, as one of a codebook, has no graph: small changes don't move it.
         found = torch.autograd.grad(chosen, values)[0] if codes.requires_grad else torch.zeros_like(values)
         parts.append((found * seen.mask).flatten(2))
-    return torch.cat(parts, dim=1).unflatten(1, (rows, model.latent_dim))
+    return torch.unflatten(torch.cat(parts, dim=1), 1, (rows, model.latent_dim))
 
 
 def _encode(model: Autoencoder, batch: Batch, seen: Batch) -> Float[Tensor, "members batch latent"]:

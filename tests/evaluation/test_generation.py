@@ -192,6 +192,16 @@ def test_drawn_sequences_end_where_the_model_says_or_else_as_training_rows_do() 
         assert told == {1, 2, 3, 4, 5} if length else told == {2, 4}
 
 
+def test_drawn_rows_of_a_table_lack_what_training_rows_lack() -> None:
+    trained, train = stack("variational", "mixed"), draw_rows("mixed", 300)
+    present = trained.description.present
+    for each in draw(trained, 400, train):
+        there, known = present(each.values), present(train.values)
+        assert not each.values[:, :8][~there[:, :8]].any()
+        assert there.mean(axis=0) == pytest.approx(known.mean(axis=0), abs=0.1)
+        assert {tuple(row) for row in there} <= {tuple(row) for row in known}
+
+
 def test_many_tokens_are_drawn_part_by_part_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("latentops.evaluation.generation.CHUNK", 8)
     trained, asked = stack("variational", "image"), []

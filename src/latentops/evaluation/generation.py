@@ -76,21 +76,25 @@ def generation(trained: Trained, field: Field) -> dict[str, list[float]]:
 def draw(trained: Trained, count: int, train: Samples) -> list[Samples]:
     """`count` samples from each member's prior, as rows of the data are; their labels mean nothing.
 
-    Sequences whose lengths aren't modelled end where those of `train` do, drawn at random: nothing in the
-    model says where.
+    What no model says is that of rows of `train`, drawn at random: which values of a table are missing, and
+    how long sequences are where lengths aren't modelled.
     """
-    size = max(1, CHUNK // max(1, (trained.description.vocabulary or 0) // TOKENS))
+    description = trained.description
+    size = max(1, CHUNK // max(1, (description.vocabulary or 0) // TOKENS))
     starts = range(0, count, size)
     parts = [trained.sample(min(size, count - start), seed) for seed, start in enumerate(starts)]
     values = np.concatenate([part for part, _ in parts], axis=1)
-    nobody = replace(train.select(np.zeros(count, dtype=np.int64)), windows=None)
-    if train.lengths is None:
-        return [replace(nobody, values=each) for each in values]
-    known = np.random.default_rng(0).choice(np.asarray(train.lengths), size=count)
+    like = replace(train.select(np.random.default_rng(0).integers(len(train), size=count)), windows=None)
+    if description.columns:
+        flags = sum(description.columns)
+        values = np.where(description.present(like.values), values, np.float32(0))
+        values[..., flags:] = like.values[:, flags:]
+    if like.lengths is None:
+        return [replace(like, values=each) for each in values]
     modelled = [each for _, each in parts if each is not None]
-    lengths = np.concatenate(modelled, axis=1) if modelled else np.tile(known, (len(values), 1))
+    lengths = np.concatenate(modelled, axis=1) if modelled else np.tile(like.lengths, (len(values), 1))
     values[np.arange(values.shape[2]) >= lengths[..., None]] = 0
-    return [replace(nobody, values=each, lengths=steps) for each, steps in zip(values, lengths, strict=True)]
+    return [replace(like, values=each, lengths=steps) for each, steps in zip(values, lengths, strict=True)]
 
 
 def inputs(samples: Samples, vocabulary: int | None) -> Inputs:

@@ -13,6 +13,7 @@ from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
 from latentops.evaluation.diagnosis import diagnosis
+from latentops.evaluation.generation import generation
 from latentops.evaluation.judge import Coder, Verdict, judge
 from latentops.evaluation.profiles import profiles, to_json
 from latentops.stages.floors import read_field
@@ -56,6 +57,7 @@ def run(dataset_name: str, variant: str) -> None:
     ]
     test_codes = codes(VIEW_ALL, "test")
     health = diagnosis(members(VIEW_ALL), field.samples["test"], test_codes)
+    health |= generation(members(VIEW_ALL), field)
     along = profiles(members(VIEW_ALL), field, test_codes, verdicts[0].probe)
     write(
         Path("results/evaluate", dataset_name, variant),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from latentops.config import Evaluation
 from latentops.data.prepared import SPLITS, Samples, SplitName
@@ -91,6 +93,32 @@ def test_what_is_mapped_from_files_is_judged_like_what_is_in_memory(
     assert one.to_json() == other.to_json()
     assert one.tensors().keys() == other.tensors().keys()
     assert all(np.array_equal(one.tensors()[k], other.tensors()[k], equal_nan=True) for k in one.tensors())
+
+
+def test_what_is_said_of_the_probe_is_what_scikit_learn_says_of_its_predictions(field: Field) -> None:
+    made = coder(field, residuals=False)
+    verdict = judge(field, "x", "variant", 2, SEEDS, made)
+    truth = field.labels("test")
+    logits = verdict.probe.logits(torch.from_numpy(made.codes("all", "test"))).double()
+    for seed, chances in enumerate(logits.softmax(1).numpy()):
+        predicted = chances.argmax(axis=0)
+        assert verdict.samples["probe_predicted"][seed].tolist() == predicted.tolist()
+        expected = {
+            "probe_accuracy": accuracy_score(truth, predicted),
+            "probe_balanced_accuracy": balanced_accuracy_score(truth, predicted),
+            "probe_macro_f1": f1_score(truth, predicted, average="macro"),
+            "probe_log_loss": log_loss(truth, chances.T),
+        }
+        assert {name: verdict.metrics[name][seed] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_class_that_only_test_rows_are_of_is_read_wrongly_and_breaks_nothing(field: Field) -> None:
+    test = field.samples["test"]
+    samples = {**field.samples, "test": replace(test, labels=np.where(test.labels == 2, 3, test.labels))}
+    few = replace(field, samples=samples, classes=("a", "b", "c", "d"))
+    verdict = judge(few, "x", "variant", 2, SEEDS, coder(field, residuals=False))
+    assert (verdict.samples["probe_predicted"] != 3).all()
+    assert np.isfinite(verdict.metrics["probe_log_loss"]).all()
 
 
 @pytest.mark.parametrize("split", ["stop", "test"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
+from latentops.evaluation.contingency import CLASSIFIED
 from latentops.evaluation.statistics import (
     Array,
     Resampling,
@@ -59,10 +60,13 @@ class Row:
     ) -> dict[str, Array]:
         """Bootstrap replicates `[resamples]` of every test metric that this row has."""
         result: dict[str, Array] = {}
-        if "probe_correct" in self.samples:
-            result["probe_accuracy"] = resampling.mean(self.samples["probe_correct"].astype(np.float32))
-        if "reconstruction_error" in self.samples:
-            result["reconstruction_error"] = resampling.mean(self.samples["reconstruction_error"])
+        if "probe_predicted" in self.samples:
+            predicted = self.samples["probe_predicted"]
+            result["probe_accuracy"] = resampling.mean((predicted == labels).astype(np.float32))
+            result |= resampling.counted(CLASSIFIED, labels, predicted)
+        for metric in ("probe_log_loss", "reconstruction_error"):
+            if metric in self.samples:
+                result[metric] = resampling.mean(self.samples[metric])
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
             kind, _, rest = key.partition("/")

@@ -7,11 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
 from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
+from latentops.evaluation.contingency import CLASSIFIED, Contingency
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
 from latentops.evaluation.timeline import Alarms, Timeline
@@ -120,13 +122,21 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
         split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
     }
     labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
+    strengths, classes = field.settings.probe.strengths, len(field.classes)
     verdict.probe = fit_probe(
-        codes["train"], labels["train"], codes["stop"], labels["stop"], field.settings.probe.strengths
+        codes["train"], labels["train"], codes["stop"], labels["stop"], strengths, classes
     )
-    correct = verdict.probe.correct(codes["test"], labels["test"]).numpy()
-    verdict.samples["probe_correct"] = correct.astype(np.uint8)
-    verdict.metrics["probe_accuracy"] = correct.mean(axis=1).tolist()
-    verdict.metrics["stop_probe_accuracy"] = list(verdict.probe.stop_accuracy)
+    logits = verdict.probe.logits(codes["test"])
+    truth, predicted = labels["test"].numpy(), logits.argmax(1).numpy()
+    nats = cross_entropy(logits, labels["test"].expand(len(logits), -1), reduction="none").numpy()
+    tables = [Contingency.of(truth, each) for each in predicted]
+    verdict.samples |= {"probe_predicted": predicted.astype(np.uint16), "probe_log_loss": nats}
+    verdict.metrics |= {
+        "probe_accuracy": (predicted == truth).mean(axis=1).tolist(),
+        **{name: [float(of(table)[0]) for table in tables] for name, of in CLASSIFIED.items()},
+        "probe_log_loss": nats.mean(axis=1, dtype=np.float64).tolist(),
+        "stop_probe_accuracy": list(verdict.probe.stop_accuracy),
+    }
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:

@@ -43,14 +43,16 @@ class Probe:
     weights: Sequence[Float[Tensor, "classes features"]]
     standards: Sequence[tuple[Float[Tensor, " latent"], Float[Tensor, " latent"]]]
 
+    def logits(self, codes: Float[Tensor, "problems rows latent"]) -> Float[Tensor, "problems classes rows"]:
+        """Unnormalised log-probabilities of the classes."""
+        read = zip(self.weights, self.standards, codes, strict=True)
+        return torch.stack([weights @ _inputs(rows, *standard) for weights, standard, rows in read])
+
     def correct(
         self, codes: Float[Tensor, "problems rows latent"], labels: Int[Tensor, " rows"]
     ) -> Bool[Tensor, "problems rows"]:
         """Which rows it gets right."""
-        read = zip(self.weights, self.standards, codes, strict=True)
-        return torch.stack(
-            [(weights @ _inputs(rows, *standard)).argmax(0) == labels for weights, standard, rows in read]
-        )
+        return self.logits(codes).argmax(1) == labels
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ def fit_probe(
     stop: Float[Tensor, "problems stop latent"],
     stop_labels: Int[Tensor, " stop"],
     strengths: Sequence[float],
+    classes: int = 0,
 ) -> Probe:
     """Fit on `train` for every strength, choose by accuracy on `stop` (ties: the stronger).
 
-    Labels are class indices; rows are standardised with the training rows' mean and deviation.
+    Labels are indices of at least `classes`, one of which may have no row here; rows are standardised with
+    the training rows' mean and deviation.
     """
-    classes = int(max(train_labels.max(), stop_labels.max())) + 1
+    classes = max(classes, int(max(train_labels.max(), stop_labels.max())) + 1)
     chosen, accuracies, kept, standards = [], [], [], []
     for fitting, choosing in zip(train, stop, strict=True):
         deviation, mean = torch.std_mean(fitting.double(), dim=0)

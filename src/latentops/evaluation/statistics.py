@@ -1,11 +1,13 @@
 """Metrics with intervals: seeds and test items are resampled together, the same for all that is compared."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latentops.evaluation.contingency import Contingency
 
 Array = NDArray[np.float64]
 
@@ -75,6 +77,19 @@ class Resampling:
         weights = self.items[counted]
         values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
         return self.over_seeds(values.T.astype(np.float64))
+
+    def counted(
+        self,
+        metrics: Mapping[str, Callable[[Contingency], Array]],
+        truth: NDArray[np.integer],
+        found: NDArray[np.integer],
+    ) -> dict[str, Array]:
+        """Replicates `[resamples]` of each of `metrics`, from classes `[test]` and places `[seeds, test]`."""
+        tables = [Contingency.of(truth, each, self.items) for each in found]
+        return {
+            name: self.over_seeds(np.stack([of(table) for table in tables], axis=1))
+            for name, of in metrics.items()
+        }
 
     def auroc(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
         """Replicates `[resamples]` of the AUROC of `scores` `[seeds, test]`."""

@@ -25,6 +25,7 @@ LINEAR = Architectures.model_validate(
 JUDGED = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1]},
+        "knn": {"neighbours": 3, "reference": 1000},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
         "denoising": {
             "gaussian": [0.5],

@@ -16,6 +16,7 @@ from latentops.evaluation.judge import Coder, Field, Made, judge
 SETTINGS = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1, 1.0]},
+        "knn": {"neighbours": 3, "reference": 1000},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
         "denoising": {
             "gaussian": [0.5],
@@ -110,6 +111,15 @@ def test_what_is_said_of_the_probe_is_what_scikit_learn_says_of_its_predictions(
             "probe_log_loss": log_loss(truth, chances.T),
         }
         assert {name: verdict.metrics[name][seed] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+def test_neighbours_are_sought_on_standardised_codes(field: Field) -> None:
+    made = coder(field, residuals=False)
+    longer = Coder(lambda view, split: made.codes(view, split) * np.array([1000, 0.01]))
+    plain, stretched = (judge(field, "x", "variant", 2, SEEDS, each) for each in (made, longer))
+    assert plain.metrics["knn_accuracy"] == stretched.metrics["knn_accuracy"]
+    assert plain.samples["knn_correct"].mean(axis=1).tolist() == plain.metrics["knn_accuracy"]
+    assert min(plain.metrics["knn_accuracy"]) > 0.4
 
 
 def test_a_class_that_only_test_rows_are_of_is_read_wrongly_and_breaks_nothing(field: Field) -> None:

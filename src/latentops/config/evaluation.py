@@ -13,6 +13,13 @@ class Probe(Settings):
     strengths: Annotated[list[Positive], Field(min_length=1)]
 
 
+class Knn(Settings):
+    """A vote of the nearest training codes, all or a fixed random draw of `reference` of them."""
+
+    neighbours: Count
+    reference: Count
+
+
 class Anomaly(Settings):
     """Scores from the code, and the false-alarm rate that thresholds promise."""
 
@@ -45,6 +52,7 @@ class Evaluation(Settings):
     """The judge's settings, the same for every variant and floor."""
 
     probe: Probe
+    knn: Knn
     anomaly: Anomaly
     denoising: Corruptions
 

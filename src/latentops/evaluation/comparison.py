@@ -64,6 +64,8 @@ class Row:
             predicted = self.samples["probe_predicted"]
             result["probe_accuracy"] = resampling.mean((predicted == labels).astype(np.float32))
             result |= resampling.counted(CLASSIFIED, labels, predicted)
+        if "knn_correct" in self.samples:
+            result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
         for metric in ("probe_log_loss", "reconstruction_error"):
             if metric in self.samples:
                 result[metric] = resampling.mean(self.samples[metric])

@@ -14,6 +14,7 @@ from latentops.data.prepared import Samples, SplitName
 from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
+from latentops.evaluation.knn import knn_classes
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
 from latentops.evaluation.timeline import Alarms, Timeline
@@ -114,14 +115,29 @@ def judge(
     return verdict
 
 
+Codes = dict[SplitName, torch.Tensor]
+"""Codes `[seeds, n, latent]` of the members that saw all rows."""
+
+READ: tuple[SplitName, ...] = ("train", "stop", "test")
+"""Splits whose labels are read from codes, or whose codes are read by what was."""
+
+
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Linear probe on the codes of the members that saw all rows, where there are labels to read."""
+    """Everything that reads labels from the codes of the members that saw all rows, where there are labels."""
     if not field.labelled:
         return
-    codes = {
-        split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
+    codes = {split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in READ}
+    judge_linear(field, verdict, codes)
+    standardised = {
+        split: [one.apply(rows).numpy() for one, rows in zip(verdict.probe.standards, each, strict=True)]
+        for split, each in codes.items()
     }
-    labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
+    judge_knn(field, verdict, standardised)
+
+
+def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
+    """The linear probe: what it predicts, and with how much certainty."""
+    labels = {split: torch.from_numpy(field.labels(split)) for split in READ}
     strengths, classes = field.settings.probe.strengths, len(field.classes)
     verdict.probe = fit_probe(
         codes["train"], labels["train"], codes["stop"], labels["stop"], strengths, classes
@@ -137,6 +153,23 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
         "probe_log_loss": nats.mean(axis=1, dtype=np.float64).tolist(),
         "stop_probe_accuracy": list(verdict.probe.stop_accuracy),
     }
+
+
+Standardised = dict[SplitName, list[NDArray[np.float32]]]
+"""Codes `[n, latent]` of each seed, of mean 0 and deviation 1 on the training rows."""
+
+
+def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """The kNN probe: which test rows it gets right."""
+    settings, labels = field.settings.knn, field.labels("train")
+    known = reference_rows(labels, settings.reference)
+    correct = [
+        knn_classes(reference_rows(train, settings.reference), known, test, settings.neighbours)
+        == field.labels("test")
+        for train, test in zip(codes["train"], codes["test"], strict=True)
+    ]
+    verdict.samples["knn_correct"] = np.stack(correct).astype(np.uint8)
+    verdict.metrics["knn_accuracy"] = [float(each.mean()) for each in correct]
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:

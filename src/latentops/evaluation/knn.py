@@ -16,9 +16,9 @@ def knn_classes(
     queries: NDArray[np.floating],
     neighbours: int,
 ) -> NDArray[np.int64]:
-    """Predicted classes `[k]` of `queries` `[k, d]`, from codes `reference` `[n, d]` of classes `labels` `[n]`.
+    """Classes `[k]` predicted for `queries` `[k, d]` from codes `reference` `[n, d]` of classes `labels` `[n]`.
 
-    By the Euclidean distance, all neighbours alike. Of classes with as many votes the first wins; of rows
+    By Euclidean distance, all neighbours alike. Of classes with as many votes the first wins; of rows
     that are equally far, any.
     """
     count = min(neighbours, len(reference))

@@ -31,6 +31,7 @@ TITLES = {
     "probe_accuracy": "probe accuracy",
     "probe_log_loss": "probe log-loss",
     "probe_macro_f1": "probe macro-F1",
+    "knn_accuracy": "kNN accuracy",
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",

@@ -11,12 +11,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 from latentops.config import Evaluation
 from latentops.data.prepared import SPLITS, Samples, SplitName
+from latentops.evaluation.comparison import Row
 from latentops.evaluation.judge import Coder, Field, Made, judge
+from latentops.evaluation.statistics import Resampling
 
 SETTINGS = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1, 1.0]},
         "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [2, 5], "draws": 3, "seed": 0},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
         "denoising": {
             "gaussian": [0.5],
@@ -120,6 +123,28 @@ def test_neighbours_are_sought_on_standardised_codes(field: Field) -> None:
     assert plain.metrics["knn_accuracy"] == stretched.metrics["knn_accuracy"]
     assert plain.samples["knn_correct"].mean(axis=1).tolist() == plain.metrics["knn_accuracy"]
     assert min(plain.metrics["knn_accuracy"]) > 0.4
+
+
+def test_with_few_labels_every_draw_has_its_say_and_too_few_rows_are_passed_over(field: Field) -> None:
+    settings = SETTINGS.few_labels.model_copy(update={"labels": [5, 21]})  # a class has 20 training rows
+    few = replace(field, settings=SETTINGS.model_copy(update={"few_labels": settings}))
+    verdict = judge(few, "x", "variant", 2, SEEDS, coder(field, residuals=False))
+    correct = verdict.samples["few_labels_correct/5"]
+    assert correct.shape == (2, 3, 60)
+    assert verdict.metrics["accuracy_with_5_labels"] == correct.mean(axis=(1, 2)).tolist()
+    assert not any("21" in name for name in (*verdict.metrics, *verdict.samples))
+
+
+def test_every_metric_of_a_code_has_an_interval_and_the_other_way_round(field: Field) -> None:
+    """Those on stop rows are for choosing, and have none."""
+    verdict = judge(field, "x", "variant", 2, SEEDS, coder(field, residuals=True))
+    row = Row.read(verdict.to_json(), verdict.tensors())
+    (resampling,) = Resampling.draw(field.labels("test"), 2, 50, seed=0)
+    replicates = row.replicates(resampling, field.labels("test"), field.classes)
+    assert set(replicates) == {name for name in verdict.metrics if not name.startswith("stop_")}
+    for name, found in replicates.items():
+        assert found.shape == (50,)
+        assert abs(found.mean() - np.mean(verdict.metrics[name])) < 4 * found.std() + 1e-6, name
 
 
 def test_a_class_that_only_test_rows_are_of_is_read_wrongly_and_breaks_nothing(field: Field) -> None:

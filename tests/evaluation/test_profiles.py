@@ -30,7 +30,11 @@ def settings(**levels: list[float]) -> Evaluation:
         "drop": [0.5],
     } | levels
     anomaly = {"neighbours": 3, "reference": 1000, "alpha": 0.1}
-    probes = {"probe": {"strengths": [0.1]}, "knn": {"neighbours": 3, "reference": 1000}}
+    probes = {
+        "probe": {"strengths": [0.1]},
+        "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [], "draws": 1, "seed": 0},
+    }
     return Evaluation.model_validate({**probes, "anomaly": anomaly, "denoising": met})
 
 

@@ -34,6 +34,26 @@ def test_an_unresampled_auroc_is_the_plain_one() -> None:
     assert whole.auroc(scores, LABELS == 1)[0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
 
 
+def test_draws_of_labels_are_resampled_too() -> None:
+    """Alike for all that is compared; where draws don't differ, they add nothing."""
+    random = np.random.default_rng(0)
+    easy = random.normal(size=20)[:, None]
+    correct = (random.normal(size=(4, 20, 60)) < easy).astype(np.uint8)
+    (resampling,) = Resampling.draw(LABELS, 4, 4000, seed=0)
+    replicates = resampling.mean_of_draws(correct)
+    assert replicates.mean() == pytest.approx(correct.mean(), abs=0.01)
+    assert replicates.std() > 2 * resampling.mean(correct.mean(axis=1)).std()
+    same = np.repeat(correct[:, :1], 20, axis=1)
+    assert resampling.mean_of_draws(same) == pytest.approx(resampling.mean(same[:, 0]), abs=1e-6)
+    assert (resampling.mean_of_draws(correct.copy()) == replicates).all()
+
+
+def test_other_blocks_draw_other_draws() -> None:
+    values = np.arange(20.0)[None, :, None].repeat(60, axis=2)
+    blocks = [each.mean_of_draws(values) for each in Resampling.draw(LABELS, 1, 40, seed=0, block=20 * 60)]
+    assert len(np.unique(np.concatenate(blocks))) > 25
+
+
 def test_classes_keep_their_size_in_every_resample() -> None:
     (resampling,) = Resampling.draw(LABELS, 3, 50, seed=0)
     for label in range(3):

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from latentops.config.settings import Count, Positive, Settings, Share
+from latentops.config.settings import Count, Positive, Seed, Settings, Share
 
 
 class Probe(Settings):
@@ -18,6 +18,20 @@ class Knn(Settings):
 
     neighbours: Count
     reference: Count
+
+
+class FewLabels(Settings):
+    """Probes that learn from `labels` rows of each class, `draws` times; the probe's strengths are tried."""
+
+    labels: list[Annotated[int, Field(ge=2)]]
+    draws: Count
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: each number once")
+        return self
 
 
 class Anomaly(Settings):
@@ -53,6 +67,7 @@ class Evaluation(Settings):
 
     probe: Probe
     knn: Knn
+    few_labels: FewLabels
     anomaly: Anomaly
     denoising: Corruptions
 

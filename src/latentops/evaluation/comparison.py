@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
 from latentops.evaluation.contingency import CLASSIFIED
+from latentops.evaluation.few_labels import few_label_metric
 from latentops.evaluation.statistics import (
     Array,
     Resampling,
@@ -72,7 +73,9 @@ class Row:
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
             kind, _, rest = key.partition("/")
-            if kind == "score":
+            if kind == "few_labels_correct":
+                result[few_label_metric(int(rest))] = resampling.mean_of_draws(values)
+            elif kind == "score":
                 view, _, metric = rest.rpartition("/")
                 views.setdefault(metric, []).append(resampling.auroc(values, labels != classes.index(view)))
             elif kind == "false_alarm":

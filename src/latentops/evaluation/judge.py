@@ -14,6 +14,7 @@ from latentops.data.prepared import Samples, SplitName
 from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
+from latentops.evaluation.few_labels import draw, few_label_classes, few_label_metric
 from latentops.evaluation.knn import knn_classes
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc
@@ -123,7 +124,7 @@ READ: tuple[SplitName, ...] = ("train", "stop", "test")
 
 
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Everything that reads labels from the codes of the members that saw all rows, where there are labels."""
+    """What reads labels from the codes of the members that saw all rows, where there are labels to read."""
     if not field.labelled:
         return
     codes = {split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in READ}
@@ -133,6 +134,7 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
         for split, each in codes.items()
     }
     judge_knn(field, verdict, standardised)
+    judge_few_labels(field, verdict, standardised)
 
 
 def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
@@ -170,6 +172,21 @@ def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:
     ]
     verdict.samples["knn_correct"] = np.stack(correct).astype(np.uint8)
     verdict.metrics["knn_accuracy"] = [float(each.mean()) for each in correct]
+
+
+def judge_few_labels(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """Probes that learn from a few rows of each class: which test rows each draw's one gets right."""
+    settings, strengths = field.settings.few_labels, field.settings.probe.strengths
+    for count in settings.labels:
+        drawn = draw(field.labels("train"), len(field.classes), count, settings.draws, settings.seed)
+        if drawn is None:
+            continue
+        correct = [
+            few_label_classes(train, drawn, test, strengths) == field.labels("test")
+            for train, test in zip(codes["train"], codes["test"], strict=True)
+        ]
+        verdict.samples[f"few_labels_correct/{count}"] = np.stack(correct).astype(np.uint8)
+        verdict.metrics[few_label_metric(count)] = [float(each.mean()) for each in correct]
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:

@@ -16,7 +16,7 @@ def knn_classes(
     queries: NDArray[np.floating],
     neighbours: int,
 ) -> NDArray[np.int64]:
-    """Classes `[k]` predicted for `queries` `[k, d]` from codes `reference` `[n, d]` of classes `labels` `[n]`.
+    """Classes `[k]` of `queries` `[k, d]`, by codes `reference` `[n, d]` of classes `labels` `[n]`.
 
     By Euclidean distance, all neighbours alike. Of classes with as many votes the first wins; of rows
     that are equally far, any.

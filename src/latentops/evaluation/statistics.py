@@ -30,10 +30,14 @@ def auroc(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Resampling:
-    """Bootstrap weights: `items` `[test, resamples]` drawn in each class, `seeds` `[resamples, seeds]`."""
+    """Bootstrap weights: `items` `[test, resamples]` drawn in each class, `seeds` `[resamples, seeds]`.
+
+    What else is drawn comes from the random `stream`, the same for all that is compared.
+    """
 
     items: NDArray[np.float32]
     seeds: Array
+    stream: tuple[int, ...] = (1,)
 
     @classmethod
     def draw(
@@ -55,12 +59,14 @@ class Resampling:
         drawn = labels if units is None else labels[np.unique(units, return_index=True)[1]]
         classes = [np.flatnonzero(drawn == label) for label in np.unique(drawn)]
         most = max(1, block // max(1, len(labels)))
-        for count in (min(most, resamples - start) for start in range(0, resamples, most)):
+        for start in range(0, resamples, most):
+            count = min(most, resamples - start)
             items = np.empty((len(drawn), count), dtype=np.float32)
             for rows in classes:
                 items[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count).T
             items = items if units is None else items[units]
-            yield cls(items, random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds)
+            drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
+            yield cls(items, drawn_seeds / seeds, (1, seed, start))
 
     def over_seeds(self, values: Array) -> Array:
         """Values `[resamples, seeds]` averaged over each resample's seeds: `[resamples]`.
@@ -76,6 +82,21 @@ class Resampling:
         counted = np.isfinite(per_item[0])
         weights = self.items[counted]
         values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
+        return self.over_seeds(values.T.astype(np.float64))
+
+    def mean_of_draws(self, per_item: NDArray[np.number]) -> Array:
+        """Replicates `[resamples]` of the mean of `per_item` `[seeds, draws, test]`.
+
+        Draws of labels are resampled as seeds and items are, each independently of the others: they cross
+        (Owen 2007, "The pigeonhole bootstrap").
+        """
+        seeds, draws, _ = per_item.shape
+        resamples = len(self.seeds)
+        weights = np.random.default_rng(self.stream).multinomial(
+            draws, np.full(draws, 1 / draws), size=resamples
+        )
+        flat = per_item.reshape(seeds * draws, -1).astype(np.float32) @ self.items / self.items.sum(axis=0)
+        values = (flat.reshape(seeds, draws, resamples) * weights.T).sum(axis=1) / draws
         return self.over_seeds(values.T.astype(np.float64))
 
     def counted(

@@ -34,6 +34,7 @@ def settings(**levels: list[float]) -> Evaluation:
         "probe": {"strengths": [0.1]},
         "knn": {"neighbours": 3, "reference": 1000},
         "few_labels": {"labels": [], "draws": 1, "seed": 0},
+        "clustering": {"starts": 1},
     }
     return Evaluation.model_validate({**probes, "anomaly": anomaly, "denoising": met})
 

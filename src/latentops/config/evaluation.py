@@ -34,6 +34,12 @@ class FewLabels(Settings):
         return self
 
 
+class Clustering(Settings):
+    """k-means on the test rows' codes: the best of so many `starts`."""
+
+    starts: Count
+
+
 class Anomaly(Settings):
     """Scores from the code, and the false-alarm rate that thresholds promise."""
 
@@ -68,6 +74,7 @@ class Evaluation(Settings):
     probe: Probe
     knn: Knn
     few_labels: FewLabels
+    clustering: Clustering
     anomaly: Anomaly
     denoising: Corruptions
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
+from latentops.evaluation.clustering import CLUSTERED
 from latentops.evaluation.contingency import CLASSIFIED
 from latentops.evaluation.few_labels import few_label_metric
 from latentops.evaluation.statistics import (
@@ -65,6 +66,8 @@ class Row:
             predicted = self.samples["probe_predicted"]
             result["probe_accuracy"] = resampling.mean((predicted == labels).astype(np.float32))
             result |= resampling.counted(CLASSIFIED, labels, predicted)
+        if "cluster" in self.samples:
+            result |= resampling.counted(CLUSTERED, labels, self.samples["cluster"])
         if "knn_correct" in self.samples:
             result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
         for metric in ("probe_log_loss", "reconstruction_error"):

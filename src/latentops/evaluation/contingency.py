@@ -12,12 +12,14 @@ Array = NDArray[np.float64]
 class Contingency:
     """`counts` `[cells, draws]` of the items of class `truth` that were put in `found`, both `[cells]`.
 
-    Cells that no item is in are left out, so there are never more of them than items.
+    Cells that no item is in are left out, so there are never more of them than items. `squares` are sums of
+    the squares of how often each item counts.
     """
 
     truth: NDArray[np.int64]
     found: NDArray[np.int64]
     counts: Array
+    squares: Array
 
     @classmethod
     def of(
@@ -36,8 +38,8 @@ class Contingency:
         first = np.flatnonzero(np.append(True, (np.diff(ordered) != 0).any(axis=0)))
         counted = np.ones((len(truth), 1)) if weights is None else weights
         # Whole numbers, far below the 2^24 up to which float32 is exact.
-        counts = np.add.reduceat(counted[order], first, axis=0)
-        return cls(ordered[0, first], ordered[1, first], counts.astype(np.float64))
+        sums = [np.add.reduceat(each, first, axis=0) for each in (counted[order], counted[order] ** 2)]
+        return cls(ordered[0, first], ordered[1, first], *(each.astype(np.float64) for each in sums))
 
     def by_truth(self) -> Array:
         """How many items are of each class: `[classes, draws]`."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,7 +82,7 @@ def _fit(
 
 
 def _discriminants(
-    rows: Float[Tensor, "classes count d"], kept: Int[Tensor, "sets count"], strengths: Sequence[float]
+    rows: Float[Tensor, "classes count d"], kept: Bool[Tensor, "sets count"], strengths: Sequence[float]
 ) -> tuple[Float[Tensor, "strengths sets classes d"], Float[Tensor, "strengths sets classes"]]:
     """For each strength and each of the sets of rows that are `kept` of every class."""
     share = kept.double() / kept.sum(1, keepdim=True)

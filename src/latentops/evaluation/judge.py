@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
 from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
+from latentops.evaluation.clustering import CLUSTERED, clusters
 from latentops.evaluation.conformal import threshold
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
 from latentops.evaluation.few_labels import draw, few_label_classes, few_label_metric
@@ -135,6 +136,7 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
     }
     judge_knn(field, verdict, standardised)
     judge_few_labels(field, verdict, standardised)
+    judge_clusters(field, verdict, standardised)
 
 
 def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
@@ -187,6 +189,15 @@ def judge_few_labels(field: Field, verdict: Verdict, codes: Standardised) -> Non
         ]
         verdict.samples[f"few_labels_correct/{count}"] = np.stack(correct).astype(np.uint8)
         verdict.metrics[few_label_metric(count)] = [float(each.mean()) for each in correct]
+
+
+def judge_clusters(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """Clusters of the test rows' codes, as many as there are classes, which they are then held against."""
+    count, starts = len(field.classes), field.settings.clustering.starts
+    found = np.stack([clusters(each, count, starts) for each in codes["test"]])
+    tables = [Contingency.of(field.labels("test"), each) for each in found]
+    verdict.samples["cluster"] = found.astype(np.uint16)
+    verdict.metrics |= {name: [float(of(table)[0]) for table in tables] for name, of in CLUSTERED.items()}
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:

@@ -32,6 +32,8 @@ TITLES = {
     "probe_log_loss": "probe log-loss",
     "probe_macro_f1": "probe macro-F1",
     "knn_accuracy": "kNN accuracy",
+    "nmi": "NMI of clusters",
+    "ari": "ARI of clusters",
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",

@@ -43,10 +43,11 @@ def ari(table: Contingency) -> Array:
     0 is what chance reaches, 1 the same partition. An item that was drawn twice makes no pair with itself,
     or resamples would agree better than the items they are drawn from.
     """
-    own = table.squares.sum(axis=0)
-    together = ((table.counts**2).sum(axis=0) - own) / 2
-    classes, places = (((each**2).sum(axis=0) - own) / 2 for each in (table.by_truth(), table.by_found()))
-    pairs = (table.counts.sum(axis=0) ** 2 - own) / 2
+    pairs = (table.counts.sum(axis=0) ** 2 - table.squares) / 2
+    together, classes, places = (
+        ((each**2).sum(axis=0) - table.squares) / 2
+        for each in (table.counts, table.by_truth(), table.by_found())
+    )
     expected = classes * places / pairs
     most = (classes + places) / 2
     apart = most > expected

@@ -12,8 +12,8 @@ Array = NDArray[np.float64]
 class Contingency:
     """`counts` `[cells, draws]` of the items of class `truth` that were put in `found`, both `[cells]`.
 
-    Cells that no item is in are left out, so there are never more of them than items. `squares` are sums of
-    the squares of how often each item counts.
+    Cells that no item is in are left out, so there are never more of them than items. `squares` `[draws]` are
+    the sums over all items of the square of how often each counts.
     """
 
     truth: NDArray[np.int64]
@@ -32,31 +32,39 @@ class Contingency:
 
         Without weights there is one draw, in which every item counts once.
         """
-        cells = np.stack([truth, found]).astype(np.int64)
-        order = np.lexsort(cells[::-1])
-        ordered = cells[:, order]
-        first = np.flatnonzero(np.append(True, (np.diff(ordered) != 0).any(axis=0)))
         counted = np.ones((len(truth), 1)) if weights is None else weights
+        places = int(found.max()) + 1
+        cells, which = np.unique(truth.astype(np.int64) * places + found, return_inverse=True)
         # Whole numbers, far below the 2^24 up to which float32 is exact.
-        sums = [np.add.reduceat(each, first, axis=0) for each in (counted[order], counted[order] ** 2)]
-        return cls(ordered[0, first], ordered[1, first], *(each.astype(np.float64) for each in sums))
+        counts = _summed(which, counted, len(cells))
+        squares = np.einsum("nd,nd->d", counted, counted).astype(np.float64)
+        return cls(cells // places, cells % places, counts, squares)
 
     def by_truth(self) -> Array:
-        """How many items are of each class: `[classes, draws]`."""
-        return self._summed(self.truth, self.counts)
+        """How many items are of each class: `[places, draws]`."""
+        return _summed(self.truth, self.counts, self._places)
 
     def by_found(self) -> Array:
         """How many items were put in each place: `[places, draws]`."""
-        return self._summed(self.found, self.counts)
+        return _summed(self.found, self.counts, self._places)
 
     def hits(self) -> Array:
-        """How many items of each class were put in the place of that number: `[classes, draws]`."""
-        return self._summed(self.truth, np.where((self.truth == self.found)[:, None], self.counts, 0))
+        """How many items of each class were put in the place of that number: `[places, draws]`."""
+        hit = self.truth == self.found
+        return _summed(self.truth[hit], self.counts[hit], self._places)
 
-    def _summed(self, which: NDArray[np.int64], counts: Array) -> Array:
-        sums = np.zeros((int(max(self.truth.max(), self.found.max())) + 1, counts.shape[1]))
-        np.add.at(sums, which, counts)
-        return sums
+    @property
+    def _places(self) -> int:
+        return int(max(self.truth.max(), self.found.max())) + 1
+
+
+def _summed(which: NDArray[np.integer], rows: NDArray[np.floating], places: int) -> Array:
+    """Sums of the `rows` `[n, draws]` of each place, `[places, draws]`."""
+    from scipy.sparse import csr_array
+
+    each = np.arange(len(which))
+    chosen = csr_array((np.ones(len(each), rows.dtype), (which, each)), shape=(places, len(each)))
+    return np.asarray(chosen @ rows, dtype=np.float64)
 
 
 def balanced_accuracy(table: Contingency) -> Array:

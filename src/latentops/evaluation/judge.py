@@ -121,7 +121,12 @@ Codes = dict[SplitName, torch.Tensor]
 """Codes `[seeds, n, latent]` of the members that saw all rows."""
 
 READ: tuple[SplitName, ...] = ("train", "stop", "test")
-"""Splits whose labels are read from codes, or whose codes are read by what was."""
+LEARNED: tuple[SplitName, ...] = ("train", "test")
+"""Splits that a probe needs, and those that one without anything to choose on `stop` does."""
+
+
+Standardised = dict[SplitName, list[NDArray[np.float32]]]
+"""Codes `[n, latent]` of each seed, of mean 0 and deviation 1 on the training rows."""
 
 
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
@@ -130,10 +135,10 @@ def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
         return
     codes = {split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in READ}
     judge_linear(field, verdict, codes)
-    standardised = {
-        split: [one.apply(rows).numpy() for one, rows in zip(verdict.probe.standards, each, strict=True)]
-        for split, each in codes.items()
-    }
+    standardised: Standardised = {}
+    for split in LEARNED:
+        each = zip(verdict.probe.standards, codes.pop(split), strict=True)
+        standardised[split] = [standard.apply(rows).numpy() for standard, rows in each]
     judge_knn(field, verdict, standardised)
     judge_few_labels(field, verdict, standardised)
     judge_clusters(field, verdict, standardised)
@@ -157,10 +162,6 @@ def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
         "probe_log_loss": nats.mean(axis=1, dtype=np.float64).tolist(),
         "stop_probe_accuracy": list(verdict.probe.stop_accuracy),
     }
-
-
-Standardised = dict[SplitName, list[NDArray[np.float32]]]
-"""Codes `[n, latent]` of each seed, of mean 0 and deviation 1 on the training rows."""
 
 
 def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:

@@ -30,13 +30,15 @@ def nearest(
     be taken for one another.
     """
     centre = np.mean(reference, axis=0, dtype=np.float64)
-    known, asked = (
-        torch.from_numpy(np.asarray(each, dtype=np.float64) - centre) for each in (reference, queries)
+    asked = torch.from_numpy(queries - centre)
+    # Whole groups: the rows that fill up the last one are infinitely far from everything. In place, because
+    # 60,000 images are hundreds of megabytes.
+    rows, filled = len(reference), -len(reference) % GROUP
+    known = torch.zeros(rows + filled, reference.shape[1], dtype=torch.float64)
+    np.subtract(reference, centre, out=known.numpy()[:rows])
+    halves = torch.nn.functional.pad((known[:rows] ** 2).sum(1) / 2, (0, filled), value=torch.inf).to(
+        products
     )
-    # Whole groups: the rows that fill up the last one are infinitely far from everything.
-    rows = len(reference)
-    halves = torch.nn.functional.pad((known**2).sum(1) / 2, (0, -rows % GROUP), value=torch.inf).to(products)
-    known = torch.nn.functional.pad(known, (0, 0, 0, -rows % GROUP))
     searched = known.to(products)
     for start in range(0, len(asked), QUERIES):
         block = asked[start : start + QUERIES]

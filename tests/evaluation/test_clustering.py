@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -12,6 +12,7 @@ from latentops.evaluation.contingency import Contingency
 from latentops.evaluation.statistics import Resampling
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), min_size=2, max_size=40))
 def test_both_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     truth, found = np.array(pairs).T

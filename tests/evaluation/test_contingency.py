@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, f1_score
@@ -23,6 +23,7 @@ def theirs(truth: NDArray[np.int64], found: NDArray[np.int64]) -> dict[str, floa
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@settings(deadline=None)
 @given(pairs=PAIRS)
 def test_accuracies_by_class_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     truth, found = np.array(pairs).T
@@ -30,6 +31,7 @@ def test_accuracies_by_class_are_scikit_learns(pairs: list[tuple[int, int]]) -> 
     assert ours == pytest.approx(theirs(truth, found))
 
 
+@settings(deadline=None)
 @given(pairs=PAIRS, seed=st.integers(0, 2**30))
 def test_an_item_counts_as_often_as_it_was_drawn(pairs: list[tuple[int, int]], seed: int) -> None:
     truth, found = np.array(pairs).T

@@ -122,7 +122,7 @@ Codes = dict[SplitName, torch.Tensor]
 
 READ: tuple[SplitName, ...] = ("train", "stop", "test")
 LEARNED: tuple[SplitName, ...] = ("train", "test")
-"""Splits that a probe needs, and those that one without anything to choose on `stop` does."""
+"""Splits that the linear probe takes, and those that whatever chooses nothing on `stop` does."""
 
 
 Standardised = dict[SplitName, list[NDArray[np.float32]]]

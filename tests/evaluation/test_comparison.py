@@ -15,6 +15,7 @@ from latentops.evaluation.comparison import (
     reconstruction_costs,
     rivals_of,
 )
+from latentops.evaluation.contingency import CLASSIFIED, Contingency
 from latentops.evaluation.statistics import Resampling
 
 LABELS = np.arange(120) % 3
@@ -27,15 +28,20 @@ def row(name: str, role: str, size: int | None, accuracy: float, stop: float = 0
     """A row whose probe is right on `accuracy` of the items, other ones for every seed."""
     random = np.random.default_rng(sum(map(ord, name)))
     correct = (random.random((seeds, len(LABELS))) < accuracy).astype(np.uint8)
+    predicted = np.where(correct, LABELS, (LABELS + 1) % 3).astype(np.uint16)
     scores = random.normal(size=(seeds, len(LABELS))).astype(np.float32) + 2 * accuracy * (LABELS != 0)
     values = {
         "probe_accuracy": correct.mean(axis=1).tolist(),
         "stop_probe_accuracy": [stop or accuracy] * seeds,
+        **{
+            name: [float(of(Contingency.of(LABELS, each))[0]) for each in predicted]
+            for name, of in CLASSIFIED.items()
+        },
         "auroc": [0.5] * seeds,
         "reconstruction_error": [1 - accuracy] * seeds,
     }
     samples = {
-        "probe_correct": correct,
+        "probe_predicted": predicted,
         "score/a/auroc": scores,
         "reconstruction_error": np.full((seeds, len(LABELS)), 1 - accuracy, dtype=np.float32),
     }
@@ -121,9 +127,9 @@ def test_every_metric_has_an_interval_around_its_mean() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
     result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
     for each in result["rows"]:
-        accuracy = each["metrics"]["probe_accuracy"]
-        assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
-        assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+        for metric in (each["metrics"][name] for name in ("probe_accuracy", *CLASSIFIED)):
+            assert metric["low"] <= metric["mean"] <= metric["high"]
+            assert metric["mean"] == pytest.approx(np.mean(metric["values"]))
     assert result["error_rank_correlation"] == pytest.approx(-1.0)
 
 

@@ -30,7 +30,13 @@ def settings(**levels: list[float]) -> Evaluation:
         "drop": [0.5],
     } | levels
     anomaly = {"neighbours": 3, "reference": 1000, "alpha": 0.1}
-    return Evaluation.model_validate({"probe": {"strengths": [0.1]}, "anomaly": anomaly, "denoising": met})
+    probes = {
+        "probe": {"strengths": [0.1]},
+        "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [], "draws": 1, "seed": 0},
+        "clustering": {"starts": 1},
+    }
+    return Evaluation.model_validate({**probes, "anomaly": anomaly, "denoising": met})
 
 
 def field(kind: str, rows: int = 60, **levels: list[float]) -> Field:

@@ -31,8 +31,28 @@ def test_replicates_centre_on_the_estimate() -> None:
 
 def test_an_unresampled_auroc_is_the_plain_one() -> None:
     scores = np.random.default_rng(0).normal(size=(1, 60))
-    whole = Resampling(np.ones((60, 1), dtype=np.float32), 60, 57)
+    whole = Resampling(np.ones((60, 1), dtype=np.float32), 60, 57, (1,))
     assert whole.auroc(scores, LABELS == 1)[0, 0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
+
+
+def test_draws_of_labels_are_resampled_too() -> None:
+    """Alike for all that is compared; where draws don't differ, they add nothing."""
+    random = np.random.default_rng(0)
+    easy = random.normal(size=20)[:, None]
+    correct = (random.normal(size=(4, 20, 60)) < easy).astype(np.uint8)
+    (resampling,) = Resampling.draw(LABELS, 4000, seed=0)
+    replicates = resampling.mean_of_draws(correct)
+    assert replicates.mean() == pytest.approx(correct.mean(), abs=0.01)
+    assert replicates.mean(axis=1).std() > 2 * resampling.mean(correct.mean(axis=1)).mean(axis=1).std()
+    same = np.repeat(correct[:, :1], 20, axis=1)
+    assert resampling.mean_of_draws(same) == pytest.approx(resampling.mean(same[:, 0]), abs=1e-6)
+    assert (resampling.mean_of_draws(correct.copy()) == replicates).all()
+
+
+def test_other_blocks_draw_other_draws() -> None:
+    values = np.arange(20.0)[None, :, None].repeat(60, axis=2)
+    blocks = [each.mean_of_draws(values) for each in Resampling.draw(LABELS, 40, seed=0, block=20 * 60)]
+    assert len(np.unique(np.concatenate(blocks))) > 25
 
 
 def test_classes_keep_their_size_in_every_resample() -> None:
@@ -67,7 +87,7 @@ def test_a_resampled_auroc_is_that_of_the_pairs(scores: list[float], seed: int) 
     wins = (high > low) + 0.5 * (high == low)
     pairs = items[anomalous].T[:, :, None] * items[~anomalous].T[:, None, :]
     expected = (pairs * wins).sum(axis=(1, 2)) / pairs.sum(axis=(1, 2))
-    found = Resampling(items, len(scores), len(scores) - 2).auroc(values, anomalous)[:, 0]
+    found = Resampling(items, len(scores), len(scores) - 2, (1,)).auroc(values, anomalous)[:, 0]
     assert found == pytest.approx(expected, abs=1e-6)
     assert auroc(values[0], anomalous) == pytest.approx(wins.mean(), abs=1e-12)
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
+from latentops.evaluation.clustering import CLUSTERED
+from latentops.evaluation.contingency import CLASSIFIED
+from latentops.evaluation.few_labels import few_label_metric
 from latentops.evaluation.statistics import (
     Array,
     Replicates,
@@ -60,14 +63,23 @@ class Row:
     ) -> dict[str, Array]:
         """Every test metric that this row has on each resample, `[resamples, seeds]`."""
         result: dict[str, Array] = {}
-        if "probe_correct" in self.samples:
-            result["probe_accuracy"] = resampling.mean(self.samples["probe_correct"].astype(np.float32))
-        if "reconstruction_error" in self.samples:
-            result["reconstruction_error"] = resampling.mean(self.samples["reconstruction_error"])
+        if "probe_predicted" in self.samples:
+            predicted = self.samples["probe_predicted"]
+            result["probe_accuracy"] = resampling.mean((predicted == labels).astype(np.float32))
+            result |= resampling.counted(CLASSIFIED, labels, predicted)
+        if "cluster" in self.samples:
+            result |= resampling.counted(CLUSTERED, labels, self.samples["cluster"])
+        if "knn_correct" in self.samples:
+            result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
+        for metric in ("probe_log_loss", "reconstruction_error"):
+            if metric in self.samples:
+                result[metric] = resampling.mean(self.samples[metric])
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
             kind, _, rest = key.partition("/")
-            if kind == "score":
+            if kind == "few_labels_correct":
+                result[few_label_metric(int(rest))] = resampling.mean_of_draws(values)
+            elif kind == "score":
                 view, _, metric = rest.rpartition("/")
                 views.setdefault(metric, []).append(resampling.auroc(values, labels != classes.index(view)))
             elif kind == "false_alarm":

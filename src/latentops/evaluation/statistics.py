@@ -1,11 +1,13 @@
 """Metrics with intervals over seeds and test items; items are resampled the same for all that is compared."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latentops.evaluation.contingency import Contingency
 
 Array = NDArray[np.float64]
 
@@ -103,12 +105,14 @@ class Replicates:
 class Resampling:
     """How often each of the test's `items` `[test, resamples]` is drawn, in each class as many as it has.
 
-    `drawn` is how many were drawn each time, `freedom` one less for each class.
+    `drawn` is how many were drawn each time, `freedom` one less for each class. What else is drawn comes from
+    the random `stream`, the same for all that is compared.
     """
 
     items: NDArray[np.float32]
     drawn: int
     freedom: int
+    stream: tuple[int, ...]
 
     @classmethod
     def draw(
@@ -130,11 +134,12 @@ class Resampling:
         classes = [np.flatnonzero(drawn == label) for label in np.unique(drawn)]
         freedom = max(1, len(drawn) - len(classes))
         most = max(1, block // max(1, len(labels)))
-        for count in (min(most, resamples - start) for start in range(0, resamples, most)):
+        for start in range(0, resamples, most):
+            count = min(most, resamples - start)
             items = np.empty((len(drawn), count), dtype=np.float32)
             for rows in classes:
                 items[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count).T
-            yield cls(items if units is None else items[units], len(drawn), freedom)
+            yield cls(items if units is None else items[units], len(drawn), freedom, (1, seed, start))
 
     def mean(self, per_item: NDArray[np.floating]) -> Array:
         """The mean of `per_item` `[seeds, test]` on each resample, `[resamples, seeds]`; NaN is left out."""
@@ -142,6 +147,31 @@ class Resampling:
         weights = self.items[counted]
         values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
         return values.T.astype(np.float64)
+
+    def mean_of_draws(self, per_item: NDArray[np.number]) -> Array:
+        """The mean of `per_item` `[seeds, draws, test]` on each resample, `[resamples, seeds]`.
+
+        Draws of labels are resampled with the items, independently of them: they cross (Owen 2007, "The
+        pigeonhole bootstrap"), and both are the same for all seeds and all that is compared.
+        """
+        seeds, draws, _ = per_item.shape
+        resamples = self.items.shape[1]
+        weights = np.random.default_rng(self.stream).multinomial(
+            draws, np.full(draws, 1 / draws), size=resamples
+        )
+        flat = per_item.reshape(seeds * draws, -1).astype(np.float32) @ self.items / self.items.sum(axis=0)
+        values = (flat.reshape(seeds, draws, resamples) * weights.T).sum(axis=1) / draws
+        return values.T.astype(np.float64)
+
+    def counted(
+        self,
+        metrics: Mapping[str, Callable[[Contingency], Array]],
+        truth: NDArray[np.integer],
+        found: NDArray[np.integer],
+    ) -> dict[str, Array]:
+        """Each of `metrics` of classes `[test]` and places `[seeds, test]`, likewise."""
+        tables = [Contingency.of(truth, each, self.items) for each in found]
+        return {name: np.stack([of(table) for table in tables], axis=1) for name, of in metrics.items()}
 
     def auroc(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
         """The AUROC of `scores` `[seeds, test]` on each resample, `[resamples, seeds]`."""

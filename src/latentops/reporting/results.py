@@ -18,6 +18,7 @@ Role = Literal["variant", "rival", "reference"]
 # Metrics where less is more; everything else is better when higher.
 LOWER_IS_BETTER = frozenset(
     {
+        "probe_log_loss",
         "reconstruction_error",
         "false_alarm_rate",
         "false_alarms_per_day",
@@ -28,6 +29,11 @@ LOWER_IS_BETTER = frozenset(
 )
 TITLES = {
     "probe_accuracy": "probe accuracy",
+    "probe_log_loss": "probe log-loss",
+    "probe_macro_f1": "probe macro-F1",
+    "knn_accuracy": "kNN accuracy",
+    "nmi": "NMI of clusters",
+    "ari": "ARI of clusters",
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",

@@ -21,6 +21,9 @@ SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
 
 SMALLEST = 1e-12
 
+NARROWEST = 1e-6
+"""Least variance of a direction of the code over the largest, in the Mahalanobis distance."""
+
 LARGEST_WEIGHT = 20.0
 """How many times the average value's weight any one value may have in the reconstruction score."""
 
@@ -154,6 +157,31 @@ def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
     """`rows` `[n, values]` in parts of at most `VALUES` values each, so that no copy of them all is made."""
     most = max(1, VALUES // rows.shape[1])
     return (rows[start : start + most] for start in range(0, len(rows), most))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the codes of the training fold lie: their `centre` `[d]`, and a `whitening` `[d, d]` of them."""
+
+    centre: NDArray[np.float64]
+    whitening: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, codes: NDArray[np.floating]) -> "Spread":
+        """From codes `[n, d]`.
+
+        A direction in which they hardly vary counts as one with a `NARROWEST` share of the largest variance:
+        that leaves rounding without weight, while a row that leaves their subspace stands out.
+        """
+        centre = np.mean(codes, axis=0, dtype=np.float64)
+        centred = np.asarray(codes, dtype=np.float64) - centre
+        variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+        return cls(centre, axes / np.sqrt(np.maximum(variances, max(NARROWEST * variances[-1], SMALLEST))))
+
+    def distance(self, codes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mahalanobis distance of codes `[k, d]` from the centre (Mahalanobis 1936): `[k]`."""
+        white = (np.asarray(codes, dtype=np.float64) - self.centre) @ self.whitening
+        return np.asarray(np.linalg.norm(white, axis=1))
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def score_file(dataset: str, rows: Path, out: Path, rate: float | None = None) -
     Raises `LatentOpsError` where there is no champion, the file isn't of this dataset's columns, or the
     false-discovery `rate` can't be kept.
     """
-    from latentops.data.expectations import validate
+    from latentops.data.expectations.validation import validate
 
     settings = load_params().dataset(dataset)
     model = latentops.load(f"{dataset}@champion")

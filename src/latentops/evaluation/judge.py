@@ -17,8 +17,10 @@ from latentops.evaluation.anomaly import (
     mean_error,
     neighbour_distance,
     reference_rows,
+    some_rows,
 )
 from latentops.evaluation.conformal import threshold
+from latentops.evaluation.floors import numbers
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc, average_precision, false_alarm_at_95
 from latentops.evaluation.timeline import Alarms, Timeline
@@ -53,7 +55,8 @@ PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
 class Field:
     """What is judged on: the splits, the class names, the views called normal, and the settings.
 
-    Where rows are windows of long series `every` is the seconds from one step to the next.
+    Where rows are windows of long series `every` is the seconds from one step to the next; of tokens there
+    are so many in the `vocabulary`.
     """
 
     samples: dict[SplitName, Samples]
@@ -61,6 +64,7 @@ class Field:
     normal: Sequence[str]
     settings: Evaluation
     every: float | None = None
+    vocabulary: int | None = None
 
     @property
     def labelled(self) -> bool:
@@ -70,6 +74,10 @@ class Field:
     def labels(self, split: SplitName) -> NDArray[np.int64]:
         """Class index of each row."""
         return np.array(self.samples[split].labels)
+
+    def inputs(self, split: SplitName, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """What some rows are made of `[m, …]`; of tokens how many there are of each."""
+        return numbers(self.samples[split].select(rows), self.vocabulary)
 
     def is_normal(self, split: SplitName, view: str) -> NDArray[np.bool_]:
         """Which rows belong to the class that `view` holds."""
@@ -171,8 +179,12 @@ def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Sc
     """Reconstruction, code and both together, fitted on the view's training rows."""
     settings, normals = field.settings.anomaly, field.is_normal("train", view)
     fold = zip(residuals(view, "train"), codes(view, "train"), strict=True)
+    inputs = field.inputs("train", np.flatnonzero(normals)[some_rows(int(normals.sum()))])
     scorers = [
-        (Scorer.fit(r[normals], c[normals], settings.neighbours, settings.reference), Spread.fit(c[normals]))
+        (
+            Scorer.fit(r[normals], c[normals], inputs, settings.neighbours, settings.reference),
+            Spread.fit(c[normals]),
+        )
         for r, c in fold
     ]
     result: Scores = {}

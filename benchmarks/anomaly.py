@@ -47,9 +47,11 @@ TRAINED_BY = ("architectures", "training", "variants")
 PREFIX = "adbench_"
 VARIANT = "undercomplete"
 MEMBERS = 5
-LARGEST = 10_000
+LARGEST = 6_000
 HELD_OUT = 8
 NEIGHBOURS = 5
+SCALED_BY = 500
+"""Known rows, about, that the logarithms of `larger` and `sum` are standardised by."""
 RESAMPLES = 10_000
 TARGET = -0.5
 """Least that the stack's lead over kNN may be, at the lower end of its interval."""
@@ -173,8 +175,9 @@ def member_scores(
     rows = some_rows(len(found.known))
     scorer = Scorer.fit(residuals[0], codes[0], found.known[rows], NEIGHBOURS)
     scores = scorer.score(residuals[1], codes[1])
-    usual = np.sqrt(weighted(residuals[0][rows], scorer.usual))
-    near = neighbour_distance(codes[0], codes[0][rows], NEIGHBOURS, itself=rows)
+    few = rows[:: max(1, len(rows) // SCALED_BY)]
+    usual = np.sqrt(weighted(residuals[0][few], scorer.usual))
+    near = neighbour_distance(codes[0], codes[0][few], NEIGHBOURS, itself=few)
     parts = (
         standardised(usual, scores["auroc_reconstruction"]),
         standardised(near, scores["auroc_latent"]),
@@ -194,13 +197,13 @@ def floor_scores(found: Split, axes: int, seed: int) -> dict[str, Array]:
     known, asked = (np.asarray(each, dtype=np.float64) for each in (found.known, found.asked))
     fitted = pca(known, axes)
     residuals, codes = ([of(each) for each in (known, asked)] for of in (fitted.residuals, fitted.encode))
-    by_rule = member_scores(found, residuals, codes)
+    by_rule = Scorer.fit(residuals[0], codes[0], known[some_rows(len(known))], NEIGHBOURS)
     return {
         "kNN": neighbour_distance(known, asked, NEIGHBOURS),
         "isolation forest": isolation_forest_scores(known, [asked], load_params().floors.trees, seed)[0],
         "Mahalanobis of the input": Spread.fit(known).distance(asked),
         "PCA residual": residuals[1].mean(axis=1),
-        "PCA combined": by_rule["combined"],
+        "PCA combined": by_rule.score(residuals[1], codes[1])["auroc"],
     }
 
 

@@ -478,7 +478,7 @@ def taken_on(machine: str | dict[str, Any], commit: str) -> str:
 
 
 def tables_scored(root: Path) -> str:
-    """Mean AUROC of every score and floor over the sets of `benchmarks/anomaly.json`, and its lead over kNN."""
+    """Mean AUROC of every score over the sets of `benchmarks/anomaly.json`, and its lead over kNN."""
     if not (root / ANOMALY).exists():
         return f"Not measured yet: `make bench-anomaly` writes `{ANOMALY}`."
     found = read(Anomaly, root / ANOMALY, "make bench-anomaly")

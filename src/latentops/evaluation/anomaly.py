@@ -112,7 +112,7 @@ def _nearest(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor
 def some_rows(count: int) -> NDArray[np.int64]:
     """Places of at most `CALIBRATED_BY` of `count` rows, evenly spaced."""
     most = min(CALIBRATED_BY, count)
-    return np.arange(most) * count // max(1, most)
+    return np.asarray(np.arange(most) * count // max(1, most), dtype=np.int64)
 
 
 def input_axes(codes: NDArray[np.floating], inputs: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -16,11 +16,14 @@ from latentops.evaluation.anomaly import neighbour_distance
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
 from latentops.variants.parts.evidence import nats_given
-from latentops.variants.variational import Variant as Variational
-from latentops.variants.variational import kl_to_standard_normal
 
 DRAWN = 4096
 """Codes that are drawn from a prior to tell where it is dense."""
+
+
+def has_bound(trained: Trained) -> bool:
+    """Whether the model has a Gaussian posterior, and with it an evidence bound."""
+    return hasattr(trained.model, "posterior")
 
 
 def likelihood(trained: Trained, samples: Samples) -> NDArray[np.float64]:
@@ -30,12 +33,15 @@ def likelihood(trained: Trained, samples: Samples) -> NDArray[np.float64]:
     posterior's mean (Kingma & Welling 2014, eq. 10, with one code, and that without noise). Raises
     `LatentOpsError` for any other model.
     """
-    model = trained.model
-    if not isinstance(model, Variational):
+    # Here, so that an edit of that variant makes no other one's evaluation stale.
+    from latentops.variants.variational import kl_to_standard_normal
+
+    model, posterior = trained.model, getattr(trained.model, "posterior", None)
+    if posterior is None:
         raise LatentOpsError(f"{trained.variant} has no evidence bound to score by; variational has")
 
     def nats(batch: Batch) -> Float[Tensor, "members batch"]:
-        mean, log_variance = model.posterior(batch)
+        mean, log_variance = posterior(batch)
         return nats_given(model, batch, mean) + kl_to_standard_normal(mean, log_variance).sum(-1)
 
     return trained.map(samples, nats).astype(np.float64)

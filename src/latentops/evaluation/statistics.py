@@ -185,7 +185,8 @@ def _thresholds(
     last = np.append(np.diff(scores[order]) != 0, True)
     more = False
     for item, odd, ends in zip(order.tolist(), anomalous[order].tolist(), last.tolist(), strict=True):
-        np.add(found, weights[item], out=found) if odd else np.add(alarms, weights[item], out=alarms)
+        side = found if odd else alarms
+        side += weights[item]
         more = more or odd
         if ends and more:
             yield found, alarms

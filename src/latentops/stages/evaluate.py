@@ -19,7 +19,6 @@ from latentops.evaluation.profiles import profiles, to_json
 from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
-from latentops.variants.variational import Variant as Variational
 
 SCRATCH = Path("var/scratch")
 """Where codes and residuals lie while they are judged: 60,000 images of five members are a gigabyte."""
@@ -58,7 +57,7 @@ def run(dataset_name: str, variant: str) -> None:
         return prior.distance(members(view), codes(view, split), field.settings.anomaly.neighbours)
 
     own = ({"auroc_prior": improbable} if trained.model.has_prior else {}) | (
-        {"auroc_likelihood": likelihood} if isinstance(trained.model, Variational) else {}
+        {"auroc_likelihood": likelihood} if prior.has_bound(trained) else {}
     )
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [

@@ -1,11 +1,15 @@
 """Thresholds and what they promise."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import betabinom, false_discovery_control
 
+from latentops.config import load_params
 from latentops.errors import LatentOpsError
 from latentops.evaluation.conformal import discoveries, needed, p_values, threshold
 
@@ -80,3 +84,42 @@ def test_one_row_is_flagged_by_the_batch_as_it_is_alone() -> None:
     assert discoveries(np.array([0.0501]), 0.05).tolist() == [False]
     assert not discoveries(np.full(50, 0.05), 0.04).any()
     assert discoveries(np.full(50, 0.05), 0.05).all()
+
+
+def flagged_by_chance(n: list[int], m: list[int], alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean rates, rising, that views with `n` calibration and `m` test normals can have, and the chances."""
+    rates, chances = np.zeros(1), np.ones(1)
+    for known, asked in zip(n, m, strict=True):
+        k = int(alpha * (known + 1) + 1e-9)
+        counts = np.arange(asked + 1)
+        rates = np.add.outer(rates, counts / asked / len(n)).ravel()
+        chances = np.multiply.outer(chances, betabinom(asked, k, known + 1 - k).pmf(counts)).ravel()
+    order = np.argsort(rates)
+    return rates[order], chances[order]
+
+
+def test_what_was_flagged_on_the_embedded_data_is_what_was_promised(root: Path) -> None:
+    """Every seed of every row of the results, at a joint level over all of them."""
+    params = load_params(root / "params.yaml")
+    found: list[tuple[str, list[float]]] = []
+    for dataset in params.run.datasets:
+        paths = [root / "results/floors" / dataset / "metrics.json"]
+        paths += sorted((root / "results/evaluate" / dataset).glob("*/metrics.json"))
+        rows = [row for path in paths for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+        metrics = [row["metrics"]["false_alarm_rate"] for row in rows if "false_alarm_rate" in row["metrics"]]
+        found += [(dataset, metric["values"]) for metric in metrics]
+    cells = sum(len(values) for _, values in found)
+    assert cells > 100
+    for dataset in params.run.datasets:
+        rows = json.loads((root / f"results/prepare/{dataset}.json").read_text(encoding="utf-8"))["rows"]
+        n, m = (
+            [rows[split][view] for view in params.dataset(dataset).normal]
+            for split in ("calibration", "test")
+        )
+        rates, chances = flagged_by_chance(n, m, params.evaluation.anomaly.alpha)
+        tail = JOINT / cells / 2
+        low = rates[np.searchsorted(np.cumsum(chances), tail)]
+        high = rates[len(rates) - 1 - np.searchsorted(np.cumsum(chances[::-1]), tail)]
+        realised = [value for name, values in found if name == dataset for value in values]
+        assert all(low - 1e-6 <= value <= high + 1e-6 for value in realised)
+        assert high < 1

@@ -179,7 +179,7 @@ class Spread:
         A direction in which they hardly vary counts as one with a `NARROWEST` share of the largest variance:
         that leaves rounding without weight, while a row that leaves their subspace stands out.
         """
-        centre = np.mean(codes, axis=0, dtype=np.float64)
+        centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
         centred = np.asarray(codes, dtype=np.float64) - centre
         variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
         return cls(centre, axes / np.sqrt(np.maximum(variances, max(NARROWEST * variances[-1], SMALLEST))))

@@ -484,7 +484,7 @@ def tables_scored(root: Path) -> str:
     found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
     rows = {row.name: row for row in found.rows}
     lines = []
-    for name in next(iter(found.sets.values())):
+    for name in sorted(next(iter(found.sets.values())), key=lambda name: -rows[name].value):
         mean, lead = rows[name], rows.get(f"{name}, over kNN")
         target = "" if lead is None or lead.target is None else f"≥ {signed(lead.target)} throughout"
         lines.append(
@@ -513,7 +513,9 @@ def sets_scored(root: Path) -> str:
     if not (root / ANOMALY).exists():
         return f"Not measured yet: `make bench-anomaly` writes `{ANOMALY}`."
     found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
-    names = [name for name in next(iter(found.sets.values())) if not name.endswith(", a member")]
+    means = {row.name: row.value for row in found.rows}
+    shown = (name for name in next(iter(found.sets.values())) if not name.endswith(", a member"))
+    names = sorted(shown, key=lambda name: -means[name])
     lines = [[escaped(each), *(f"{areas[name]:.1f}" for name in names)] for each, areas in found.sets.items()]
     heads = ["set", *(escaped(name.removesuffix(", 5 members")) for name in names)]
     return table(heads, lines, right=tuple(range(1, len(heads))))

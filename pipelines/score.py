@@ -2,7 +2,8 @@
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
-break an expectation go to `scores.rejected.parquet` with the reasons.
+break an expectation go to `scores.rejected.parquet` with the reasons. With `--false-discovery-rate 0.1` a
+column `flagged` marks rows of the file of which on average at most a tenth are normal.
 """
 
 from dataclasses import dataclass
@@ -25,14 +26,19 @@ from latentops.config import load_params
 from latentops.data import sources
 from latentops.data import table as tables
 from latentops.errors import LatentOpsError
+from latentops.registry.package import Input
 
 
 @dataclass(frozen=True)
 class Scored:
-    """How many rows were scored, found anomalous, and set aside, and where these lie."""
+    """How many rows were scored, found anomalous, and set aside, and where these lie.
+
+    `flagged` is how many were at the false-discovery rate, where one was asked for.
+    """
 
     scored: int
     anomalies: int
+    flagged: int | None
     rejected: int
     out: Path
     rejected_out: Path | None
@@ -40,13 +46,15 @@ class Scored:
     def __str__(self) -> str:
         """One line for a person."""
         aside = f"; {self.rejected} bad rows in {self.rejected_out}" if self.rejected_out else ""
-        return f"{self.scored} rows scored, {self.anomalies} anomalous: {self.out}{aside}"
+        flagged = "" if self.flagged is None else f", {self.flagged} flagged"
+        return f"{self.scored} rows scored, {self.anomalies} anomalous{flagged}: {self.out}{aside}"
 
 
-def score_file(dataset: str, rows: Path, out: Path) -> Scored:
-    """Score the rows of `rows` with the champion of `dataset` and write `out`.
+def score_file(dataset: str, rows: Path, out: Path, rate: float | None = None) -> Scored:
+    """Score the rows of `rows` with the champion of `dataset` and write `out`; flag at `rate`, if given.
 
-    Raises `LatentOpsError` where there is no champion or the file isn't of this dataset's columns.
+    Raises `LatentOpsError` where there is no champion, the file isn't of this dataset's columns, or the
+    false-discovery `rate` can't be kept.
     """
     from latentops.data.expectations.validation import validate
 
@@ -59,13 +67,14 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
     if layout.kind == "sequence":
         flat, sizes = tables.ragged(clean)
         sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
-        scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
+        samples: Input = [each.reshape(-1, *layout.shape) for each in sequences]
     elif layout.kind == "text":
-        scores = model.score(tables.texts(clean))
+        samples = tables.texts(clean)
     elif layout.kind == "tabular":
-        scores = model.score(pd.DataFrame(tables.columns(clean, layout)))
+        samples = pd.DataFrame(tables.columns(clean, layout))
     else:
-        scores = model.score(tables.dense(clean, layout))
+        samples = tables.dense(clean, layout)
+    scores = model.score(samples, rate)
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
     if "time" in layout.extras and clean.column(".time").null_count < clean.num_rows:
         scores.insert(1, "time", iso(clean.column(".time").to_numpy()))
@@ -78,6 +87,7 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
     return Scored(
         len(scores),
         int(scores["is_anomaly"].sum()),
+        None if rate is None else int(scores["flagged"].sum()),
         validated.quarantined.num_rows,
         out,
         rejected_out if validated.quarantined.num_rows else None,
@@ -93,18 +103,18 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
-def score_task(dataset: str, rows: Path, out: Path) -> State[Scored]:
+def score_task(dataset: str, rows: Path, out: Path, rate: float | None) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out))
+        return Completed(data=score_file(dataset, rows, out, rate))
     except LatentOpsError as error:
         return Failed(message=str(error))
 
 
 @flow(name="score", flow_run_name="score {dataset}")
-def score(dataset: str, rows: Path, out: Path) -> State[Scored]:
-    """Score the rows of a Parquet file with the champion of `dataset`."""
-    state = score_task(dataset, rows, out, return_state=True)
+def score(dataset: str, rows: Path, out: Path, rate: float | None = None) -> State[Scored]:
+    """Score the rows of a Parquet file with the champion of `dataset`; flag at the false-discovery `rate`."""
+    state = score_task(dataset, rows, out, rate, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     scored = state.result()
@@ -120,12 +130,15 @@ def main(
     dataset: Annotated[str, typer.Argument(metavar="DATASET")],
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables and text CSV too.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
+    false_discovery_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Flag rows of which at most that share are normal.")
+    ] = None,
 ) -> None:
     """Score the rows of a file with the champion."""
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
-    state = score(dataset, rows, out, return_state=True)
+    state = score(dataset, rows, out, false_discovery_rate, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

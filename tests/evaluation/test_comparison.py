@@ -16,7 +16,7 @@ from latentops.evaluation.comparison import (
     rivals_of,
 )
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
-from latentops.evaluation.statistics import Resampling
+from latentops.evaluation.statistics import Resampling, average_precision, false_alarm_at_95
 
 LABELS = np.arange(120) % 3
 CLASSES = ("a", "b", "c")
@@ -38,6 +38,8 @@ def row(name: str, role: str, size: int | None, accuracy: float, stop: float = 0
             for name, of in CLASSIFIED.items()
         },
         "auroc": [0.5] * seeds,
+        "average_precision": [average_precision(each, LABELS != 0) for each in scores],
+        "false_alarm_at_95": [false_alarm_at_95(each, LABELS != 0) for each in scores],
         "reconstruction_error": [1 - accuracy] * seeds,
     }
     samples = {

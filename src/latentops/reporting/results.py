@@ -20,6 +20,7 @@ LOWER_IS_BETTER = frozenset(
     {
         "probe_log_loss",
         "reconstruction_error",
+        "false_alarm_at_95",
         "false_alarm_rate",
         "false_alarms_per_day",
         "withstood_error",
@@ -37,6 +38,10 @@ TITLES = {
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",
+    "auroc_likelihood": "AUROC, likelihood",
+    "auroc_mahalanobis": "AUROC, Mahalanobis",
+    "auroc_prior": "AUROC, prior",
+    "false_alarm_at_95": "false alarms at 95 % detection",
     "reconstruction_error": "reconstruction error",
     "false_alarm_rate": "false-alarm rate",
     "false_alarms_per_day": "false alarms a day",

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
+from latentops.evaluation import generative_scores
 from latentops.evaluation.diagnosis import diagnosis
 from latentops.evaluation.generation import generation
 from latentops.evaluation.judge import Coder, Verdict, judge
@@ -50,9 +51,20 @@ def run(dataset_name: str, variant: str) -> None:
     def initial_codes(view: str, split: SplitName) -> NDArray[np.float32]:
         return untrained.select(view=view).encode(field.samples[split], SCRATCH)
 
+    def likelihood(view: str, split: SplitName) -> NDArray[np.float64]:
+        return generative_scores.likelihood(members(view), field.samples[split])
+
+    def improbable(view: str, split: SplitName) -> NDArray[np.float64]:
+        return generative_scores.distance(
+            members(view), codes(view, split), field.settings.anomaly.neighbours
+        )
+
+    own = ({"auroc_prior": improbable} if trained.model.has_prior else {}) | (
+        {"auroc_likelihood": likelihood} if generative_scores.has_bound(trained) else {}
+    )
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
-        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals)),
+        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals, own)),
         judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, Coder(initial_codes)),
     ]
     test_codes = codes(VIEW_ALL, "test")

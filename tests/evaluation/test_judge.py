@@ -107,3 +107,12 @@ def test_a_split_without_anomalies_or_without_anything_else_has_no_auroc(
     assert {"stop_auroc", "auroc"} - {missing} <= set(verdict.metrics)
     assert np.isfinite([value for values in verdict.metrics.values() for value in values]).all()
     assert ("score/a/auroc" in verdict.samples) == (split == "stop")
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_the_thresholds_that_are_kept_are_those_that_flag(field: Field, residuals: bool) -> None:
+    samples = judge(field, "x", "variant", 2, SEEDS, coder(field, residuals)).samples
+    for view in field.normal:
+        scores, normals = samples[f"score/{view}/auroc"], field.is_normal("test", view)
+        flagged = scores > samples[f"limit/{view}"][:, None]
+        assert np.array_equal(flagged[:, normals], samples[f"false_alarm/{view}"][:, normals] == 1)

@@ -246,7 +246,8 @@ def main(
             order = [measure.name for quality in sets.sets for measure in quality.measures]
             kept = [rows[one] for one in order if one in rows]
             over = [one for against in sets.together if (one := together(against, kept, commit))]
-            atomic.write_json(RESULT, {"machine": taken_on, "commit": commit, "rows": [*kept, *over]})
+            written = {"machine": taken_on, "commit": commit, "rows": [*kept, *over]}
+            atomic.write_json(RESULT, written)
             for row in found:
                 print(f"{row.name:<44}{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]  {row.variant}")
     finally:

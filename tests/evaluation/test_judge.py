@@ -217,3 +217,12 @@ def test_scores_of_its_own_are_judged_under_their_name(field: Field) -> None:
     other = judge(field, "x", "variant", 2, SEEDS, plain)
     assert found.metrics["auroc"] == other.metrics["auroc"]
     assert "auroc_prior" not in other.metrics
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_the_thresholds_that_are_kept_are_those_that_flag(field: Field, residuals: bool) -> None:
+    samples = judge(field, "x", "variant", 2, SEEDS, coder(field, residuals)).samples
+    for view in field.normal:
+        scores, normals = samples[f"score/{view}/auroc"], field.is_normal("test", view)
+        flagged = scores > samples[f"limit/{view}"][:, None]
+        assert np.array_equal(flagged[:, normals], samples[f"false_alarm/{view}"][:, normals] == 1)

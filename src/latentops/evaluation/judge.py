@@ -307,6 +307,7 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
     limits = [
         threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
     ]
+    verdict.samples[f"limit/{view}"] = np.array(limits, dtype=np.float32)
     flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
     false_alarm = np.where(~anomalous, flagged.astype(np.float32), np.float32("nan"))
     if not anomalous.all():

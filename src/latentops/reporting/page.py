@@ -16,7 +16,17 @@ from latentops.atomic import write_text
 from latentops.config import Params
 from latentops.errors import DataError, UnknownNameError
 from latentops.registry.lineage import Lock
-from latentops.reporting import anomalies, card, figures, losses, profiles, provenance, results, timelines
+from latentops.reporting import (
+    anomalies,
+    card,
+    figures,
+    losses,
+    profiles,
+    provenance,
+    ranks,
+    results,
+    timelines,
+)
 from latentops.reporting.board import Board, board
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.pictures import Gallery, Picture, gallery
@@ -86,6 +96,7 @@ class Section:
     own_metrics: list[str]
     own: dict[str, dict[str, tuple[Difference, Markup]]]
     others: list[tuple[Difference, Markup]]
+    pairs: Picture | None
     scatter: Markup | None
     anomalies: Gallery
     health: Diagnosis
@@ -132,6 +143,8 @@ def write(
         raise DataError(f"{folder / INDEX}.html is the report's first page: call the dataset something else")
     lock = provenance.lock(root)
     summaries = [_summary(name, params, root) for name in datasets]
+    comparisons = [summary.comparison for summary in summaries]
+    ranked = ranks.over_datasets(comparisons, params.comparison.confidence)
     shared = {
         "commit": provenance.commit(root),
         "lock_digest": provenance.lock_digest(root),
@@ -145,7 +158,9 @@ def write(
     }
     pages[INDEX] = render(
         "index.html",
-        board=board([summary.comparison for summary in summaries]),
+        board=board(comparisons),
+        ranked=ranked,
+        rank_diagram=ranks.diagram(ranked),
         losses=losses.table(root),
         costs=_costs(root),
         **shared,
@@ -220,6 +235,7 @@ def _section(comparison: Comparison, params: Params, root: Path, folder: Path, l
         own_metrics=_own_metrics(own, comparison.primary),
         own=_differences(own, comparison.primary),
         others=_others(comparison.comparisons, chosen),
+        pairs=ranks.matrix(comparison),
         scatter=_scatter(rows, comparison.primary, chosen),
         anomalies=anomalies.gallery(comparison, root),
         health=_health(rows),

@@ -182,7 +182,7 @@ bench-pipeline: setup ## time repro, flow and tests in fresh clones of HEAD and 
 	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove outputs (models, results, reports, var), never data
-	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors var/report var/data_docs var/checkpoints
+	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors reports/*.html var/data_docs var/checkpoints
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@echo "removed outputs; data, the DVC cache, the ledger and the MLflow store are as they were"
 

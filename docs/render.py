@@ -37,10 +37,7 @@ STARTUP = Path("benchmarks/startup.json")
 LARGE = Path("benchmarks/large.json")
 QUALITY = Path("benchmarks/quality.json")
 REMEDIES = Path("benchmarks/remedies.json")
-<<<<<<< HEAD
 ANOMALY = Path("benchmarks/anomaly.json")
-=======
->>>>>>> report
 REPORT = Path("reports/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")

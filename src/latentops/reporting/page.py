@@ -16,7 +16,6 @@ from latentops.atomic import write_text
 from latentops.config import Params
 from latentops.errors import DataError, UnknownNameError
 from latentops.registry.lineage import Lock
-<<<<<<< HEAD
 from latentops.reporting import (
     anomalies,
     card,
@@ -28,9 +27,6 @@ from latentops.reporting import (
     results,
     timelines,
 )
-=======
-from latentops.reporting import anomalies, card, figures, losses, profiles, provenance, results, timelines
->>>>>>> report
 from latentops.reporting.board import Board, board
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.pictures import Gallery, Picture, gallery
@@ -147,11 +143,8 @@ def write(
         raise DataError(f"{folder / INDEX}.html is the report's first page: call the dataset something else")
     lock = provenance.lock(root)
     summaries = [_summary(name, params, root) for name in datasets]
-<<<<<<< HEAD
     comparisons = [summary.comparison for summary in summaries]
     ranked = ranks.over_datasets(comparisons, params.comparison.confidence)
-=======
->>>>>>> report
     shared = {
         "commit": provenance.commit(root),
         "lock_digest": provenance.lock_digest(root),
@@ -165,13 +158,9 @@ def write(
     }
     pages[INDEX] = render(
         "index.html",
-<<<<<<< HEAD
         board=board(comparisons),
         ranked=ranked,
         rank_diagram=ranks.diagram(ranked),
-=======
-        board=board([summary.comparison for summary in summaries]),
->>>>>>> report
         losses=losses.table(root),
         costs=_costs(root),
         **shared,

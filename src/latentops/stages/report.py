@@ -5,14 +5,8 @@ from latentops.reporting import leaderboard, page, ranks
 
 
 def run() -> None:
-<<<<<<< HEAD
     """Write leaderboard.json, over_datasets.json, index.html and a page a dataset into `reports/`."""
     params = load_params()
     comparisons = leaderboard.write(params.run.datasets)
     ranks.write(comparisons, params.comparison.confidence)
-=======
-    """Write `reports/leaderboard.json`, then `reports/index.html` and a page a dataset beside it."""
-    params = load_params()
-    leaderboard.write(params.run.datasets)
->>>>>>> report
     page.write(params, datasets=params.run.datasets)

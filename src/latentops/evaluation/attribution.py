@@ -1,0 +1,192 @@
+"""Why a row has its score: how far each value is missed, and what each adds to the score.
+
+Two answers, for each column of a table, each pixel of an image, each value of a sequence:
+
+- its *residual*: its part in the weighted reconstruction error whose logarithm is scored;
+- its *attribution*: the gradient of the combined score with respect to the input, integrated along the
+  straight way from a reference to the row (integrated gradients: Sundararajan et al. 2017, "Axiomatic
+  attribution for deep networks"). Unlike a residual it also says what moved the code, it blames the value
+  that is odd and not those that are reconstructed badly because of it, and it is complete: the attributions
+  add up to the difference between the row's score and the reference's.
+
+The way comes from the nearest training row, by its code, as the model decodes it: what this row would be if
+it were like the nearest normal one. That is more normal than any real row is, and what leads from there to a
+usual row explains nothing, so the reference is the last place on the way that is scored as training rows are
+on average (`USUAL`). A row that is scored no higher has no attribution.
+
+Between tokens there is no way, and their residuals are nats; they have these alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentops.architectures.stack import Batch
+from latentops.data.prepared import Description, Samples
+from latentops.evaluation.anomaly import SMALLEST, LogScale, Scorer
+from latentops.training.members import Resident
+from latentops.training.trained import Trained
+
+USUAL = 0.0
+"""The combined score of a training row on average: its parts are standardised."""
+
+NODES = 32
+"""Places at which the gradient is taken, those of the Gauss-Legendre quadrature."""
+
+HALVINGS = 20
+"""Times that the way is halved to find the place that is usual."""
+
+ROWS = 256
+PAIRS = 2**22
+"""Rows that are worked on at once, and their pairs with the codes of the scorer, 32 MB of distances."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Of n rows where their scores come from.
+
+    `residual` and `attribution` are `[n, *places]`, a place for each column of a table, pixel of an image (the
+    sum over its channels) or value of a sequence, 0 in padding and where a value is missing. Residuals are
+    those of the reconstruction, squared (of tokens in nats), over their usual size and the number of valid
+    values: they add up to the weighted reconstruction error, 1 on average over the training rows but for
+    values that are held down there. Attributions add up to `score` less `start` `[n]`, the score at the
+    reference. `nearest` are the nearest training rows as they are decoded, in prepared units.
+    """
+
+    score: NDArray[np.float64]
+    start: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    attribution: NDArray[np.float64] | None
+    nearest: Samples
+
+
+def combined(reconstruction: Tensor, latent: Tensor) -> Tensor:
+    """The rule of `Scorer.score`: both parts standardised, the larger of the two."""
+    return torch.maximum(reconstruction, latent)
+
+
+def places(description: Description) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """The place of each of a prepared row's values, and the shape of all places.
+
+    A category's indicators, and a number and its flag, have one place, that of their column.
+    """
+    shape = description.shape
+    if description.columns:
+        columns = np.repeat(np.arange(len(description.columns)), description.columns)
+        return np.concatenate([columns, np.array(description.optional, np.int64)]), (len(description.columns),)
+    if description.kind == "image":
+        return np.tile(np.arange(shape[1] * shape[2]), shape[0]), shape[1:]
+    return np.arange(int(np.prod(shape))), shape
+
+
+def attribute(member: Trained, scorer: Scorer, samples: Samples) -> Attribution:
+    """Where the combined score of each row of `samples` comes from, as `member`, a stack of one, has it."""
+    place, shape = places(member.description)
+    scored = Scored(member, scorer, torch.from_numpy(place))
+    resident = Resident.put(samples, torch.device("cpu"))
+    size = max(1, min(ROWS, PAIRS // len(scorer.codes)))
+    found = [
+        scored.explained(resident.shared(1, slice(start, start + size)))
+        for start in range(0, max(len(samples), 1), size)
+    ]
+    score, begun, residual, attribution, nearest = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    return Attribution(
+        score,
+        begun,
+        residual.reshape(-1, *shape),
+        None if member.description.vocabulary else attribution.reshape(-1, *shape),
+        replace(samples, values=nearest),
+    )
+
+
+class Scored:
+    """`Scorer.score` of one member in torch: the combined score of inputs, with its gradient.
+
+    `place` says which of the places each value has.
+    """
+
+    def __init__(self, member: Trained, scorer: Scorer, place: Int[Tensor, " values"]) -> None:
+        self.model, self.scorer, self.place = member.model, scorer, place
+        self.centre = torch.from_numpy(scorer.codes.mean(axis=0, dtype=np.float64))
+        self.kept = torch.from_numpy(np.asarray(scorer.codes, dtype=np.float64)) - self.centre
+        self.weights = torch.from_numpy(1 / scorer.usual)
+
+    def residuals(self, batch: Batch) -> Float[Tensor, "batch values"]:
+        """Each value's part in the weighted mean of squared residuals."""
+        squares = self.model.residuals(batch)[0].double()
+        counted = ~squares.isnan()
+        parts = squares.nan_to_num(nan=0.0) * self.weights
+        return parts / counted.sum(1, keepdim=True).clamp_min(1)
+
+    def near(self, codes: Float[Tensor, "batch latent"], count: int) -> Float[Tensor, "batch count latent"]:
+        """The `count` codes nearest to each, centred as `codes` are."""
+        with torch.no_grad():
+            found = torch.cdist(codes, self.kept).topk(count, largest=False).indices
+        return self.kept[found]
+
+    def codes(self, batch: Batch) -> Float[Tensor, "batch latent"]:
+        """Codes about the centre of those of the scorer."""
+        return self.model.encode(batch)[0].double() - self.centre
+
+    def score(self, batch: Batch) -> Float[Tensor, " batch"]:
+        """The combined score of each row."""
+        codes = self.codes(batch)
+        near = self.near(codes, max(1, min(self.scorer.neighbours, len(self.kept))))
+        squares = (codes.unsqueeze(1) - near).square().sum(2)
+        distance = squares.clamp_min(SMALLEST**2).sqrt().mean(1)
+        return combined(
+            standardised(self.residuals(batch).sum(1), self.scorer.reconstruction),
+            standardised(distance, self.scorer.latent),
+        )
+
+    def decoded(self, batch: Batch) -> Float[Tensor, "1 batch ..."]:
+        """The training row that is nearest to each by its code, as it is decoded; what is missing stays so.
+
+        Where each step has a code of its own all have that of the row.
+        """
+        code = self.near(self.codes(batch), 1)[:, 0] + self.centre
+        like = self.model.latent(batch)
+        code = code.to(like.dtype).view(1, len(code), *(1,) * (like.ndim - 3), -1).expand_as(like)
+        values = self.model.likelihood.mean(self.model.decode(code, batch.padded))
+        return torch.where(self.model.likelihood.weights(batch) == 0, batch.values, values)
+
+    def explained(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Of each row the score, that of the reference, residuals, attributions and the nearest row."""
+        with torch.no_grad():
+            score, nearest, parts = self.score(batch), self.decoded(batch), self.residuals(batch)
+        count = int(self.place.max()) + 1
+        residual = parts.new_zeros(len(parts), count).index_add_(1, self.place, parts)
+        if self.model.embedding is not None:
+            return score, score, residual, torch.zeros_like(residual), nearest[0]
+
+        def along(way: Float[Tensor, "batch places"]) -> Float[Tensor, " batch"]:
+            share = way[:, self.place].view(batch.values.shape).to(batch.values.dtype)
+            return self.score(batch.with_values(nearest + share * (batch.values - nearest)))
+
+        def at(share: Float[Tensor, " batch"]) -> Float[Tensor, "batch places"]:
+            return share.unsqueeze(1).repeat(1, count)
+
+        with torch.no_grad():
+            low, high = torch.zeros_like(score), torch.ones_like(score)
+            low = torch.where(score <= USUAL, high, low)
+            high = torch.where(along(at(low)) > USUAL, low, high)
+            for _ in range(HALVINGS):
+                middle = (low + high) / 2
+                usual = along(at(middle)) <= USUAL
+                low, high = torch.where(usual, middle, low), torch.where(usual, high, middle)
+            start = along(at(high))
+        attribution = torch.zeros_like(residual)
+        for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
+            way = at(high + (1 - high) * (float(node) + 1) / 2).requires_grad_()
+            (gradient,) = torch.autograd.grad(along(way).sum(), way)
+            attribution += (1 - high).unsqueeze(1) * float(weight) / 2 * gradient
+        return score, start, residual, attribution, nearest[0]
+
+
+def standardised(values: Tensor, scale: LogScale) -> Tensor:
+    """`LogScale.apply`."""
+    return (values.clamp_min(SMALLEST).log() - scale.mean) / scale.deviation

@@ -13,6 +13,7 @@ UI_PORT ?= 5001
 SERVE_PORT ?= 8080
 INPUT ?=
 OUTPUT ?=
+EXPLAIN ?=
 WORKERS ?=
 SIZES ?=
 ROUNDS ?=
@@ -125,9 +126,9 @@ services-stop: setup ## stop what `make services` started
 retrain: setup ## take in new rows and retrain, once, now
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
 
-score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=)
+score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=; EXPLAIN=1 says why)
 	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
-	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)"
+	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(EXPLAIN),--explain)
 
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \

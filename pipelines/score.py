@@ -2,12 +2,13 @@
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
-break an expectation go to `scores.rejected.parquet` with the reasons.
+break an expectation go to `scores.rejected.parquet` with the reasons. With `--explain` each row also says
+where its score comes from, in the columns of `Package.explain`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,11 @@ from latentops.cli import guard
 from latentops.config import load_params
 from latentops.data import sources
 from latentops.data import table as tables
+from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
+
+if TYPE_CHECKING:
+    from latentops.registry.package import Input
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Scored:
         return f"{self.scored} rows scored, {self.anomalies} anomalous: {self.out}{aside}"
 
 
-def score_file(dataset: str, rows: Path, out: Path) -> Scored:
-    """Score the rows of `rows` with the champion of `dataset` and write `out`.
+def score_file(dataset: str, rows: Path, out: Path, explain: bool = False) -> Scored:
+    """Score the rows of `rows` with the champion of `dataset` and write `out`; if asked to, explain them.
 
     Raises `LatentOpsError` where there is no champion or the file isn't of this dataset's columns.
     """
@@ -56,16 +61,10 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
     validated = validate(table, dataset, settings.source, settings.expectations, limits="samples")
     clean = validated.clean
     layout = tables.layout_of(clean, None)
-    if layout.kind == "sequence":
-        flat, sizes = tables.ragged(clean)
-        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
-        scores = model.score([each.reshape(-1, *layout.shape) for each in sequences])
-    elif layout.kind == "text":
-        scores = model.score(tables.texts(clean))
-    elif layout.kind == "tabular":
-        scores = model.score(pd.DataFrame(tables.columns(clean, layout)))
-    else:
-        scores = model.score(tables.dense(clean, layout))
+    raw = _raw(clean, layout)
+    scores = model.score(raw)
+    if explain:
+        scores = scores.join(model.explain(raw))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
     if "time" in layout.extras and clean.column(".time").null_count < clean.num_rows:
         scores.insert(1, "time", iso(clean.column(".time").to_numpy()))
@@ -84,6 +83,19 @@ def score_file(dataset: str, rows: Path, out: Path) -> Scored:
     )
 
 
+def _raw(clean: pa.Table, layout: Layout) -> "Input":
+    """The rows of a table as a package takes them."""
+    if layout.kind == "sequence":
+        flat, sizes = tables.ragged(clean)
+        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
+        return [each.reshape(-1, *layout.shape) for each in sequences]
+    if layout.kind == "text":
+        return tables.texts(clean)
+    if layout.kind == "tabular":
+        return pd.DataFrame(tables.columns(clean, layout))
+    return tables.dense(clean, layout)
+
+
 def iso(times: NDArray[np.float64]) -> list[str | None]:
     """Seconds since 1970 as ISO 8601, to the millisecond; None where there is no time."""
     known = np.isfinite(times)
@@ -93,18 +105,18 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
-def score_task(dataset: str, rows: Path, out: Path) -> State[Scored]:
+def score_task(dataset: str, rows: Path, out: Path, explain: bool) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out))
+        return Completed(data=score_file(dataset, rows, out, explain))
     except LatentOpsError as error:
         return Failed(message=str(error))
 
 
 @flow(name="score", flow_run_name="score {dataset}")
-def score(dataset: str, rows: Path, out: Path) -> State[Scored]:
+def score(dataset: str, rows: Path, out: Path, explain: bool = False) -> State[Scored]:
     """Score the rows of a Parquet file with the champion of `dataset`."""
-    state = score_task(dataset, rows, out, return_state=True)
+    state = score_task(dataset, rows, out, explain, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     scored = state.result()
@@ -120,12 +132,13 @@ def main(
     dataset: Annotated[str, typer.Argument(metavar="DATASET")],
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables and text CSV too.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Say where each score comes from.")] = False,
 ) -> None:
     """Score the rows of a file with the champion."""
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
-    state = score(dataset, rows, out, return_state=True)
+    state = score(dataset, rows, out, explain, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

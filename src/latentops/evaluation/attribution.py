@@ -12,11 +12,12 @@ Two answers, for each column of a table, each pixel of an image, each value of a
 The way comes from the nearest training row, by its code, as the model decodes it: what this row would be if
 it were like the nearest normal one. That is more normal than any real row is, and what leads from there to a
 usual row explains nothing, so the reference is the last place on the way that is scored as training rows are
-on average (`USUAL`). A row that is scored no higher has no attribution.
+on average (`USUAL`), or the lowest where none is. A row that is scored no higher has no attribution.
 
 Between tokens there is no way, and their residuals are nats; they have these alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,11 +35,12 @@ from latentops.training.trained import Trained
 USUAL = 0.0
 """The combined score of a training row on average: its parts are standardised."""
 
-NODES = 32
+NODES = 64
 """Places at which the gradient is taken, those of the Gauss-Legendre quadrature."""
 
-HALVINGS = 20
-"""Times that the way is halved to find the place that is usual."""
+LOOKS = 16
+HALVINGS = 16
+"""Parts of a way that are looked at for the last one that begins usual, and times that this one is halved."""
 
 ROWS = 256
 PAIRS = 2**22
@@ -49,12 +51,13 @@ PAIRS = 2**22
 class Attribution:
     """Of n rows where their scores come from.
 
-    `residual` and `attribution` are `[n, *places]`, a place for each column of a table, pixel of an image (the
-    sum over its channels) or value of a sequence, 0 in padding and where a value is missing. Residuals are
-    those of the reconstruction, squared (of tokens in nats), over their usual size and the number of valid
-    values: they add up to the weighted reconstruction error, 1 on average over the training rows but for
-    values that are held down there. Attributions add up to `score` less `start` `[n]`, the score at the
-    reference. `nearest` are the nearest training rows as they are decoded, in prepared units.
+    `residual` and `attribution` are `[n, *places]`, a place for each column of a table, pixel of an image
+    (the sum over its channels) or value of a sequence, 0 in padding and where a value is missing. Residuals
+    are those of the reconstruction, squared (of tokens in nats), over their usual size and the number of
+    valid values: they add up to the weighted reconstruction error, which is about 1 of training rows.
+    Attributions add up to `score` less `start` `[n]`, the score at the reference; of tokens there are none.
+    `nearest` are the nearest training rows as they are decoded, in prepared units: with a value for what is
+    missing too.
     """
 
     score: NDArray[np.float64]
@@ -77,7 +80,9 @@ def places(description: Description) -> tuple[NDArray[np.int64], tuple[int, ...]
     shape = description.shape
     if description.columns:
         columns = np.repeat(np.arange(len(description.columns)), description.columns)
-        return np.concatenate([columns, np.array(description.optional, np.int64)]), (len(description.columns),)
+        return np.concatenate([columns, np.array(description.optional, np.int64)]), (
+            len(description.columns),
+        )
     if description.kind == "image":
         return np.tile(np.arange(shape[1] * shape[2]), shape[0]), shape[1:]
     return np.arange(int(np.prod(shape))), shape
@@ -90,13 +95,15 @@ def attribute(member: Trained, scorer: Scorer, samples: Samples) -> Attribution:
     resident = Resident.put(samples, torch.device("cpu"))
     size = max(1, min(ROWS, PAIRS // len(scorer.codes)))
     found = [
-        scored.explained(resident.shared(1, slice(start, start + size)))
-        for start in range(0, max(len(samples), 1), size)
+        scored.explained(resident.shared(1, slice(first, first + size)))
+        for first in range(0, max(len(samples), 1), size)
     ]
-    score, begun, residual, attribution, nearest = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    score, start, residual, attribution, nearest = (
+        torch.cat(each).numpy() for each in zip(*found, strict=True)
+    )
     return Attribution(
         score,
-        begun,
+        start,
         residual.reshape(-1, *shape),
         None if member.description.vocabulary else attribution.reshape(-1, *shape),
         replace(samples, values=nearest),
@@ -144,15 +151,14 @@ class Scored:
         )
 
     def decoded(self, batch: Batch) -> Float[Tensor, "1 batch ..."]:
-        """The training row that is nearest to each by its code, as it is decoded; what is missing stays so.
+        """The training row that is nearest to each by its code, as it is decoded, zero in padding.
 
         Where each step has a code of its own all have that of the row.
         """
         code = self.near(self.codes(batch), 1)[:, 0] + self.centre
         like = self.model.latent(batch)
-        code = code.to(like.dtype).view(1, len(code), *(1,) * (like.ndim - 3), -1).expand_as(like)
-        values = self.model.likelihood.mean(self.model.decode(code, batch.padded))
-        return torch.where(self.model.likelihood.weights(batch) == 0, batch.values, values)
+        code = code.to(like.dtype).view(1, len(code), *(1,) * (like.ndim - 3), like.shape[-1]).expand_as(like)
+        return self.model.likelihood.mean(self.model.decode(code, batch.padded)) * batch.mask
 
     def explained(self, batch: Batch) -> tuple[Tensor, ...]:
         """Of each row the score, that of the reference, residuals, attributions and the nearest row."""
@@ -163,28 +169,43 @@ class Scored:
         if self.model.embedding is not None:
             return score, score, residual, torch.zeros_like(residual), nearest[0]
 
+        there = self.model.likelihood.weights(batch) != 0  # what is missing is missing all the way
+        begin = torch.where(there, nearest, batch.values)
+
         def along(way: Float[Tensor, "batch places"]) -> Float[Tensor, " batch"]:
             share = way[:, self.place].view(batch.values.shape).to(batch.values.dtype)
-            return self.score(batch.with_values(nearest + share * (batch.values - nearest)))
+            return self.score(batch.with_values(begin + share * (batch.values - begin)))
 
         def at(share: Float[Tensor, " batch"]) -> Float[Tensor, "batch places"]:
             return share.unsqueeze(1).repeat(1, count)
 
         with torch.no_grad():
-            low, high = torch.zeros_like(score), torch.ones_like(score)
-            low = torch.where(score <= USUAL, high, low)
-            high = torch.where(along(at(low)) > USUAL, low, high)
-            for _ in range(HALVINGS):
-                middle = (low + high) / 2
-                usual = along(at(middle)) <= USUAL
-                low, high = torch.where(usual, middle, low), torch.where(usual, high, middle)
-            start = along(at(high))
+            begun = departure(lambda share: along(at(share)), len(score))
+            start = along(at(begun))
         attribution = torch.zeros_like(residual)
         for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
-            way = at(high + (1 - high) * (float(node) + 1) / 2).requires_grad_()
+            way = at(begun + (1 - begun) * (node + 1) / 2).requires_grad_()
             (gradient,) = torch.autograd.grad(along(way).sum(), way)
-            attribution += (1 - high).unsqueeze(1) * float(weight) / 2 * gradient
+            attribution += at((1 - begun) * weight / 2) * gradient
         return score, start, residual, attribution, nearest[0]
+
+
+def departure(along: Callable[[Float[Tensor, " rows"]], Float[Tensor, " rows"]], rows: int) -> Tensor:
+    """The share of each way `[rows]` from which on it is scored above `USUAL`, as `along` scores its places.
+
+    Where none is usual it is that of the lowest score, and 1 where the end of the way is usual.
+    """
+    shares = torch.linspace(0, 1, LOOKS + 1, dtype=torch.float64)
+    scores = torch.stack([along(share.expand(rows)) for share in shares])
+    usual = scores <= USUAL
+    last = torch.where(usual.any(0), LOOKS - usual.flip(0).to(torch.int64).argmax(0), scores.argmin(0))
+    low = shares[last]
+    high = torch.where(usual.any(0), shares[(last + 1).clamp(max=LOOKS)], low)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        below = along(middle) <= USUAL
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return high
 
 
 def standardised(values: Tensor, scale: LogScale) -> Tensor:

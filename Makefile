@@ -32,6 +32,8 @@ STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(VAR)/mlflow/mlflow.db)
 NARROW := $(if $(DATASET),--dataset '$(DATASET)') $(if $(VARIANT),--variant '$(VARIANT)')
 NAMED := $(if $(DATASET),'$(DATASET)')
 FLOW := $(NARROW) $(if $(WORKERS),--workers $(WORKERS)) $(if $(GPU_SLOTS),--gpu-slots $(GPU_SLOTS))
+# A test process may take a gigabyte and a half.
+PYTEST := python -m pytest --numprocesses $(or $(WORKERS),auto) --maxprocesses 4 --dist worksteal
 # A variant alone can't be compared, so there is nothing to promote and no new board.
 CONCLUDE := $(if $(VARIANT),echo "evaluated; make repro without VARIANT= compares and promotes",\
 	latentops promote $(NAMED) && latentops leaderboard $(NAMED))
@@ -85,11 +87,11 @@ flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=)
 	@python -m pipelines.reproduce $(FLOW)
 	@$(if $(VARIANT),$(CONCLUDE),latentops leaderboard $(NAMED))
 
-test: setup ## all tests
-	@python -m pytest
+test: setup ## all tests, in up to four processes (WORKERS=)
+	@$(PYTEST)
 
 test-fast: setup ## the tests that take seconds
-	@python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: setup ## ruff, mypy, the import rules, and whether the docs' figures are the results'
 	@ruff check .

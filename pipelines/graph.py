@@ -94,7 +94,7 @@ def reasons(graph: Graph, status: Status, selected: Collection[str]) -> dict[str
 
 
 def explain(entries: list[object], shown: int = 3) -> str:
-    """DVC's reasons as a phrase: `variants.sparse.l1 modified, src/latentops/config.py modified`."""
+    """DVC's reasons as a phrase: `variants.sparse.l1 modified, src/latentops/config/data.py modified`."""
     if any(isinstance(entry, dict) and _NEW in entry.get("changed deps", {}).items() for entry in entries):
         return "never ran before"
     changes: list[str] = []

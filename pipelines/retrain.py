@@ -123,7 +123,8 @@ def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[p
     where the file can't be read, its columns are wrong, or the dataset with it would break a limit (and so
     stop the pipeline).
     """
-    from latentops.data.expectations import accepted, validate
+    from latentops.data.expectations.acceptance import accepted
+    from latentops.data.expectations.validation import validate
 
     read = sources.read_rows(file.path, settings.source)
     layout = table.layout_of(read, settings.source.label)

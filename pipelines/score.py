@@ -53,7 +53,7 @@ def score_file(dataset: str, rows: Path, out: Path, explain: bool = False) -> Sc
 
     Raises `LatentOpsError` where there is no champion or the file isn't of this dataset's columns.
     """
-    from latentops.data.expectations import validate
+    from latentops.data.expectations.validation import validate
 
     settings = load_params().dataset(dataset)
     model = latentops.load(f"{dataset}@champion")

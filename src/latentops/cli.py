@@ -289,7 +289,7 @@ def targets(
 def accept(datasets: Datasets = None) -> None:
     """Take the raw rows as they are as the version that later ones may not drift far from (`max_drift`)."""
     from latentops.config import load_params
-    from latentops.data import expectations
+    from latentops.data.expectations import acceptance
     from latentops.data.table import Stored
     from latentops.targets import datasets as known
 
@@ -297,8 +297,8 @@ def accept(datasets: Datasets = None) -> None:
     for name in known(params, datasets or []):
         settings = params.dataset(name)
         raw = Stored(Path("data/raw", f"{name}.parquet"), f"ingest@{name}")
-        taken = expectations.accept(raw, name, settings.source, settings.expectations)
-        print(f"{name}: {taken.rows:,} clean rows accepted; commit {expectations.ACCEPTED / name}")
+        taken = acceptance.accept(raw, name, settings.source, settings.expectations)
+        print(f"{name}: {taken.rows:,} clean rows accepted; commit {acceptance.ACCEPTED / name}")
 
 
 @app.command()

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from latentops.config import Dataset, Params
-from latentops.data import expectations, leaks, table
+from latentops.data import leaks, table
+from latentops.data.expectations import validation
 from latentops.errors import ConfigError, DataError
 
 
@@ -27,11 +28,11 @@ def changed(raw: pa.Table, column: str, row: int, at: int, value: float | None) 
     return cell
 
 
-def validate(raw: pa.Table, dataset: Dataset, **options: object) -> expectations.Validated:
-    return expectations.validate(raw, "set", dataset.source, dataset.expectations, **options)  # type: ignore[arg-type]
+def validate(raw: pa.Table, dataset: Dataset, **options: object) -> validation.Validated:
+    return validation.validate(raw, "set", dataset.source, dataset.expectations, **options)  # type: ignore[arg-type]
 
 
-def reasons_by_position(validated: expectations.Validated) -> dict[int, list[str]]:
+def reasons_by_position(validated: validation.Validated) -> dict[int, list[str]]:
     rows = validated.quarantined
     return dict(zip(rows.column(".position").to_pylist(), rows.column(".reasons").to_pylist(), strict=True))
 
@@ -180,10 +181,10 @@ def test_a_limit_on_what_the_data_lacks_is_refused(params: Params, raw_tables: d
     cancer, digits = params.dataset("breast_cancer"), params.dataset("digits")
     unknown = cancer.expectations.model_copy(update={"columns": {"worst aria": (0.0, 1.0)}})
     with pytest.raises(ConfigError, match="did you mean 'worst area'"):
-        expectations.validate(raw_tables["breast_cancer"], "set", cancer.source, unknown)
+        validation.validate(raw_tables["breast_cancer"], "set", cancer.source, unknown)
     lengths = digits.expectations.model_copy(update={"lengths": (1, 8)})
     with pytest.raises(ConfigError, match="no lengths"):
-        expectations.validate(raw_tables["digits"], "set", digits.source, lengths)
+        validation.validate(raw_tables["digits"], "set", digits.source, lengths)
 
 
 def test_validating_again_gives_the_same_bytes(

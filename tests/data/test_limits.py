@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentops.config import Expectations, Params, Source, parse
-from latentops.data import expectations, leaks, splits, table
+from latentops.data import leaks, splits, table
 from latentops.data import profile as profiles
 from latentops.data.detection import Said, detect
 from latentops.data.drift import distances
+from latentops.data.expectations import acceptance, sifting, validation
 from latentops.data.profile import Profile
 from latentops.data.proposal import propose
 from latentops.data.sources import read_source
@@ -66,11 +67,11 @@ def limits(**changed: object) -> Expectations:
     )
 
 
-def held(raw: pa.Table, expected: Expectations, **options: Any) -> expectations.Validated:
-    return expectations.validate(raw, "people", SOURCE, expected, **options)
+def held(raw: pa.Table, expected: Expectations, **options: Any) -> validation.Validated:
+    return validation.validate(raw, "people", SOURCE, expected, **options)
 
 
-def aside(validated: expectations.Validated) -> dict[int, list[str]]:
+def aside(validated: validation.Validated) -> dict[int, list[str]]:
     rows = validated.quarantined
     return dict(zip(rows.column(".position").to_pylist(), rows.column(".reasons").to_pylist(), strict=True))
 
@@ -215,7 +216,7 @@ def test_rows_without_a_label_are_held_to_the_other_limits() -> None:
     layout = Layout("tabular", (1,), None, ("x",))
     source = SOURCE.model_copy(update={"label": None, "columns": {"x": "numeric"}})
     raw = table.build(layout, "f.csv", [pa.array([1.0, None, 3.0])])
-    found = expectations.validate(raw, "plain", source, limits(classes=[]))
+    found = validation.validate(raw, "plain", source, limits(classes=[]))
     assert aside(found) == {1: ["x: missing or not finite"]}
     assert found.profile.classes == {}
     assert found.summary["columns"][0]["predicts"] is None
@@ -228,10 +229,10 @@ def test_a_row_without_its_time_is_set_aside_where_it_would_be_split_by_it() -> 
     arrays = [pa.array(each, field.type) for each, field in zip(columns, layout.fields(), strict=True)]
     raw = table.build(layout, "f.csv", arrays)
     for limit in ("dataset", "rows"):
-        found = expectations.validate(raw, "timed", source, limits(), limits=limit)  # type: ignore[arg-type]
+        found = validation.validate(raw, "timed", source, limits(), limits=limit)  # type: ignore[arg-type]
         assert aside(found) == {1: ["when: missing"]}
     scored = raw.drop_columns(["class"])
-    assert not aside(expectations.validate(scored, "timed", source, limits(), limits="samples"))
+    assert not aside(validation.validate(scored, "timed", source, limits(), limits="samples"))
 
 
 def messy(rows: int = 90) -> pa.Table:
@@ -258,8 +259,8 @@ def test_parts_make_no_difference(size: int, tmp_path: Path, monkeypatch: pytest
     raw = messy()
     whole = held(raw, MESSY)
     table.write_parts(tmp_path / "raw", [raw.slice(at, size) for at in range(0, 90, size)], raw.schema)
-    monkeypatch.setattr(expectations, "_AT_ONCE", 40)
-    found = expectations.validate_stored(
+    monkeypatch.setattr(sifting, "_AT_ONCE", 40)
+    found = validation.validate_stored(
         table.Stored(tmp_path / "raw", "ingest"),
         "people",
         SOURCE,
@@ -267,7 +268,7 @@ def test_parts_make_no_difference(size: int, tmp_path: Path, monkeypatch: pytest
         clean=tmp_path / "clean",
         quarantined=tmp_path / "quarantine",
     )
-    assert found == expectations.Found(whole.summary, whole.profile)
+    assert found == sifting.Found(whole.summary, whole.profile)
     assert table.read(tmp_path / "clean", "validate").equals(whole.clean)
     assert table.read(tmp_path / "quarantine", "validate").equals(whole.quarantined)
     assert whole.quarantined.num_rows > 20
@@ -277,7 +278,7 @@ def test_a_stop_leaves_the_files_as_they_were(tmp_path: Path) -> None:
     table.write(tmp_path / "raw", messy())
     (tmp_path / "clean").write_text("as it was")
     with pytest.raises(DataError, match="max_quarantined"):
-        expectations.validate_stored(
+        validation.validate_stored(
             table.Stored(tmp_path / "raw", "ingest"),
             "people",
             SOURCE,
@@ -328,7 +329,7 @@ def test_no_row_is_lost(rows: list[tuple[float | None, str | None, str | None, s
 
 
 def test_many_reasons_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expectations, "_LISTED", 2)
+    monkeypatch.setattr(sifting, "_LISTED", 2)
     problems: Cells = {"problem": {at: "torn" if at % 2 else f"line {at}: odd" for at in range(20)}}
     reasons = held(people(problems), limits()).summary["reasons"]
     assert reasons == {"torn": 10, "line 0: odd": 1, "other reasons": 9}
@@ -367,11 +368,11 @@ def test_drift_stops_with_the_column_the_distance_and_the_limit(tmp_path: Path) 
 
 def test_accepting_keeps_the_profile_of_clean_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert expectations.accepted("people") is None
+    assert acceptance.accepted("people") is None
     table.write(tmp_path / "raw", people({"age": {3: None}}))
-    taken = expectations.accept(table.Stored(tmp_path / "raw", "ingest"), "people", SOURCE, limits())
+    taken = acceptance.accept(table.Stored(tmp_path / "raw", "ingest"), "people", SOURCE, limits())
     assert taken.rows == 59
-    kept = expectations.accepted("people")
+    kept = acceptance.accepted("people")
     assert kept is not None
     assert set(distances(kept, taken).values()) == {0}
 
@@ -434,9 +435,7 @@ def test_no_embedded_column_is_flagged(
     params: Params, raw_tables: dict[str, pa.Table], dataset_name: str
 ) -> None:
     dataset = params.dataset(dataset_name)
-    found = expectations.validate(
-        raw_tables[dataset_name], dataset_name, dataset.source, dataset.expectations
-    )
+    found = validation.validate(raw_tables[dataset_name], dataset_name, dataset.source, dataset.expectations)
     assert found.summary["flags"] == []
 
 
@@ -464,7 +463,7 @@ def test_pictures_are_held_to_the_sizes_that_they_had(tmp_path: Path) -> None:
     rows = read_source(found.source).whole()
     expected = {"min_rows": 1, "max_quarantined": 1.0, "classes": ["a", "b"], "sizes": [[20, 20], [100, 100]]}
     limits = parse(Expectations, expected, "expectations")
-    made = expectations.validate(rows, "pictures", found.source, limits)
+    made = validation.validate(rows, "pictures", found.source, limits)
     told = dict(
         zip(
             made.quarantined.column(".name").to_pylist(),
@@ -481,4 +480,4 @@ def test_pictures_are_held_to_the_sizes_that_they_had(tmp_path: Path) -> None:
     digits = Layout("image", (1, 1, 1), "label")
     bare = table.build(digits, "x", [pa.array(["a"]), pa.array([[1.0]])])
     with pytest.raises(ConfigError, match="only pictures in a folder have sizes"):
-        expectations.validate(bare, "pictures", found.source, limits)
+        validation.validate(bare, "pictures", found.source, limits)

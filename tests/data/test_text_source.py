@@ -8,7 +8,7 @@ import pytest
 
 from latentops.config import Expectations, Source, parse
 from latentops.data import sources, table
-from latentops.data.expectations import validate
+from latentops.data.expectations.validation import validate
 from latentops.errors import ConfigError, DataError
 from tests.data.texts import rows, section, source, write_csv
 

@@ -21,7 +21,7 @@ from latentops.registry import store
 from latentops.registry.verification import verify
 
 pytestmark = pytest.mark.slow
-WAIT = 90.0
+WAIT = 300.0
 
 
 @pytest.fixture(scope="module")

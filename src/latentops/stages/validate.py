@@ -4,7 +4,8 @@ from pathlib import Path
 
 from latentops import atomic
 from latentops.config import load_params
-from latentops.data import expectations, profile, table
+from latentops.data import profile, table
+from latentops.data.expectations import acceptance, pages, validation
 
 
 def run(dataset: str) -> None:
@@ -13,18 +14,18 @@ def run(dataset: str) -> None:
     path = Path("data/raw", f"{dataset}.parquet")
     raw = table.Stored(path, f"ingest@{dataset}")
     try:
-        found = expectations.validate_stored(
+        found = validation.validate_stored(
             raw,
             dataset,
             settings.source,
             settings.expectations,
             clean=Path("data/clean", f"{dataset}.parquet"),
             quarantined=Path("data/quarantine", f"{dataset}.parquet"),
-            accepted=expectations.accepted(dataset),
-            docs=expectations.docs_of(dataset, path),
+            accepted=acceptance.accepted(dataset),
+            docs=pages.docs_of(dataset, path),
         )
     finally:
-        expectations.list_docs(dataset)
+        pages.list_docs(dataset)
     for flag in found.summary["flags"]:
         print(f"{dataset}: look at {flag}")
     profile.write(Path("results/validate", f"{dataset}.profile.json"), found.profile)

@@ -52,7 +52,8 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-large bench-remedies bench-pipeline bench-gpu clean need-dataset
+	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-remedies bench-pipeline bench-gpu clean \
+	need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -128,9 +129,9 @@ services-stop: setup ## stop what `make services` started
 retrain: setup ## take in new rows and retrain, once, now
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
 
-score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=; EXPLAIN=1 says why)
+score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=, FDR=; EXPLAIN=1 says why)
 	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
-	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(EXPLAIN),--explain)
+	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain)
 
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \
@@ -175,6 +176,9 @@ bench-startup: setup ## time what stages and commands import, against what stage
 
 bench-large: setup ## ten million rows and 200,000 pictures from file to training: memory and time
 	@python -m benchmarks.large
+
+bench-anomaly: setup ## every anomaly score and floor on 17 public tables (SPLITS=; the mirror, or a network)
+	@python -m benchmarks.anomaly $(if $(SPLITS),--splits $(SPLITS))
 
 bench-remedies: setup ## each warning's number without its remedy and with it, paired over five seeds (TOPIC=)
 	@python -m benchmarks.remedies $(if $(TOPIC),--only '$(TOPIC)')

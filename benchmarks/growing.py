@@ -20,7 +20,7 @@ from benchmarks.contestants.ours import recipe_of
 from benchmarks.contestants.protocol import Job, Kind, peak_bytes
 from latentops.config import Architectures, Budget, load_params
 from latentops.data.prepared import Samples
-from latentops.evaluation.anomaly import Scorer
+from latentops.evaluation.anomaly import Scorer, some_rows
 from latentops.evaluation.probe import linear_probe
 from latentops.training.loop import fit
 from latentops.training.members import VIEW_ALL, Member
@@ -119,15 +119,14 @@ def codes(rows: int) -> NDArray[np.float32]:
 def scoring(rows: int) -> Callable[[], object]:
     """Anomaly scores of `QUERIES` codes against `rows` of reference."""
     reference = codes(rows)
-    few = Scorer.fit(np.abs(reference[:QUERIES]), reference[:QUERIES], NEIGHBOURS)
-    scorer = Scorer(reference, few.usual, NEIGHBOURS, few.reconstruction, few.latent)
+    scorer = Scorer.fit(np.abs(reference), reference, reference[some_rows(rows)], NEIGHBOURS)
     return lambda: scorer.score(np.abs(reference[:QUERIES]), reference[:QUERIES])
 
 
 def reference(rows: int) -> Callable[[], object]:
-    """The scorer's fit on `rows`, each held against all the others."""
+    """The scorer's fit on `rows`."""
     values = codes(rows)
-    return lambda: Scorer.fit(np.abs(values), values, NEIGHBOURS)
+    return lambda: Scorer.fit(np.abs(values), values, values[some_rows(rows)], NEIGHBOURS)
 
 
 def probe(rows: int) -> Callable[[], object]:

@@ -35,6 +35,7 @@ GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
 LARGE = Path("benchmarks/large.json")
 REMEDIES = Path("benchmarks/remedies.json")
+ANOMALY = Path("benchmarks/anomaly.json")
 REPORT = Path("var/report/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
@@ -265,6 +266,28 @@ class Benchmark(Result):
     rows: tuple[Figure, ...]
 
 
+class OverSets(Result):
+    """A mean over sets with its interval, and the least that its lower end may be."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    target: float | None
+    met: bool | None
+
+
+class Anomaly(Result):
+    """`benchmarks/anomaly.json`: every score over all `sets`, and its AUROC on each."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    splits: int
+    rows: tuple[OverSets, ...]
+    sets: dict[str, dict[str, float]]
+
+
 def escaped(text: object) -> str:
     """`text` as Markdown that shows it, whatever is in it: no tag, no link, no new cell or line."""
     one_line = " ".join(str(text).split())
@@ -452,6 +475,48 @@ def taken_on(machine: str | dict[str, Any], commit: str) -> str:
     parts = [f"{key} {value}" for key, value in machine.items()] if isinstance(machine, dict) else [machine]
     where, short = ", ".join(parts).replace("_", " "), re.sub("[^0-9a-f]", "", commit)[:12]
     return f"Taken on {escaped(where)}, at commit `{short}`."
+
+
+def tables_scored(root: Path) -> str:
+    """Mean AUROC of every score over the sets of `benchmarks/anomaly.json`, and its lead over kNN."""
+    if not (root / ANOMALY).exists():
+        return f"Not measured yet: `make bench-anomaly` writes `{ANOMALY}`."
+    found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
+    rows = {row.name: row for row in found.rows}
+    lines = []
+    for name in next(iter(found.sets.values())):
+        mean, lead = rows[name], rows.get(f"{name}, over kNN")
+        target = "" if lead is None or lead.target is None else f"≥ {signed(lead.target)} throughout"
+        lines.append(
+            [
+                escaped(name),
+                f"{mean.value:.2f} ({mean.low:.2f}–{mean.high:.2f})",
+                "–" if lead is None else _span(lead),
+                target,
+                "" if lead is None else VERDICTS[lead.met],
+            ]
+        )
+    heads = ["score", "mean AUROC, %", "over kNN, points", "target", "met"]
+    first = (
+        f"{taken_on(found.machine, found.commit)} {found.splits} halvings of each of {len(found.sets)} sets."
+    )
+    return f"{first}\n\n{table(heads, lines, right=(1, 2))}"
+
+
+def _span(lead: OverSets) -> str:
+    low, high = (f"{each:+.2f}".replace("-", "−") for each in (lead.low, lead.high))
+    return f"{lead.value:+.2f}".replace("-", "−") + rf" \[{low}, {high}\]"
+
+
+def sets_scored(root: Path) -> str:
+    """AUROC on each set of `benchmarks/anomaly.json`, of the five-member stack and of the floors."""
+    if not (root / ANOMALY).exists():
+        return f"Not measured yet: `make bench-anomaly` writes `{ANOMALY}`."
+    found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
+    names = [name for name in next(iter(found.sets.values())) if not name.endswith(", a member")]
+    lines = [[escaped(each), *(f"{areas[name]:.1f}" for name in names)] for each, areas in found.sets.items()]
+    heads = ["set", *(escaped(name.removesuffix(", 5 members")) for name in names)]
+    return table(heads, lines, right=tuple(range(1, len(heads))))
 
 
 def profile(root: Path) -> str:
@@ -901,6 +966,8 @@ DRAWINGS: tuple[tuple[Path, Callable[[Path], str | None]], ...] = (
 )
 SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("README.md"), "leaderboard", board),
+    (Path("docs/anomaly.md"), "scores", tables_scored),
+    (Path("docs/anomaly.md"), "sets", sets_scored),
     (Path("docs/decisions.md"), "choice", choice),
     (Path("docs/decisions.md"), "scores", scores),
     (Path("docs/decisions.md"), "gates", gates),

@@ -2,13 +2,14 @@
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
-break an expectation go to `scores.rejected.parquet` with the reasons. With `--explain` each row also says
-where its score comes from, in the columns of `Package.explain`.
+break an expectation go to `scores.rejected.parquet` with the reasons. With `--false-discovery-rate 0.1` a
+column `flagged` marks rows of the file of which on average at most a tenth are normal; with `--explain` each
+row also says where its score comes from, in the columns of `Package.explain`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -27,17 +28,19 @@ from latentops.data import sources
 from latentops.data import table as tables
 from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
-
-if TYPE_CHECKING:
-    from latentops.registry.package import Input
+from latentops.registry.package import Input
 
 
 @dataclass(frozen=True)
 class Scored:
-    """How many rows were scored, found anomalous, and set aside, and where these lie."""
+    """How many rows were scored, found anomalous, and set aside, and where these lie.
+
+    `flagged` is how many were at the false-discovery rate, where one was asked for.
+    """
 
     scored: int
     anomalies: int
+    flagged: int | None
     rejected: int
     out: Path
     rejected_out: Path | None
@@ -45,13 +48,19 @@ class Scored:
     def __str__(self) -> str:
         """One line for a person."""
         aside = f"; {self.rejected} bad rows in {self.rejected_out}" if self.rejected_out else ""
-        return f"{self.scored} rows scored, {self.anomalies} anomalous: {self.out}{aside}"
+        flagged = "" if self.flagged is None else f", {self.flagged} flagged"
+        return f"{self.scored} rows scored, {self.anomalies} anomalous{flagged}: {self.out}{aside}"
 
 
-def score_file(dataset: str, rows: Path, out: Path, explain: bool = False) -> Scored:
-    """Score the rows of `rows` with the champion of `dataset` and write `out`; if asked to, explain them.
+def score_file(
+    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+) -> Scored:
+    """Score the rows of `rows` with the champion of `dataset` and write `out`.
 
-    Raises `LatentOpsError` where there is no champion or the file isn't of this dataset's columns.
+    Flag them at the false-discovery `rate`, if one is given, and `explain` them, if asked to.
+
+    Raises `LatentOpsError` where there is no champion, the file isn't of this dataset's columns, or the
+    false-discovery `rate` can't be kept.
     """
     from latentops.data.expectations.validation import validate
 
@@ -62,7 +71,7 @@ def score_file(dataset: str, rows: Path, out: Path, explain: bool = False) -> Sc
     clean = validated.clean
     layout = tables.layout_of(clean, None)
     raw = _raw(clean, layout)
-    scores = model.score(raw)
+    scores = model.score(raw, rate)
     if explain:
         scores = scores.join(model.explain(raw))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
@@ -77,13 +86,14 @@ def score_file(dataset: str, rows: Path, out: Path, explain: bool = False) -> Sc
     return Scored(
         len(scores),
         int(scores["is_anomaly"].sum()),
+        None if rate is None else int(scores["flagged"].sum()),
         validated.quarantined.num_rows,
         out,
         rejected_out if validated.quarantined.num_rows else None,
     )
 
 
-def _raw(clean: pa.Table, layout: Layout) -> "Input":
+def _raw(clean: pa.Table, layout: Layout) -> Input:
     """The rows of a table as a package takes them."""
     if layout.kind == "sequence":
         flat, sizes = tables.ragged(clean)
@@ -105,18 +115,20 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
-def score_task(dataset: str, rows: Path, out: Path, explain: bool) -> State[Scored]:
+def score_task(dataset: str, rows: Path, out: Path, rate: float | None, explain: bool) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out, explain))
+        return Completed(data=score_file(dataset, rows, out, rate, explain))
     except LatentOpsError as error:
         return Failed(message=str(error))
 
 
 @flow(name="score", flow_run_name="score {dataset}")
-def score(dataset: str, rows: Path, out: Path, explain: bool = False) -> State[Scored]:
-    """Score the rows of a Parquet file with the champion of `dataset`."""
-    state = score_task(dataset, rows, out, explain, return_state=True)
+def score(
+    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+) -> State[Scored]:
+    """Score the rows of a Parquet file with the champion of `dataset`; flag at the false-discovery `rate`."""
+    state = score_task(dataset, rows, out, rate, explain, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     scored = state.result()
@@ -132,13 +144,16 @@ def main(
     dataset: Annotated[str, typer.Argument(metavar="DATASET")],
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet; for tables and text CSV too.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet.")],
+    false_discovery_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Flag rows of which at most that share are normal.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where each score comes from.")] = False,
 ) -> None:
     """Score the rows of a file with the champion."""
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
-    state = score(dataset, rows, out, explain, return_state=True)
+    state = score(dataset, rows, out, false_discovery_rate, explain, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

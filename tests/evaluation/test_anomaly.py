@@ -4,17 +4,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from latentops.errors import LatentOpsError
 from latentops.evaluation import anomaly
-from latentops.evaluation.anomaly import SCORES, Scorer, neighbour_distance, reference_rows
-from latentops.evaluation.conformal import p_values, threshold
+from latentops.evaluation.anomaly import (
+    SCORES,
+    Scorer,
+    Spread,
+    input_axes,
+    neighbour_distance,
+    reference_rows,
+)
 from latentops.evaluation.statistics import auroc
 
 
 def planted(seed: int = 0) -> tuple[Scorer, np.ndarray, np.ndarray]:
     """A scorer on normals, residuals and codes of 40 normals followed by 20 anomalies of both sorts."""
     random = np.random.default_rng(seed)
-    scorer = Scorer.fit(random.normal(size=(200, 5)) ** 2, random.normal(size=(200, 3)), 5)
+    known = random.normal(size=(200, 3))
+    scorer = Scorer.fit(random.normal(size=(200, 5)) ** 2, known, known, 5)
     residuals, codes = random.normal(size=(60, 5)) ** 2, random.normal(size=(60, 3))
     residuals[40:50] *= 30
     codes[50:] += 8
@@ -28,6 +34,58 @@ def test_the_combined_score_finds_what_either_part_finds() -> None:
     assert auroc(scores["auroc"], anomalous) > 0.97
     assert auroc(scores["auroc_reconstruction"], anomalous) < 0.9
     assert auroc(scores["auroc_latent"], anomalous) < 0.9
+
+
+def test_a_residual_that_is_usual_in_one_place_is_odd_in_another() -> None:
+    random = np.random.default_rng(0)
+    codes = np.concatenate([random.normal(size=(300, 2)), random.normal(size=(300, 2)) + 20])
+    inputs = codes @ random.normal(size=(2, 6))
+    residuals = random.normal(size=(600, 6)) ** 2
+    residuals[300:] *= 100
+    scorer = Scorer.fit(residuals, codes, inputs, 5)
+    rough = np.full((2, 6), 100.0)
+    scores = scorer.score(rough, np.array([[0.0, 0.0], [20.0, 20.0]]))
+    assert scores["auroc"][0] > 5 * scores["auroc"][1]
+    assert scores["auroc_reconstruction"][0] == scores["auroc_reconstruction"][1]
+
+
+@given(seed=st.integers(0, 1000), times=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_the_combined_score_does_not_depend_on_the_coordinates_of_the_code(seed: int, times: float) -> None:
+    random = np.random.default_rng(seed)
+    codes, inputs = random.normal(size=(80, 3)), random.normal(size=(80, 6))
+    residuals = random.normal(size=(80, 6)) ** 2
+    moved = times * codes @ (np.eye(3) + 0.3 * random.uniform(-1, 1, size=(3, 3))) + 5 * times
+    one, other = (Scorer.fit(residuals, each, inputs, 5).score(residuals, each) for each in (codes, moved))
+    assert np.allclose(one["auroc"], other["auroc"], rtol=1e-2, atol=1e-4)
+
+
+def test_a_duplicated_code_is_scored_as_it_is_alone_and_a_constant_one_by_its_residuals() -> None:
+    _, residuals, codes = planted()
+    random = np.random.default_rng(3)
+    known, inputs = random.normal(size=(200, 3)), random.normal(size=(200, 6))
+    squares = random.normal(size=(200, 5)) ** 2
+    alone = Scorer.fit(squares, known, inputs, 5).score(residuals, codes)["auroc"]
+    twice = Scorer.fit(squares, np.tile(known, 2), inputs, 5).score(residuals, np.tile(codes, 2))["auroc"]
+    assert np.allclose(alone, twice, rtol=1e-3)
+    constant = Scorer.fit(squares, np.ones((200, 3)), inputs, 5)
+    found = constant.score(residuals, np.ones((60, 3)))
+    anomalous = np.arange(60) >= 40
+    assert auroc(found["auroc"][:50], anomalous[:50]) > 0.95
+    assert auroc(found["auroc_latent"], anomalous) == 0.5
+
+
+def test_codes_come_into_the_units_of_their_inputs() -> None:
+    """Where inputs are linear in the code, distances of brought codes are those of the inputs."""
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(100, 3))
+    inputs = codes @ random.normal(size=(3, 7)) + 4
+    brought = codes @ input_axes(codes, inputs)
+    distances = [np.linalg.norm(each[:, None] - each, axis=2) for each in (brought, inputs)]
+    assert np.allclose(*distances, atol=1e-9)
+    silent = np.column_stack([codes, random.normal(size=100)])
+    assert np.allclose(
+        silent @ input_axes(silent, inputs), silent[:, :3] @ input_axes(silent, inputs)[:3], atol=1e-9
+    )
 
 
 def test_a_scorer_survives_its_state() -> None:
@@ -45,8 +103,10 @@ def test_the_unit_of_a_value_does_not_matter() -> None:
         np.zeros((100, 2)),
     )
     units = np.array([1.0, 0.6, 1.4, 1.2]) ** 2
-    plain = Scorer.fit(train, codes, 5).score(test, codes[:30])["auroc_reconstruction"]
-    scaled = Scorer.fit(train * units, codes, 5).score(test * units, codes[:30])["auroc_reconstruction"]
+    plain, scaled = (
+        Scorer.fit(train * unit, codes, codes, 5).score(test * unit, codes[:30])["auroc_reconstruction"]
+        for unit in (np.ones(4), units)
+    )
     assert np.allclose(plain, scaled)
 
 
@@ -54,7 +114,9 @@ def test_padding_is_not_counted() -> None:
     random = np.random.default_rng(0)
     residuals, codes = random.normal(size=(50, 4)) ** 2, random.normal(size=(50, 2))
     padded = np.concatenate([residuals, np.full((50, 2), np.nan)], axis=1)
-    plain, wide = (Scorer.fit(each, codes, 5).score(each, codes)["auroc"] for each in (residuals, padded))
+    plain, wide = (
+        Scorer.fit(each, codes, codes, 5).score(each, codes)["auroc"] for each in (residuals, padded)
+    )
     assert np.allclose(plain, wide)
 
 
@@ -115,11 +177,12 @@ def test_of_many_codes_a_fixed_draw_is_kept_and_of_few_all() -> None:
     codes, residuals = random.normal(size=(500, 3)).astype(np.float32), random.normal(size=(500, 4)) ** 2
     assert reference_rows(codes, None) is codes
     assert reference_rows(codes, 500) is codes
-    kept = Scorer.fit(residuals, codes, 5, reference=200)
+    kept = Scorer.fit(residuals, codes, codes, 5, reference=200)
     assert np.array_equal(kept.codes, reference_rows(codes, 200))
     assert len(np.unique(kept.codes, axis=0)) == 200
-    whole = Scorer.fit(residuals, codes, 5)
-    assert kept.reconstruction == whole.reconstruction
+    whole = Scorer.fit(residuals, codes, codes, 5)
+    assert kept.unit == whole.unit
+    assert np.array_equal(kept.axes, whole.axes)
     anomalous = np.arange(400) >= 200
     queries = random.normal(size=(400, 3)) + 2 * anomalous[:, None]
     scores = [each.score(residuals[:400], queries)["auroc_latent"] for each in (kept, whole)]
@@ -143,33 +206,19 @@ def test_auroc_of_a_perfect_and_of_a_constant_score() -> None:
     assert auroc(np.zeros(4), anomalous) == 0.5
 
 
-def test_too_few_normals_for_a_promise_is_an_error_that_says_how_many() -> None:
-    with pytest.raises(LatentOpsError, match=r"at least 19.*there are 18"):
-        threshold(np.arange(18.0), 0.05)
-    threshold(np.arange(19.0), 0.05)
-
-
-@given(n=st.integers(19, 200), alpha=st.sampled_from([0.05, 0.1, 0.2]), seed=st.integers(0, 1000))
-def test_the_threshold_is_where_p_values_reach_alpha(n: int, alpha: float, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    calibration, scores = random.normal(size=n), random.normal(size=300)
-    flagged = scores > threshold(calibration, alpha)
-    assert np.array_equal(flagged, p_values(calibration, scores) <= alpha + 1e-12)
-
-
-def test_false_alarms_keep_their_promise() -> None:
-    """Over many draws of calibration and test normals, the mean rate is at most alpha and near it."""
+def test_mahalanobis_is_the_distance_after_whitening() -> None:
     random = np.random.default_rng(0)
-    rates = [
-        float((random.normal(size=200) > threshold(random.normal(size=99), 0.1)).mean()) for _ in range(400)
-    ]
-    assert 0.09 < np.mean(rates) < 0.105
+    codes = random.normal(size=(200, 3)) @ random.normal(size=(3, 3)) + 7
+    inverse = np.linalg.inv(np.cov(codes.T, bias=True))
+    centred = codes - codes.mean(axis=0)
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", centred, inverse, centred))
+    assert np.allclose(Spread.fit(codes).distance(codes), expected)
+    twice = np.tile(codes, 2)
+    assert np.allclose(Spread.fit(twice).distance(twice), expected, rtol=1e-3)
 
 
-def test_some_rows_distances_scale_as_well_as_all() -> None:
-    codes = np.random.default_rng(5).normal(size=(3 * anomaly.SCALED_BY, 4)).astype(np.float32)
-    every = neighbour_distance(codes, codes, 5, itself=np.arange(len(codes)))
-    residuals = np.ones((len(codes), 2), dtype=np.float32)
-    scale, whole = Scorer.fit(residuals, codes, 5).latent, anomaly.LogScale.fit(every)
-    assert scale.mean == pytest.approx(whole.mean, abs=4 * whole.deviation / anomaly.SCALED_BY**0.5)
-    assert scale.deviation == pytest.approx(whole.deviation, rel=0.05)
+def test_what_leaves_the_subspace_of_the_codes_is_far_and_a_constant_code_tells_nothing() -> None:
+    random = np.random.default_rng(0)
+    flat = np.column_stack([random.normal(size=(100, 2)), np.zeros(100)])
+    assert Spread.fit(flat).distance(np.array([[0.0, 0.0, 1.0]]))[0] > 100
+    assert (Spread.fit(np.ones((20, 3))).distance(np.ones((5, 3))) == 0).all()

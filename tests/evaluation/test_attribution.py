@@ -10,8 +10,9 @@ import torch
 from latentops.config import MLP, ArchitectureName, Architectures
 from latentops.data.prepared import Samples
 from latentops.evaluation import attribution
-from latentops.evaluation.anomaly import LogScale, Scorer, weighted
-from latentops.evaluation.attribution import Attribution, attribute
+from latentops.evaluation.anomaly import Scorer, some_rows, weighted
+from latentops.evaluation.attribution import Attribution, Scored, attribute, places
+from latentops.evaluation.floors import numbers
 from latentops.evaluation.statistics import auroc
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe, Trained
@@ -30,16 +31,14 @@ from tests.toy import (
 )
 
 ALL = [Member(0, VIEW_ALL)]
-NEVER = LogScale(1e6, 1.0)
-"""A scale by which a part of the score never counts."""
-
 COMPOSED = [(variant, FIXED.get(variant, ("mlp",))[0], "tabular") for variant in VARIANTS] + [
     ("undercomplete", each, kind) for each in get_args(ArchitectureName) for kind in EVERY
 ]
 
 
 def fitted(member: Trained, rows: Samples, neighbours: int = 3) -> Scorer:
-    return Scorer.fit(member.residuals(rows)[0], member.encode(rows)[0], neighbours)
+    inputs = numbers(rows.select(some_rows(len(rows))), member.description.vocabulary)
+    return Scorer.fit(member.residuals(rows)[0], member.encode(rows)[0], inputs, neighbours)
 
 
 def wild(kind: str, rows: int, seed: int) -> Samples:
@@ -57,7 +56,7 @@ def missing_share(found: Attribution) -> float:
     assert found.attribution is not None
     told = found.attribution.reshape(len(found.score), -1).sum(1)
     exceeding = found.score - found.start
-    assert exceeding.max() > 1
+    assert exceeding.max() > 0
     return float(np.abs(told - exceeding).sum() / exceeding.sum())
 
 
@@ -153,43 +152,28 @@ def plane(seed: int, rows: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return basis, random.normal(size=(8, 2)), 2 * random.normal(size=(rows, 5))
 
 
-def test_of_a_linear_decoder_attributions_have_a_closed_form() -> None:
-    """On the way from the plane the error grows with the square: ``Q(t) = t² Q``, so all of ∂log Q is 2/t."""
-    basis, codes, rows = plane(0)
-    usual = np.array([1.0, 2.0, 0.5, 1.0, 4.0])
-    scorer = Scorer(codes.astype(np.float32), usual, 2, LogScale(-2.0, 0.5), NEVER)
+def test_of_a_linear_autoencoder_attributions_have_a_closed_form() -> None:
+    """To the one training row, at the origin, the distance falls in proportion; so one gradient is all."""
+    basis, _, rows = plane(0)
+    usual, unit = np.array([1.0, 2.0, 0.5, 1.0, 4.0]), 1.5
+    scorer = Scorer(np.zeros((1, 2), np.float32), np.zeros(1, np.float32), np.eye(2), usual, unit, 1)
     found = attribute(linear(basis, 5), scorer, of(rows))
     off = np.eye(5) - basis.T @ basis
-    nearest = ((rows @ basis.T)[:, None] - codes) ** 2
-    difference = rows - codes[nearest.sum(2).argmin(1)] @ basis
-    missed = rows @ off
-    error = (missed**2 / usual).sum(1)
-    score = (np.log(error / 5) + 2.0) / 0.5
-    assert (score > 0).sum() > 20
-    shares = difference * (missed / usual @ off) / error[:, None]
-    np.testing.assert_allclose(found.attribution, np.maximum(score, 0)[:, None] * shares, atol=1e-3)
-    np.testing.assert_allclose(found.residual, missed**2 / usual / 5, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found.nearest.values, rows - difference, atol=1e-5)
-
-
-def test_of_a_linear_code_attributions_are_the_moves_along_the_way_to_it() -> None:
-    """What counts is the code's distance, here that of the one code to which the way leads from itself."""
-    basis, _, rows = plane(1)
-    scorer = Scorer(np.zeros((1, 2), np.float32), np.ones(5), 1, NEVER, LogScale(-3.0, 0.5))
-    found = attribute(linear(basis, 5), scorer, of(rows))
-    code = rows @ basis.T
-    distance = np.sqrt((code**2).sum(1))
-    shares = rows * (code @ basis) / distance[:, None] ** 2
-    score = np.maximum((np.log(distance) + 3.0) / 0.5, 0)
-    np.testing.assert_allclose(found.attribution, score[:, None] * shares, atol=1e-3)
+    code, missed = rows @ basis.T, rows @ off
+    score = np.sqrt((code**2).sum(1) + unit**2 * (missed**2 / usual).mean(1))
+    gradient = (code @ basis + unit**2 * (missed / usual) @ off / 5) / score[:, None]
+    np.testing.assert_allclose(found.score, score, rtol=1e-4)
+    np.testing.assert_allclose(found.attribution, rows * gradient, atol=1e-4)
+    np.testing.assert_allclose(found.residual, missed**2 / usual / 5, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found.nearest.values, 0, atol=1e-6)
 
 
 def test_columns_in_another_order_have_their_attributions_in_that_order() -> None:
     basis, codes, rows = plane(2)
     usual, order = np.array([1.0, 2.0, 0.5, 1.0, 4.0]), np.array([3, 0, 4, 2, 1])
-    scales = LogScale(-2.0, 0.5), LogScale(-1.0, 0.7)
+    sizes = np.linspace(0, 2, len(codes)).astype(np.float32)
     plain, permuted = (
-        attribute(linear(b, 5), Scorer(codes.astype(np.float32), u, 2, *scales), of(r))
+        attribute(linear(b, 5), Scorer(codes.astype(np.float32), sizes, np.eye(2), u, 1.5, 2), of(r))
         for b, u, r in ((basis, usual, rows), (basis[:, order], usual[order], rows[:, order]))
     )
     np.testing.assert_allclose(permuted.attribution, plain.attribution[:, order], atol=1e-3)
@@ -197,13 +181,16 @@ def test_columns_in_another_order_have_their_attributions_in_that_order() -> Non
 
 
 def test_the_way_starts_where_it_is_usual_and_a_usual_row_has_none() -> None:
-    basis, codes, rows = plane(3, rows=200)
-    scorer = Scorer(codes.astype(np.float32), np.ones(5), 2, LogScale(1.0, 0.5), NEVER)
-    found = attribute(linear(basis, 5), scorer, of(rows))
-    usual = found.score <= 0
+    basis, _, rows = plane(3, rows=400)
+    member = linear(basis, 5)
+    scorer = fitted(member, of(rows[:200]))
+    level = Scored(member, scorer, torch.from_numpy(places(member.description)[0])).usual
+    found = attribute(member, scorer, of(1.3 * rows[200:]))
+    usual = found.score <= level
     assert 20 < usual.sum() < 180
     assert not found.attribution[usual].any()
-    np.testing.assert_allclose(found.start[~usual], 0, atol=1e-4)
+    assert np.isclose(found.start[~usual], level, atol=1e-3).mean() > 0.9
+    assert (found.start <= found.score + 1e-9).all()
 
 
 def learned(values: np.ndarray, kind: str, latent: int, lengths: np.ndarray | None = None) -> Trained:

@@ -107,3 +107,48 @@ def test_a_split_without_anomalies_or_without_anything_else_has_no_auroc(
     assert {"stop_auroc", "auroc"} - {missing} <= set(verdict.metrics)
     assert np.isfinite([value for values in verdict.metrics.values() for value in values]).all()
     assert ("score/a/auroc" in verdict.samples) == (split == "stop")
+
+
+def test_a_perfect_a_constant_and_a_duplicated_code_are_scored_as_such(field: Field) -> None:
+    """Normals of either view lie in one place, all else far away; or everything in one place."""
+
+    def perfect(view: str, split: SplitName) -> np.ndarray:
+        far = 9.0 * (field.labels(split)[:, None] != "abc".find(view[0]))
+        return np.stack([0.01 * field.samples[split].values[:, :2] + far] * 2)
+
+    found = judge(field, "x", "rival", 2, SEEDS, Coder(perfect)).metrics
+    for name in ("auroc", "auroc_latent", "auroc_mahalanobis", "average_precision"):
+        assert found[name] == [1.0, 1.0]
+    assert found["false_alarm_at_95"] == [0.0, 0.0]
+
+    def duplicated(view: str, split: SplitName) -> np.ndarray:
+        return np.tile(coder(field, residuals=False).codes(view, split), 2)
+
+    alone, twice = (
+        judge(field, "x", "rival", 2, SEEDS, Coder(made)).metrics
+        for made in (coder(field, residuals=False).codes, duplicated)
+    )
+    for name in ("auroc", "auroc_latent", "auroc_mahalanobis", "average_precision", "false_alarm_at_95"):
+        assert twice[name] == pytest.approx(alone[name], abs=1e-6)
+
+    def constant(view: str, split: SplitName) -> np.ndarray:
+        return np.ones((2, len(field.samples[split]), 2))
+
+    nothing = judge(field, "x", "rival", 2, SEEDS, Coder(constant)).metrics
+    for name in ("auroc", "auroc_latent", "auroc_mahalanobis"):
+        assert nothing[name] == [0.5, 0.5]
+    assert nothing["average_precision"] == pytest.approx([2 / 3, 2 / 3])
+    assert nothing["false_alarm_at_95"] == [1.0, 1.0]
+
+
+def test_scores_of_its_own_are_judged_under_their_name(field: Field) -> None:
+    def known(view: str, split: SplitName) -> np.ndarray:
+        return np.stack([1.0 * (field.labels(split) != field.classes.index(view))] * 2)
+
+    plain = coder(field, residuals=True)
+    found = judge(field, "x", "variant", 2, SEEDS, replace(plain, own={"auroc_prior": known}))
+    assert found.metrics["auroc_prior"] == [1.0, 1.0]
+    assert found.metrics["stop_auroc_prior"] == [1.0, 1.0]
+    other = judge(field, "x", "variant", 2, SEEDS, plain)
+    assert found.metrics["auroc"] == other.metrics["auroc"]
+    assert "auroc_prior" not in other.metrics

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import average_precision_score, roc_curve
 
 from latentops.evaluation.statistics import (
     Resampling,
     auroc,
+    average_precision,
+    false_alarm_at_95,
     holm,
     interval,
     p_value,
@@ -125,3 +128,56 @@ def test_students_interval_is_scipys() -> None:
     values = [0.1, 0.4, 0.35, 0.8, 0.5]
     expected = stats.t.interval(0.9, 4, np.mean(values), stats.sem(values))
     assert student_interval(values, 0.9) == pytest.approx(expected)
+
+
+def kinds(scores: list[float], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and which of them are anomalies: some, not all."""
+    anomalous = np.random.default_rng(seed).random(len(scores)) < 0.4
+    anomalous[:2] = [True, False]
+    return np.array(scores, dtype=np.float32), anomalous
+
+
+def first_at_95(anomalous: np.ndarray, scores: np.ndarray) -> float:
+    """The false-alarm rate of scikit-learn's first threshold that finds 95 % of the anomalies."""
+    false_alarms, found, _ = roc_curve(anomalous, scores, drop_intermediate=False)
+    return float(false_alarms[np.argmax(found >= 0.95 - 1e-12)])
+
+
+SOME = st.lists(st.integers(-3, 3) | st.floats(-3, 3, width=32), min_size=3, max_size=40)
+
+
+@settings(deadline=None)
+@given(scores=SOME, seed=st.integers(0, 2**30))
+def test_precision_and_false_alarms_are_scikit_learns(scores: list[float], seed: int) -> None:
+    values, anomalous = kinds(scores, seed)
+    expected = average_precision_score(anomalous, values)
+    assert average_precision(values, anomalous) == pytest.approx(expected, abs=1e-6)
+    assert false_alarm_at_95(values, anomalous) == pytest.approx(first_at_95(anomalous, values), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(scores=SOME, seed=st.integers(0, 2**30))
+def test_resampled_they_are_those_of_the_items_drawn(scores: list[float], seed: int) -> None:
+    """An item counts as often as it was drawn: scikit-learn is shown it so many times."""
+    values, anomalous = kinds(scores, seed)
+    (resampling,) = Resampling.draw(anomalous, 1, 4, seed=seed)
+    drawn = [np.repeat(np.arange(len(values)), column.astype(int)) for column in resampling.items.T]
+    for metric, peer in (
+        (resampling.average_precision, average_precision_score),
+        (resampling.false_alarm_at_95, first_at_95),
+    ):
+        expected = [peer(anomalous[rows], values[rows]) for rows in drawn]
+        assert np.allclose(metric(values[None], anomalous), expected, atol=1e-6)
+
+
+def test_precision_and_false_alarms_of_a_perfect_a_constant_and_a_lost_score() -> None:
+    anomalous = np.arange(40) % 4 == 0
+    perfect = anomalous.astype(float)
+    assert average_precision(perfect, anomalous) == 1.0
+    assert false_alarm_at_95(perfect, anomalous) == 0.0
+    assert average_precision(np.zeros(40), anomalous) == 0.25
+    assert false_alarm_at_95(np.zeros(40), anomalous) == 1.0
+    assert false_alarm_at_95(-perfect, anomalous) == 1.0
+    for missing in (np.zeros(40, dtype=bool), np.ones(40, dtype=bool)):
+        assert np.isnan(average_precision(perfect, missing))
+        assert np.isnan(false_alarm_at_95(perfect, missing))

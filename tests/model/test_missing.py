@@ -102,7 +102,7 @@ def test_a_row_in_which_everything_is_missing_is_scored() -> None:
     samples = draw("mixed", 40)
     residuals, codes = trained.residuals(samples)[0], trained.encode(samples)[0]
     residuals[3] = np.nan
-    scores = Scorer.fit(residuals, codes, 3).score(residuals, codes)
+    scores = Scorer.fit(residuals, codes, samples.values, 3).score(residuals, codes)
     assert all(np.isfinite(each).all() for each in scores.values())
 
 

@@ -16,10 +16,12 @@ from pipelines.score import score_file
 
 
 class FirstValue:
-    def score(self, x: np.ndarray | list[np.ndarray]) -> pd.DataFrame:
+    def score(self, x: np.ndarray | list[np.ndarray], rate: float | None = None) -> pd.DataFrame:
         rows = x.to_numpy() if isinstance(x, pd.DataFrame) else x
         values = np.array([np.ravel(row)[0] for row in rows], dtype=float)
-        return pd.DataFrame({"score": values, "p_value": 1.0, "is_anomaly": values > np.median(values)})
+        flagged = {} if rate is None else {"flagged": values > np.quantile(values, 1 - rate)}
+        verdicts = {"is_anomaly": values > np.median(values)} | flagged
+        return pd.DataFrame({"score": values, "p_value": 1.0} | verdicts)
 
     def explain(self, x: np.ndarray | list[np.ndarray] | pd.DataFrame) -> pd.DataFrame:
         if isinstance(x, pd.DataFrame):
@@ -57,7 +59,7 @@ def test_scores_are_explained_on_request(dataset: str, tmp_path: Path) -> None:
     """A column of numbers each of a table, else as deeply nested as the rows are."""
     rows = file_of(dataset, tmp_path / "rows.parquet", load_params().dataset(dataset).source.label)
     for name, explain in (("plain", False), ("told", True)):
-        score_file(dataset, tmp_path / "rows.parquet", tmp_path / f"{name}.parquet", explain)
+        score_file(dataset, tmp_path / "rows.parquet", tmp_path / f"{name}.parquet", explain=explain)
     plain, told = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "told"))
     pd.testing.assert_frame_equal(told[plain.columns], plain)
     added = told.drop(columns=plain.columns)
@@ -68,6 +70,17 @@ def test_scores_are_explained_on_request(dataset: str, tmp_path: Path) -> None:
         depth = {"digits": 3, "digit_columns": 2}[dataset]
         kind = pq.read_schema(tmp_path / "told.parquet").field("attribution").type
         assert str(kind).count("list") == depth
+
+
+def test_a_false_discovery_rate_is_passed_on_and_its_flags_are_counted(dataset: str, tmp_path: Path) -> None:
+    file_of(dataset, tmp_path / "rows.parquet")
+    plain = score_file(dataset, tmp_path / "rows.parquet", tmp_path / "plain.parquet")
+    assert plain.flagged is None
+    assert "flagged" not in str(plain)
+    assert "flagged" not in pd.read_parquet(tmp_path / "plain.parquet")
+    done = score_file(dataset, tmp_path / "rows.parquet", tmp_path / "flags.parquet", 0.25)
+    assert done.flagged == pd.read_parquet(tmp_path / "flags.parquet")["flagged"].sum()
+    assert f"{done.flagged} flagged" in str(done)
 
 
 def test_a_missing_and_an_unknown_column_are_named(dataset: str, tmp_path: Path) -> None:

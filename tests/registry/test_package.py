@@ -24,6 +24,7 @@ from latentops.data import prepared
 from latentops.data.prepared import Samples
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.evaluation.attribution import attribute
+from latentops.evaluation.conformal import discoveries, needed
 from latentops.registry import packaging, store, versions
 from latentops.registry.package import Facts, Package
 from latentops.training.members import VIEW_ALL, Member
@@ -152,6 +153,20 @@ def test_no_rows_give_no_rows(at_live: Path, dataset: str) -> None:
 
 def test_what_is_far_from_everything_is_an_anomaly(at_live: Path) -> None:
     assert latentops.load("table").score(np.full((1, 5), 1e4))["is_anomaly"].all()
+
+
+@pytest.mark.parametrize("dataset", ALL)
+def test_a_batch_is_flagged_at_a_false_discovery_rate(at_live: Path, dataset: str) -> None:
+    model = latentops.load(dataset)
+    raw = model.raw(test_rows(dataset))
+    scored = model.score(raw, false_discovery_rate=0.5)
+    assert (scored["flagged"] == discoveries(scored["p_value"].to_numpy(), 0.5)).all()
+    assert scored.drop(columns="flagged").equals(model.score(raw))
+    fewest = min(len(reference.calibration) for reference in model.references.values())
+    with pytest.raises(LatentOpsError, match=rf"at least {needed(1e-4)} calibration normals.*has {fewest}"):
+        model.score(raw, false_discovery_rate=1e-4)
+    with pytest.raises(LatentOpsError, match="between 0 and 1"):
+        model.score(raw, false_discovery_rate=1.0)
 
 
 def test_too_few_calibration_rows_give_no_verdict(at_live: Path) -> None:

@@ -63,7 +63,7 @@ def build(root: Path, dataset: str) -> None:
         fold = splits["train"].select(splits["train"].labels == label)
         made = [zip(own.residuals(rows), own.encode(rows), strict=True) for rows in (fold, splits["test"])]
         each = [
-            Scorer.fit(*known, SETTINGS.neighbours, SETTINGS.reference).score(*asked)["auroc"]
+            Scorer.fit(*known, fold.values, SETTINGS.neighbours, SETTINGS.reference).score(*asked)["auroc"]
             for known, asked in zip(*made, strict=True)
         ]
         tensors[f"{variant}/score/{view}/auroc"] = np.stack(each).astype(np.float32)

@@ -1,10 +1,12 @@
 """Anomaly scores from reconstruction, from the code, and from both; higher is more anomalous.
 
 A residual counts by how large it usually is: each value's squared residual is divided by that value's mean
-over the training fold, as in the likelihood of a Gaussian with a variance for each value. The combined score
-has one rule for all data, fixed beforehand: the logarithms of reconstruction error and latent distance, each
-standardised on the training fold (both are positive and skewed), and the larger of the two, so that what
-either of them finds odd is odd.
+over the training fold, as in the likelihood of a Gaussian with a variance for each value.
+
+The combined score has one rule for all data, fixed beforehand. A row is where its code says it is, and as far
+off that as its residual is large: the code in the inputs' units and the size of the residual are one place,
+and the score is the distance to the nearest places of the training fold. Far along what the model knows, far
+off it, or off it where others are not: each is far from all of them. `docs/anomaly.md` reasons and measures.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,14 +23,20 @@ SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
 
 SMALLEST = 1e-12
 
+NARROWEST = 1e-6
+"""Least variance of a direction of the code over the largest, in the Mahalanobis distance."""
+
 LARGEST_WEIGHT = 20.0
 """How many times the average value's weight any one value may have in the reconstruction score."""
 
 VALUES = 2**22
 """Residuals that are worked on at once, 32 MB of them."""
 
-SCALED_BY = 4096
-"""Training rows whose distances the latent score is scaled by: all against all would be quadratic."""
+EMPHASIS = 4.0
+"""How many times a residual of usual size counts what the same distance along the code does."""
+
+CALIBRATED_BY = 4096
+"""Training rows that codes are brought into the inputs' units by."""
 
 GROUP = 16
 QUERIES = 128
@@ -101,24 +109,25 @@ def _nearest(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor
     return rows
 
 
-@dataclass(frozen=True)
-class LogScale:
-    """Mean and standard deviation of a positive score's logarithm on the training fold."""
+def some_rows(count: int) -> NDArray[np.int64]:
+    """Places of at most `CALIBRATED_BY` of `count` rows, evenly spaced."""
+    most = min(CALIBRATED_BY, count)
+    return np.asarray(np.arange(most) * count // max(1, most), dtype=np.int64)
 
-    mean: float
-    deviation: float
 
-    @classmethod
-    def fit(cls, scores: NDArray[np.floating]) -> "LogScale":
-        """From the training fold's scores `[n]`."""
-        logs = np.log(np.maximum(np.asarray(scores, dtype=np.float64), SMALLEST))
-        return cls(float(logs.mean()), max(float(logs.std()), 1e-6))
+def input_axes(codes: NDArray[np.floating], inputs: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Axes `[d, d]` that bring codes into the inputs' units: a distance along them is one between inputs.
 
-    def apply(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Standardised logarithms `[k]`."""
-        logs = np.log(np.maximum(np.asarray(scores, dtype=np.float64), SMALLEST))
-        result: NDArray[np.float64] = (logs - self.mean) / self.deviation
-        return result
+    It is that of the inputs which linear regression tells from the codes; from codes `[m, d]` and what they
+    are of, `[m, values]`. So any other coordinates of the same code give the same distances, and what of a
+    code says nothing of its input counts for nothing.
+    """
+    centred = np.asarray(codes, dtype=np.float64) - np.mean(codes, axis=0, dtype=np.float64)
+    told = np.nan_to_num(np.asarray(inputs, dtype=np.float64))
+    inverse = np.linalg.pinv(centred.T @ centred / len(centred), rcond=NARROWEST, hermitian=True)
+    slopes = inverse @ (centred.T @ (told - told.mean(axis=0)) / len(centred))
+    squares, axes = np.linalg.eigh(slopes @ slopes.T)
+    return np.asarray(axes * np.sqrt(np.maximum(squares, 0)))
 
 
 def usual_residuals(residuals: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -157,63 +166,108 @@ def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Where the codes of the training fold lie: their `centre` `[d]`, and a `whitening` `[d, d]` of them."""
+
+    centre: NDArray[np.float64]
+    whitening: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, codes: NDArray[np.floating]) -> "Spread":
+        """From codes `[n, d]`.
+
+        A direction in which they hardly vary counts as one with a `NARROWEST` share of the largest variance:
+        that leaves rounding without weight, while a row that leaves their subspace stands out.
+        """
+        centre = np.asarray(np.mean(codes, axis=0, dtype=np.float64))
+        centred = np.asarray(codes, dtype=np.float64) - centre
+        variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+        return cls(centre, axes / np.sqrt(np.maximum(variances, max(NARROWEST * variances[-1], SMALLEST))))
+
+    def distance(self, codes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mahalanobis distance of codes `[k, d]` from the centre (Mahalanobis 1936): `[k]`."""
+        white = (np.asarray(codes, dtype=np.float64) - self.centre) @ self.whitening
+        return np.asarray(np.linalg.norm(white, axis=1))
+
+
+@dataclass(frozen=True)
 class Scorer:
-    """Scores fitted on the training fold of one view: codes kept `[n, d]`, usual residuals, both scales."""
+    """Scores fitted on the training fold of one view.
+
+    Codes kept `[n, d]`, the `sizes` `[n]` of their rows' residuals, the `axes` `[d, d]` that bring codes into
+    the inputs' units, usual residuals, and the `unit` of a size: that of a row with usual residuals.
+    """
 
     codes: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+    axes: NDArray[np.float64]
     usual: NDArray[np.float64]
+    unit: float
     neighbours: int
-    reconstruction: LogScale
-    latent: LogScale
 
     @classmethod
     def fit(
         cls,
         residuals: NDArray[np.floating],
         codes: NDArray[np.floating],
+        inputs: NDArray[np.floating],
         neighbours: int,
         reference: int | None = None,
     ) -> "Scorer":
         """From the training fold's squared residuals `[n, values]` (NaN in padding) and codes `[n, d]`.
 
-        Of the codes at most `reference` are kept, all of them by default.
+        `inputs` `[m, …]` are those of the `some_rows` of them. Of the codes at most `reference` are kept, all
+        of them by default.
         """
-        kept = np.asarray(reference_rows(codes, reference), dtype=np.float32)
-        some = np.arange(min(SCALED_BY, len(kept))) * len(kept) // min(SCALED_BY, len(kept))
-        distances = neighbour_distance(kept, kept[some], neighbours, itself=some)
         usual = usual_residuals(residuals)
-        return cls(kept, usual, neighbours, LogScale.fit(weighted(residuals, usual)), LogScale.fit(distances))
+        total = float(np.mean(np.concatenate([np.nansum(each, axis=1) for each in _blocks(residuals)])))
+        unit = EMPHASIS * max(total, SMALLEST) ** 0.5
+        sizes = (unit * np.sqrt(weighted(residuals, usual))).astype(np.float32)
+        rows = some_rows(len(codes))
+        return cls(
+            np.asarray(reference_rows(codes, reference), dtype=np.float32),
+            reference_rows(sizes, reference),
+            input_axes(codes[rows], inputs.reshape(len(rows), -1)),
+            usual,
+            unit,
+            neighbours,
+        )
 
     def score(
         self, residuals: NDArray[np.floating], codes: NDArray[np.floating]
     ) -> dict[str, NDArray[np.float64]]:
         """Scores `[k]`, by their `SCORES` name, for squared residuals `[k, values]` and codes `[k, d]`."""
-        reconstruction = self.reconstruction.apply(weighted(residuals, self.usual))
-        latent = self.latent.apply(neighbour_distance(self.codes, codes, self.neighbours))
+        relative = np.sqrt(weighted(residuals, self.usual))
+        known, asked = self._places(self.codes, self.sizes), self._places(codes, self.unit * relative)
         return {
-            "auroc": np.maximum(reconstruction, latent),
-            "auroc_reconstruction": reconstruction,
-            "auroc_latent": latent,
+            "auroc": neighbour_distance(known, asked, self.neighbours),
+            "auroc_reconstruction": relative,
+            "auroc_latent": neighbour_distance(self.codes, codes, self.neighbours),
         }
+
+    def _places(self, codes: NDArray[np.floating], sizes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Codes in the inputs' units, and the sizes of residuals beside them: `[n, d + 1]`."""
+        return np.column_stack([np.asarray(codes, dtype=np.float64) @ self.axes, sizes])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Plain arrays, from which `from_state` makes the same scorer again."""
-        scales = [
-            self.reconstruction.mean,
-            self.reconstruction.deviation,
-            self.latent.mean,
-            self.latent.deviation,
-        ]
         return {
             "codes": self.codes,
+            "sizes": self.sizes,
+            "axes": self.axes,
             "usual": self.usual,
+            "unit": np.array([self.unit], dtype=np.float64),
             "neighbours": np.array([self.neighbours], dtype=np.int64),
-            "scales": np.array(scales, dtype=np.float64),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Scorer":
         """The scorer whose `state` this is."""
-        scales = [float(value) for value in state["scales"]]
-        reconstruction, latent = LogScale(*scales[:2]), LogScale(*scales[2:])
-        return cls(state["codes"], state["usual"], int(state["neighbours"][0]), reconstruction, latent)
+        return cls(
+            state["codes"],
+            state["sizes"],
+            state["axes"],
+            state["usual"],
+            float(state["unit"][0]),
+            int(state["neighbours"][0]),
+        )

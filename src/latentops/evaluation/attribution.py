@@ -9,10 +9,11 @@ Two answers, for each column of a table, each pixel of an image, each value of a
   that is odd and not those that are reconstructed badly because of it, and it is complete: the attributions
   add up to the difference between the row's score and the reference's.
 
-The way comes from the nearest training row, by its code, as the model decodes it: what this row would be if
-it were like the nearest normal one. That is more normal than any real row is, and what leads from there to a
-usual row explains nothing, so the reference is the last place on the way that is scored as training rows are
-on average (`USUAL`), or the lowest where none is. A row that is scored no higher has no attribution.
+The way comes from the nearest training row as the model decodes it: what this row would be if it were like
+the nearest normal one. Every row that is at all unlike others has a score, and what leads to a usual one
+explains nothing, so the reference is the last place on the way that is scored as training rows are on
+average (each held against the others), or the lowest where none is. A row that is scored no higher has no
+attribution.
 
 Between tokens there is no way, and their residuals are nats; they have these alone.
 """
@@ -28,12 +29,12 @@ from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.data.prepared import Description, Samples
-from latentops.evaluation.anomaly import SMALLEST, LogScale, Scorer
+from latentops.evaluation.anomaly import SMALLEST, Scorer, neighbour_distance
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 
-USUAL = 0.0
-"""The combined score of a training row on average: its parts are standardised."""
+USUAL_BY = 512
+"""Training rows whose mean score is called usual, each held against the others."""
 
 NODES = 64
 """Places at which the gradient is taken, those of the Gauss-Legendre quadrature."""
@@ -65,11 +66,6 @@ class Attribution:
     residual: NDArray[np.float64]
     attribution: NDArray[np.float64] | None
     nearest: Samples
-
-
-def combined(reconstruction: Tensor, latent: Tensor) -> Tensor:
-    """The rule of `Scorer.score`: both parts standardised, the larger of the two."""
-    return torch.maximum(reconstruction, latent)
 
 
 def places(description: Description) -> tuple[NDArray[np.int64], tuple[int, ...]]:
@@ -118,8 +114,12 @@ class Scored:
 
     def __init__(self, member: Trained, scorer: Scorer, place: Int[Tensor, " values"]) -> None:
         self.model, self.scorer, self.place = member.model, scorer, place
-        self.centre = torch.from_numpy(scorer.codes.mean(axis=0, dtype=np.float64))
-        self.kept = torch.from_numpy(np.asarray(scorer.codes, dtype=np.float64)) - self.centre
+        self.axes = torch.from_numpy(scorer.axes)
+        known = np.column_stack([np.asarray(scorer.codes, np.float64) @ scorer.axes, scorer.sizes])
+        some = np.unique(np.linspace(0, len(known) - 1, USUAL_BY).round().astype(np.int64))
+        self.usual = float(neighbour_distance(known, known[some], scorer.neighbours, itself=some).mean())
+        self.centre = torch.from_numpy(known.mean(axis=0))
+        self.kept = torch.from_numpy(known) - self.centre
         self.weights = torch.from_numpy(1 / scorer.usual)
 
     def residuals(self, batch: Batch) -> Float[Tensor, "batch values"]:
@@ -129,33 +129,28 @@ class Scored:
         parts = squares.nan_to_num(nan=0.0) * self.weights
         return parts / counted.sum(1, keepdim=True).clamp_min(1)
 
-    def near(self, codes: Float[Tensor, "batch latent"], count: int) -> Float[Tensor, "batch count latent"]:
-        """The `count` codes nearest to each, centred as `codes` are."""
+    def near(self, at: Float[Tensor, "batch place"], count: int) -> Int[Tensor, "batch count"]:
+        """Which training rows lie nearest to each place."""
         with torch.no_grad():
-            found = torch.cdist(codes, self.kept).topk(count, largest=False).indices
-        return self.kept[found]
+            return torch.cdist(at, self.kept).topk(count, largest=False).indices
 
-    def codes(self, batch: Batch) -> Float[Tensor, "batch latent"]:
-        """Codes about the centre of those of the scorer."""
-        return self.model.encode(batch)[0].double() - self.centre
+    def at(self, batch: Batch) -> Float[Tensor, "batch place"]:
+        """Where each row lies: its code in the inputs' units, and the size of its residual."""
+        sizes = self.scorer.unit * self.residuals(batch).sum(1, keepdim=True).clamp_min(SMALLEST**2).sqrt()
+        return torch.cat([self.model.encode(batch)[0].double() @ self.axes, sizes], dim=1) - self.centre
 
     def score(self, batch: Batch) -> Float[Tensor, " batch"]:
         """The combined score of each row."""
-        codes = self.codes(batch)
-        near = self.near(codes, max(1, min(self.scorer.neighbours, len(self.kept))))
-        squares = (codes.unsqueeze(1) - near).square().sum(2)
-        distance = squares.clamp_min(SMALLEST**2).sqrt().mean(1)
-        return combined(
-            standardised(self.residuals(batch).sum(1), self.scorer.reconstruction),
-            standardised(distance, self.scorer.latent),
-        )
+        at = self.at(batch)
+        near = self.kept[self.near(at, max(1, min(self.scorer.neighbours, len(self.kept))))]
+        return (at.unsqueeze(1) - near).square().sum(2).clamp_min(SMALLEST**2).sqrt().mean(1)
 
     def decoded(self, batch: Batch) -> Float[Tensor, "1 batch ..."]:
-        """The training row that is nearest to each by its code, as it is decoded, zero in padding.
+        """The training row that lies nearest to each, decoded from its code, zero in padding.
 
         Where each step has a code of its own all have that of the row.
         """
-        code = self.near(self.codes(batch), 1)[:, 0] + self.centre
+        code = torch.from_numpy(self.scorer.codes)[self.near(self.at(batch), 1)[:, 0]]
         like = self.model.latent(batch)
         code = code.to(like.dtype).view(1, len(code), *(1,) * (like.ndim - 3), like.shape[-1]).expand_as(like)
         return self.model.likelihood.mean(self.model.decode(code, batch.padded)) * batch.mask
@@ -180,7 +175,7 @@ class Scored:
             return share.unsqueeze(1).repeat(1, count)
 
         with torch.no_grad():
-            begun = departure(lambda share: along(at(share)), len(score))
+            begun = departure(lambda share: along(at(share)), len(score), self.usual)
             start = along(at(begun))
         attribution = torch.zeros_like(residual)
         for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
@@ -190,24 +185,21 @@ class Scored:
         return score, start, residual, attribution, nearest[0]
 
 
-def departure(along: Callable[[Float[Tensor, " rows"]], Float[Tensor, " rows"]], rows: int) -> Tensor:
-    """The share of each way `[rows]` from which on it is scored above `USUAL`, as `along` scores its places.
+def departure(
+    along: Callable[[Float[Tensor, " rows"]], Float[Tensor, " rows"]], rows: int, usual_score: float
+) -> Tensor:
+    """The share of each way `[rows]` from which on it is scored above what is usual, by `along`.
 
     Where none is usual it is that of the lowest score, and 1 where the end of the way is usual.
     """
     shares = torch.linspace(0, 1, LOOKS + 1, dtype=torch.float64)
     scores = torch.stack([along(share.expand(rows)) for share in shares])
-    usual = scores <= USUAL
+    usual = scores <= usual_score
     last = torch.where(usual.any(0), LOOKS - usual.flip(0).to(torch.int64).argmax(0), scores.argmin(0))
     low = shares[last]
     high = torch.where(usual.any(0), shares[(last + 1).clamp(max=LOOKS)], low)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        below = along(middle) <= USUAL
+        below = along(middle) <= usual_score
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return high
-
-
-def standardised(values: Tensor, scale: LogScale) -> Tensor:
-    """`LogScale.apply`."""
-    return (values.clamp_min(SMALLEST).log() - scale.mean) / scale.deviation

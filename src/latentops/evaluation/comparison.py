@@ -68,7 +68,14 @@ class Row:
             kind, _, rest = key.partition("/")
             if kind == "score":
                 view, _, metric = rest.rpartition("/")
-                views.setdefault(metric, []).append(resampling.auroc(values, labels != classes.index(view)))
+                anomalous = labels != classes.index(view)
+                views.setdefault(metric, []).append(resampling.auroc(values, anomalous))
+                if metric == "auroc":
+                    for name, of in (
+                        ("average_precision", resampling.average_precision),
+                        ("false_alarm_at_95", resampling.false_alarm_at_95),
+                    ):
+                        views.setdefault(name, []).append(of(values, anomalous))
             elif kind == "false_alarm":
                 views.setdefault("false_alarm_rate", []).append(resampling.mean(values))
         result.update({metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()})

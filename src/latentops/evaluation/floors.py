@@ -31,6 +31,11 @@ def flatten(samples: Samples, vocabulary: int | None = None) -> Array:
     return np.asarray(resampled.reshape(len(values), -1))
 
 
+def numbers(samples: Samples, vocabulary: int | None = None) -> NDArray[np.floating]:
+    """What the rows are made of, as they are `[n, …]`; of tokens `counts`."""
+    return samples.values if vocabulary is None else counts(samples, vocabulary)
+
+
 def counts(samples: Samples, vocabulary: int) -> Array:
     """How many of each token a row has, `[n, vocabulary]`: a bag of words (Harris 1954)."""
     ids = np.asarray(samples.values[..., 0], dtype=np.int64)

@@ -1,6 +1,6 @@
 """One protocol for every variant and every floor: codes and errors in, metrics and per-sample results out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
-from latentops.evaluation.anomaly import SCORES, Scorer, mean_error, neighbour_distance, reference_rows
+from latentops.evaluation.anomaly import (
+    SCORES,
+    Scorer,
+    Spread,
+    mean_error,
+    neighbour_distance,
+    reference_rows,
+    some_rows,
+)
 from latentops.evaluation.conformal import threshold
+from latentops.evaluation.floors import numbers
 from latentops.evaluation.probe import Probe, fit_probe
-from latentops.evaluation.statistics import auroc
+from latentops.evaluation.statistics import auroc, average_precision, false_alarm_at_95
 from latentops.evaluation.timeline import Alarms, Timeline
 
 Role = Literal["variant", "rival", "reference"]
@@ -29,11 +38,13 @@ class Coder:
     """What a model makes of samples: codes `[seeds, n, latent]` and, where it has a decoder, residuals.
 
     `residuals` are the reconstruction's, squared, `[seeds, n, values]`, NaN where no value is. The judge asks
-    for each thing once, and looks at one seed of it at a time; so it need not lie in memory.
+    for each thing once, and looks at one seed of it at a time; so it need not lie in memory. `own` are
+    anomaly scores `[seeds, n]` that it has and others don't, by the name of the metric they are judged by.
     """
 
     codes: Made
     residuals: Made | None = None
+    own: Mapping[str, Made] = field(default_factory=dict)
 
 
 PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
@@ -44,7 +55,8 @@ PREFIXES: dict[SplitName, str] = {"stop": "stop_", "test": ""}
 class Field:
     """What is judged on: the splits, the class names, the views called normal, and the settings.
 
-    Where rows are windows of long series `every` is the seconds from one step to the next.
+    Where rows are windows of long series `every` is the seconds from one step to the next; of tokens there
+    are so many in the `vocabulary`.
     """
 
     samples: dict[SplitName, Samples]
@@ -52,6 +64,7 @@ class Field:
     normal: Sequence[str]
     settings: Evaluation
     every: float | None = None
+    vocabulary: int | None = None
 
     @property
     def labelled(self) -> bool:
@@ -61,6 +74,10 @@ class Field:
     def labels(self, split: SplitName) -> NDArray[np.int64]:
         """Class index of each row."""
         return np.array(self.samples[split].labels)
+
+    def inputs(self, split: SplitName, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """What some rows are made of `[m, …]`; of tokens how many there are of each."""
+        return numbers(self.samples[split].select(rows), self.vocabulary)
 
     def is_normal(self, split: SplitName, view: str) -> NDArray[np.bool_]:
         """Which rows belong to the class that `view` holds."""
@@ -140,45 +157,65 @@ def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:
             if coder.residuals is None
             else combined_scores(field, view, coder.codes, coder.residuals)
         )
+        for split, found in scores.items():
+            found |= {name: made(view, split) for name, made in coder.own.items()}
         add_scores(field, verdict, view, scores)
     average_views(field, verdict)
 
 
+MAHALANOBIS = "auroc_mahalanobis"
+"""The metric that the Mahalanobis distance of the code is judged by."""
+
 SCORED: tuple[SplitName, ...] = ("stop", "calibration", "test")
 
+OF_COMBINED = {"average_precision": average_precision, "false_alarm_at_95": false_alarm_at_95}
+"""What else the combined score is judged by, on the test rows."""
+
 Scores = dict[SplitName, dict[str, NDArray[Any]]]
-"""Of each split in `SCORED`, each score `[seeds, n]` by its name in `SCORES`."""
+"""Of each split in `SCORED`, each score `[seeds, n]` by the metric that it is judged by."""
 
 
 def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Scores:
     """Reconstruction, code and both together, fitted on the view's training rows."""
     settings, normals = field.settings.anomaly, field.is_normal("train", view)
     fold = zip(residuals(view, "train"), codes(view, "train"), strict=True)
-    scorers = [Scorer.fit(r[normals], c[normals], settings.neighbours, settings.reference) for r, c in fold]
+    inputs = field.inputs("train", np.flatnonzero(normals)[some_rows(int(normals.sum()))])
+    scorers = [
+        (
+            Scorer.fit(r[normals], c[normals], inputs, settings.neighbours, settings.reference),
+            Spread.fit(c[normals]),
+        )
+        for r, c in fold
+    ]
     result: Scores = {}
     for split in SCORED:
         made = zip(scorers, residuals(view, split), codes(view, split), strict=True)
-        each = [scorer.score(r, c) for scorer, r, c in made]
-        result[split] = {name: np.stack([one[name] for one in each]) for name in SCORES}
+        each = [scorer.score(r, c) | {MAHALANOBIS: spread.distance(c)} for (scorer, spread), r, c in made]
+        result[split] = {name: np.stack([one[name] for one in each]) for name in (*SCORES, MAHALANOBIS)}
     return result
 
 
 def code_scores(field: Field, view: str, codes: Made) -> Scores:
-    """Distance to the nearest codes of the view's training rows."""
+    """Distance to the nearest codes of the view's training rows, and to their centre."""
     settings, normals = field.settings.anomaly, field.is_normal("train", view)
-    fold = [reference_rows(each[normals], settings.reference) for each in codes(view, "train")]
+    fold = [
+        (reference_rows(each[normals], settings.reference), Spread.fit(each[normals]))
+        for each in codes(view, "train")
+    ]
     result: Scores = {}
     for split in SCORED:
-        pairs = zip(fold, codes(view, split), strict=True)
-        distance = np.stack([neighbour_distance(kept, each, settings.neighbours) for kept, each in pairs])
-        result[split] = {"auroc": distance, "auroc_latent": distance}
+        pairs = list(zip(fold, codes(view, split), strict=True))
+        distance = np.stack([neighbour_distance(k, each, settings.neighbours) for (k, _), each in pairs])
+        centred = np.stack([spread.distance(each) for (_, spread), each in pairs])
+        result[split] = {"auroc": distance, "auroc_latent": distance, MAHALANOBIS: centred}
     return result
 
 
 def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> None:
     """Keep one view's test scores, and which test normals a threshold promised at `alpha` would flag.
 
-    A split that has no anomaly, or nothing else, has no AUROC.
+    Of the combined score there are the average precision and the false alarms at 95 % detection too. A split
+    that has no anomaly, or nothing else, has none of these metrics.
     """
     for score, values in scores["test"].items():
         for split, prefix in PREFIXES.items():
@@ -189,13 +226,18 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
             verdict.metrics[f"{prefix}{score}/{view}"] = per_seed
             if split == "test":
                 verdict.samples[f"score/{view}/{score}"] = values.astype(np.float32)
+    anomalous = ~field.is_normal("test", view)
+    if anomalous.any() and not anomalous.all():
+        for name, metric in OF_COMBINED.items():
+            per_seed = [metric(seed, anomalous) for seed in scores["test"]["auroc"].astype(np.float32)]
+            verdict.metrics[f"{name}/{view}"] = per_seed
     normals = field.is_normal("calibration", view)
     limits = [
         threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
     ]
     flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
-    false_alarm = np.where(field.is_normal("test", view), flagged.astype(np.float32), np.float32("nan"))
-    if field.is_normal("test", view).any():
+    false_alarm = np.where(~anomalous, flagged.astype(np.float32), np.float32("nan"))
+    if not anomalous.all():
         verdict.samples[f"false_alarm/{view}"] = false_alarm
         verdict.metrics[f"false_alarm_rate/{view}"] = np.nanmean(false_alarm, axis=1).astype(float).tolist()
     if field.every is not None:

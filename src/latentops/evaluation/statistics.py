@@ -1,7 +1,7 @@
 """Metrics with intervals: seeds and test items are resampled together, the same for all that is compared."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,27 @@ def auroc(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
     if not pairs:
         return float("nan")
     return float((_ranks(scores)[anomalous].sum() - anomalies * (anomalies + 1) / 2) / pairs)
+
+
+DETECTION = 0.95
+"""Share of the anomalies that are to be found where the false alarms which that takes are asked for."""
+
+
+def average_precision(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
+    """Precision at each threshold, weighted by the detections that it adds; ties share one threshold.
+
+    As scikit-learn has it, without interpolation. The share of anomalies for a constant score; NaN where one
+    of the two kinds is missing.
+    """
+    return float(_weighted_precision(scores, anomalous, np.ones((len(scores), 1), dtype=np.float32))[0])
+
+
+def false_alarm_at_95(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> float:
+    """Share of the normals above the highest threshold that finds at least 95 % of the anomalies.
+
+    1 for a constant score; NaN where one of the two kinds is missing.
+    """
+    return float(_weighted_false_alarm(scores, anomalous, np.ones((len(scores), 1), dtype=np.float32))[0])
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,23 @@ class Resampling:
 
     def auroc(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
         """Replicates `[resamples]` of the AUROC of `scores` `[seeds, test]`."""
-        values = [_weighted_auroc(each, anomalous, self.items) for each in scores]
+        return self._of(_weighted_auroc, scores, anomalous)
+
+    def average_precision(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
+        """Likewise of the average precision."""
+        return self._of(_weighted_precision, scores, anomalous)
+
+    def false_alarm_at_95(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
+        """Likewise of the false-alarm rate at 95 % detection."""
+        return self._of(_weighted_false_alarm, scores, anomalous)
+
+    def _of(
+        self,
+        metric: Callable[[NDArray[np.floating], NDArray[np.bool_], NDArray[np.float32]], Array],
+        scores: NDArray[np.floating],
+        anomalous: NDArray[np.bool_],
+    ) -> Array:
+        values = [metric(each, anomalous, self.items) for each in scores]
         return self.over_seeds(np.stack(values, axis=1))
 
 
@@ -103,6 +140,57 @@ def _weighted_auroc(
         wins += (below[low] + below[high]) * weights[item]
     share = wins / 2 / (below[-1].astype(np.float64) * weights[few].sum(axis=0, dtype=np.float64))
     return share if few is kinds[1] else 1 - share
+
+
+def _weighted_precision(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> Array:
+    """Average precision of `scores` `[test]` for each column of `weights` `[test, resamples]`."""
+    total, before, seen = np.zeros((3, weights.shape[1]))
+    for found, alarms in _thresholds(scores, anomalous, weights):
+        np.add(found, alarms, out=seen)
+        np.divide(found, np.maximum(seen, 1, out=seen), out=seen)
+        total += np.multiply(seen, found - before, out=seen)
+        before[:] = found
+    return np.divide(total, before, out=np.full_like(total, np.nan), where=before > 0)
+
+
+def _weighted_false_alarm(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> Array:
+    """False-alarm rate at a detection of `DETECTION`, likewise."""
+    needed = DETECTION * weights[anomalous].sum(axis=0, dtype=np.float64) - 1e-9
+    normals = weights[~anomalous].sum(axis=0, dtype=np.float64)
+    rate = np.full(weights.shape[1], np.nan)
+    for found, alarms in _thresholds(scores, anomalous, weights):
+        reached = found >= needed
+        if reached.any():
+            reached &= np.isnan(rate)
+            rate[reached] = alarms[reached] / normals[reached]
+    return rate
+
+
+def _thresholds(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> Iterator[tuple[Array, Array]]:
+    """Weights `[resamples]` of the anomalies and of the normals at or above each threshold, from the highest.
+
+    Both are counted on in place. Thresholds are the distinct scores of anomalies, since at others no more are
+    found; there are none where one of the two kinds is missing.
+    """
+    if anomalous.all() or not anomalous.any():
+        return
+    found, alarms = np.zeros((2, weights.shape[1]))
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)
+    more = False
+    for item, odd, ends in zip(order.tolist(), anomalous[order].tolist(), last.tolist(), strict=True):
+        side = found if odd else alarms
+        side += weights[item]
+        more = more or odd
+        if ends and more:
+            yield found, alarms
+            more = False
 
 
 def interval(replicates: Array, confidence: float) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from latentops.data.tokenizer import Tokenizer
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.evaluation.anomaly import Scorer
 from latentops.evaluation.attribution import attribute
-from latentops.evaluation.conformal import p_values
+from latentops.evaluation.conformal import discoveries, needed, p_values
 from latentops.registry import cells, reasons
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
@@ -118,7 +118,7 @@ class Package:
         values, lengths = self._all.sample(n, seed)
         return self._raw(values[0], None if lengths is None else lengths[0])
 
-    def score(self, x: Input) -> pd.DataFrame:
+    def score(self, x: Input, false_discovery_rate: float | None = None) -> pd.DataFrame:
         """How unlike the normal rows each row of `x` is: columns `score`, `p_value`, `is_anomaly`.
 
         `p_value` is split-conformal: for a normal row it is at most α with a chance of at most α.
@@ -127,6 +127,9 @@ class Package:
         anomalous where it is unlike each of them: `p_value` is the largest and `score` the smallest over the
         classes, whose own figures follow as `score <class>` and `p_value <class>`. The largest p-value keeps
         the promise for rows of any of the classes.
+        With a `false_discovery_rate` there is a column `flagged`: rows of this batch of which on average at
+        most that share are normal (`latentops.evaluation.conformal.discoveries`). Raises `LatentOpsError`
+        where the rate isn't between 0 and 1, or no p-value could be as small.
         Raises `LatentOpsError` where the dataset names no normal class.
         """
         scores = self._scores(self.samples(x))
@@ -137,6 +140,9 @@ class Package:
             "p_value": chance,
             "is_anomaly": self._verdict(chance),
         }
+        if false_discovery_rate is not None:
+            self._check_rate(false_discovery_rate)
+            columns["flagged"] = discoveries(chance, false_discovery_rate)
         if len(scores) > 1:
             for view, own in scores.items():
                 columns |= {f"score {view}": own, f"p_value {view}": chances[view]}
@@ -183,6 +189,17 @@ class Package:
         if any(reference.threshold is None for reference in self.references.values()):
             return [None] * len(chance)
         return [bool(each <= self.facts.alpha) for each in chance]
+
+    def _check_rate(self, rate: float) -> None:
+        if not 0 < rate < 1:
+            raise LatentOpsError(f"false_discovery_rate {rate}: it lies between 0 and 1, such as 0.1")
+        fewest = min(len(reference.calibration) for reference in self.references.values())
+        if fewest < needed(rate):
+            raise LatentOpsError(
+                f"false_discovery_rate {rate} needs at least {needed(rate)} calibration normals, "
+                f"{self.facts.dataset} has {fewest}: ask for a higher rate, or raise the split's calibration "
+                "share and promote again"
+            )
 
     def predict(
         self, x: pd.DataFrame, task: str = "encode", n: int = 1, seed: int = 0, explain: bool = False

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from latentops.data.prepared import Description, Samples
 from latentops.errors import LatentOpsError
-from latentops.evaluation.anomaly import Scorer
+from latentops.evaluation.anomaly import Scorer, some_rows
 from latentops.evaluation.conformal import threshold
+from latentops.evaluation.floors import numbers
 from latentops.registry import lineage
 from latentops.registry.package import Facts, Package, Reference, column, combined_score
 from latentops.training.members import VIEW_ALL
@@ -49,7 +50,10 @@ def build(
         label = 0 if view == VIEW_ALL else classes.index(view)
         member = chosen.select(view=view)
         fitting, held_out = (rows.select(rows.labels == label) for rows in (train, calibration))
-        scorer = Scorer.fit(member.residuals(fitting)[0], member.encode(fitting)[0], neighbours, reference)
+        inputs = numbers(fitting.select(some_rows(len(fitting))), trained.description.vocabulary)
+        scorer = Scorer.fit(
+            member.residuals(fitting)[0], member.encode(fitting)[0], inputs, neighbours, reference
+        )
         scores = combined_score(scorer, member, held_out)
         references[view] = Reference(scorer, np.sort(scores), _threshold(scores, facts.alpha))
     return Package(chosen, references, facts)

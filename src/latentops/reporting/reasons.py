@@ -89,8 +89,9 @@ def _reasons(
     stack: "Trained", scores: dict[str, Array], train: Samples, test: Samples, settings: Anomaly
 ) -> Reasons:
     """Of a seed's members: each row is held against the normal class that it is least unlike."""
-    from latentops.evaluation.anomaly import Scorer
+    from latentops.evaluation.anomaly import Scorer, some_rows
     from latentops.evaluation.attribution import attribute
+    from latentops.evaluation.floors import numbers
 
     classes = stack.description.classes
     views, each = list(scores), np.stack(list(scores.values()))
@@ -104,9 +105,9 @@ def _reasons(
     for at in np.unique(view[shown]):
         member = stack.select(view=views[at])
         fold = train.select(train.labels == classes.index(views[at]))
-        scorer = Scorer.fit(
-            member.residuals(fold)[0], member.encode(fold)[0], settings.neighbours, settings.reference
-        )
+        inputs = numbers(fold.select(some_rows(len(fold))), stack.description.vocabulary)
+        made = member.residuals(fold)[0], member.encode(fold)[0]
+        scorer = Scorer.fit(*made, inputs, settings.neighbours, settings.reference)
         (mine,) = np.nonzero(view[shown] == at)
         parts.append(attribute(member, scorer, test.select(shown[mine])))
         order.append(mine)

@@ -19,6 +19,7 @@ Role = Literal["variant", "rival", "reference"]
 LOWER_IS_BETTER = frozenset(
     {
         "reconstruction_error",
+        "false_alarm_at_95",
         "false_alarm_rate",
         "false_alarms_per_day",
         "withstood_error",
@@ -31,6 +32,10 @@ TITLES = {
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",
+    "auroc_likelihood": "AUROC, likelihood",
+    "auroc_mahalanobis": "AUROC, Mahalanobis",
+    "auroc_prior": "AUROC, prior",
+    "false_alarm_at_95": "false alarms at 95 % detection",
     "reconstruction_error": "reconstruction error",
     "false_alarm_rate": "false-alarm rate",
     "false_alarms_per_day": "false alarms a day",

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
+from latentops.evaluation import prior
 from latentops.evaluation.diagnosis import diagnosis
 from latentops.evaluation.judge import Coder, Verdict, judge
 from latentops.evaluation.profiles import profiles, to_json
@@ -49,9 +50,18 @@ def run(dataset_name: str, variant: str) -> None:
     def initial_codes(view: str, split: SplitName) -> NDArray[np.float32]:
         return untrained.select(view=view).encode(field.samples[split], SCRATCH)
 
+    def likelihood(view: str, split: SplitName) -> NDArray[np.float64]:
+        return prior.likelihood(members(view), field.samples[split])
+
+    def improbable(view: str, split: SplitName) -> NDArray[np.float64]:
+        return prior.distance(members(view), codes(view, split), field.settings.anomaly.neighbours)
+
+    own = ({"auroc_prior": improbable} if trained.model.has_prior else {}) | (
+        {"auroc_likelihood": likelihood} if prior.has_bound(trained) else {}
+    )
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
-        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals)),
+        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals, own)),
         judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, Coder(initial_codes)),
     ]
     test_codes = codes(VIEW_ALL, "test")

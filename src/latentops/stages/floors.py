@@ -105,6 +105,7 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
         normal,
         settings,
         description.every,
+        description.vocabulary,
     )
 
 

@@ -111,13 +111,13 @@ def test_of_a_table_the_columns_that_add_most_are_shown_with_their_values(projec
     assert widths == sorted(widths, reverse=True)
 
 
-def test_of_an_image_the_pixel_that_adds_most_is_the_reddest(project: Path) -> None:
+def test_of_an_image_no_pixel_is_redder_than_the_one_that_adds_most(project: Path) -> None:
     build(project, "digits")
     (picture,) = drawn(project, "digits").others
     pixels = Image.open(io.BytesIO(base64.b64decode(picture.strips[2].source.partition(",")[2])))
     first = np.asarray(pixels.convert("RGB"), dtype=int)[:, :5]
     red = first[..., 0] - first[..., 2]
-    assert np.unravel_index(red.argmax(), red.shape) == WHERE["digits"][1:]
+    assert red[WHERE["digits"][1:]] == red.max() > np.median(red)
 
 
 def test_of_a_sequence_the_step_that_adds_most_is_told(project: Path) -> None:

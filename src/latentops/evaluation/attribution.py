@@ -146,11 +146,13 @@ class Scored:
         return (at.unsqueeze(1) - near).square().sum(2).clamp_min(SMALLEST**2).sqrt().mean(1)
 
     def decoded(self, batch: Batch) -> Float[Tensor, "1 batch ..."]:
-        """The training row that lies nearest to each, decoded from its code, zero in padding.
+        """The training row that is nearest to each by its code, as it is decoded, zero in padding.
 
         Where each step has a code of its own all have that of the row.
         """
-        code = torch.from_numpy(self.scorer.codes)[self.near(self.at(batch), 1)[:, 0]]
+        code = torch.from_numpy(self.scorer.codes)[
+            torch.cdist(self.at(batch)[:, :-1], self.kept[:, :-1]).argmin(dim=1)
+        ]
         like = self.model.latent(batch)
         code = code.to(like.dtype).view(1, len(code), *(1,) * (like.ndim - 3), like.shape[-1]).expand_as(like)
         return self.model.likelihood.mean(self.model.decode(code, batch.padded)) * batch.mask

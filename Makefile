@@ -52,8 +52,8 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-remedies bench-pipeline bench-gpu clean \
-	need-dataset
+	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
+	bench-gpu clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -177,6 +177,9 @@ bench-startup: setup ## time what stages and commands import, against what stage
 bench-large: setup ## ten million rows and 200,000 pictures from file to training: memory and time
 	@python -m benchmarks.large
 
+bench-quality: setup ## each set of benchmarks/quality.yaml through the DAG, against its floors and what is cited (DATASET=)
+	@python -m benchmarks.quality $(if $(DATASET),--only '$(DATASET)')
+
 bench-anomaly: setup ## every anomaly score and floor on 17 public tables (SPLITS=; the mirror, or a network)
 	@python -m benchmarks.anomaly $(if $(SPLITS),--splits $(SPLITS))
 
@@ -187,7 +190,7 @@ bench-pipeline: setup ## time repro, flow and tests in fresh clones of HEAD and 
 	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove outputs (models, results, reports, var), never data
-	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors var/report var/data_docs var/checkpoints
+	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors reports/*.html var/data_docs var/checkpoints
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@echo "removed outputs; data, the DVC cache, the ledger and the MLflow store are as they were"
 

@@ -34,7 +34,7 @@ from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.evaluation.anomaly import Scorer, Spread, neighbour_distance, some_rows, weighted
 from latentops.evaluation.floors import isolation_forest_scores, pca
-from latentops.evaluation.statistics import auroc, interval
+from latentops.evaluation.statistics import auroc
 from latentops.progress import bar
 from latentops.training.checkpoint import SOURCE, data_digest, fingerprint
 from latentops.training.loop import Look, fit
@@ -230,9 +230,9 @@ def judged(name: str, seed: int) -> dict[str, float]:
 def mean_over_sets(name: str, values: Array, unit: str = "%", target: float | None = None) -> Row:
     """Mean of `values` `[sets]`, with the interval of a bootstrap of sets; met where all of it is above."""
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = interval(values[drawn].mean(axis=1), 0.95)
+    low, high = (float(each) for each in np.quantile(values[drawn].mean(axis=1), [0.025, 0.975]))
     met = None if target is None else low >= target
-    return Row(name, *(round(one, 3) for one in (float(values.mean()), low, high)), unit, target, met)
+    return Row(name, round(float(values.mean()), 3), round(low, 3), round(high, 3), unit, target, met)
 
 
 def rows_of(areas: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What judging costs at size: the probe against scikit-learn, neighbours against torch.cdist, the bootstrap.
+"""What judging costs at size: probes against scikit-learn, neighbours against torch.cdist, the bootstrap.
 
     python -m benchmarks.judge [--rounds 5]
 
@@ -18,14 +18,20 @@ import torch
 import typer
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from benchmarks.figures import ROOT, Row, git, machine, row, table, warn_if_busy
 from latentops import atomic
 from latentops.cli import guard
+from latentops.config import load_params
 from latentops.evaluation.anomaly import neighbour_distance, reference_rows
+from latentops.evaluation.clustering import CLUSTERED, clusters
+from latentops.evaluation.contingency import CLASSIFIED, Contingency
+from latentops.evaluation.few_labels import draw, few_label_classes
+from latentops.evaluation.knn import knn_classes
 from latentops.evaluation.probe import logistic_regression
-from latentops.evaluation.statistics import Resampling, auroc, interval
+from latentops.evaluation.statistics import Replicates, Resampling, auroc
 from latentops.progress import bar
 
 RESULT = ROOT / "benchmarks/judge.json"
@@ -159,15 +165,63 @@ def neighbour_rows(rounds: int) -> list[Row]:
     ]
 
 
+def probing_rows(rounds: int) -> list[Row]:
+    """What else reads one seed's codes: neighbours, few labels and clusters, as the settings have them."""
+    (rows, labels), (test, truth) = codes(TRAIN, 0, TOGETHER), codes(TEST, 1, TOGETHER)
+    known, asked = rows.astype(np.float32), test.astype(np.float32)
+    settings = load_params().evaluation
+    neighbours, few, starts = settings.knn.neighbours, settings.few_labels, settings.clustering.starts
+    drawn = [draw(labels, CLASSES, count, few.draws, few.seed) for count in few.labels]
+    learned = [each for each in drawn if each is not None]
+
+    def peer() -> NDArray[np.int64]:
+        found = KNeighborsClassifier(neighbours, algorithm="brute").fit(known, labels).predict(asked)
+        return np.asarray(found, dtype=np.int64)
+
+    def few_labels() -> list[float]:
+        found = [few_label_classes(known, each, asked, STRENGTHS) for each in learned]
+        return [float((each == truth).mean()) for each in found]
+
+    times: list[tuple[float, float, float, float]] = []
+    for _ in range(rounds):
+        took, ours = seconds(knn_classes, known, labels, asked, neighbours)
+        other, theirs = seconds(peer)
+        times.append((took, other, seconds(few_labels)[0], seconds(clusters, asked, CLASSES, starts)[0]))
+    numbers = " and ".join(str(count) for count in few.labels)
+    return [
+        row("kNN probe: scikit-learn over ours", [p / t for t, p, *_ in times], "×"),
+        row("kNN probe: ours", [t for t, *_ in times], "s"),
+        row("kNN probe: classes are scikit-learn's, %", [100 * float((ours == theirs).mean())], "%"),
+        row(f"few labels, {numbers} a class: {few.draws} draws of each", [t for *_, t, _ in times], "s"),
+        row(f"clusters: {starts} starts on the test codes", [t for *_, t in times], "s"),
+    ]
+
+
 def auroc_interval(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> tuple[float, float]:
-    """Draws, replicates and their interval for `scores` `[seeds, test]`; class 0 is normal."""
-    blocks = Resampling.draw(labels, len(scores), RESAMPLES, seed=0)
-    return interval(np.concatenate([block.auroc(scores, labels > 0) for block in blocks]), 0.95)
+    """Draws, replicates and the interval for `scores` `[seeds, test]`; class 0 is normal."""
+    blocks = list(Resampling.draw(labels, RESAMPLES, seed=0))
+    values = np.array([auroc(each, labels > 0) for each in scores])
+    resampled = np.concatenate([block.auroc(scores, labels > 0) for block in blocks])
+    found = Replicates(values, resampled, blocks[0].drawn, blocks[0].freedom)
+    return found.estimate().interval(0.95, share=True)
+
+
+def counted(
+    metrics: dict[str, Callable[[Contingency], Array]], labels: NDArray[np.int64], found: NDArray[np.int64]
+) -> list[dict[str, Array]]:
+    """Draws, and the replicates of each of `metrics`."""
+    blocks = Resampling.draw(labels, RESAMPLES, seed=0)
+    return [block.counted(metrics, labels, found) for block in blocks]
 
 
 def bootstrap_rows(rounds: int) -> list[Row]:
-    """The interval of the AUROC of five seeds on 10,000 test rows, and of one seed on 100,000."""
+    """Intervals of what is counted by class, and of the AUROC, of which also one seed's on 100,000 rows."""
     rows = []
+    labels = np.arange(TEST) % CLASSES
+    found = np.random.default_rng(0).integers(0, CLASSES, size=(5, TEST))
+    for title, metrics in (("balanced accuracy and macro-F1", CLASSIFIED), ("NMI and ARI", CLUSTERED)):
+        name = f"intervals of {title}: rows {TEST:,}, seeds 5, resamples {RESAMPLES:,}"
+        rows.append(row(name, [seconds(counted, metrics, labels, found)[0] for _ in range(rounds)], "s"))
     for test, seeds, times in ((TEST, 5, rounds), (10 * TEST, 1, 1)):
         labels = np.arange(test) % CLASSES
         scores = np.random.default_rng(0).normal(size=(seeds, test)).astype(np.float32) + (labels > 0)
@@ -195,6 +249,7 @@ def main(
         lambda: probe_rows(rounds, "dependent features", TOGETHER, target=15.0),
         lambda: probe_rows(rounds, "independent features", 1.0, target=None),
         lambda: neighbour_rows(rounds),
+        lambda: probing_rows(rounds),
         lambda: bootstrap_rows(rounds),
     ]
     rows: list[Row] = []

@@ -43,6 +43,7 @@ OUTS = (
     "models",
     "results",
     "reports/leaderboard.json",
+    "reports/over_datasets.json",
 )
 IDLE_RUNS = 5
 POLL = 0.5  # seconds between looks at how many stages are done

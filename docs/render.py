@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from latentops import atomic
 from latentops.cli import guard
@@ -34,9 +35,10 @@ PROFILE = Path("benchmarks/profile.json")
 GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
 LARGE = Path("benchmarks/large.json")
+QUALITY = Path("benchmarks/quality.json")
 REMEDIES = Path("benchmarks/remedies.json")
 ANOMALY = Path("benchmarks/anomaly.json")
-REPORT = Path("var/report/index.html")
+REPORT = Path("reports/index.html")
 PICTURE = Path("docs/report.png")
 DRAWING = Path("docs/speed.svg")
 CURVES = Path("docs/growth.svg")
@@ -258,6 +260,40 @@ class Remedies(Result):
     rows: tuple[RemedyRow, ...]
 
 
+class QualityFloor(Result):
+    """A row of a board that the chosen variant stands beside."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+class QualityRow(Result):
+    """What the chosen variant reaches on a set, or the mean difference to a floor over several."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    target: float | None
+    aim: float | None
+    met: bool | None
+    variant: str | None = None
+    latent_dim: int | None = None
+    rival: QualityFloor | None = None
+    reference: QualityFloor | None = None
+    others: dict[str, float] = Field(default_factory=dict)
+
+
+class Quality(Result):
+    """`benchmarks/quality.json`."""
+
+    machine: str | dict[str, Any]
+    commit: str
+    rows: tuple[QualityRow, ...]
+
+
 class Benchmark(Result):
     """`benchmarks/pipeline.json` or `benchmarks/judge.json`."""
 
@@ -446,6 +482,46 @@ def large(root: Path) -> str:
     return measured(root, LARGE, "make bench-large")
 
 
+def quality(root: Path) -> str:
+    """What the chosen codes of real data are worth, beside the floors on the same rows and what is cited."""
+    if not (root / QUALITY).exists():
+        return f"Not measured yet: `make bench-quality` writes `{QUALITY}`."
+    found = read(Quality, root / QUALITY, "make bench-quality")
+
+    def spanned(one: QualityRow | QualityFloor | None) -> str:
+        return "–" if one is None else f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})".replace("-", "−")
+
+    def floor(one: QualityFloor | None) -> str:
+        return "–" if one is None else f"{escaped(one.name)} {spanned(one)}"
+
+    lines = [
+        [
+            escaped(row.name),
+            f"**{spanned(row)}**",
+            "" if row.variant is None else escaped(f"{row.variant}, {row.latent_dim}"),
+            "" if row.target is None else f"≥ {row.target:g}".replace("-", "−"),
+            "" if row.aim is None else f"{row.aim:g}",
+            VERDICTS[row.met],
+            floor(row.rival),
+            floor(row.reference),
+            escaped(", ".join(f"{name} {value:g}" for name, value in row.others.items())) or "–",
+        ]
+        for row in found.rows
+    ]
+    header = [
+        "figure",
+        "ours",
+        "variant, size",
+        "target",
+        "aim",
+        "met",
+        "best rival",
+        "best reference",
+        "cited",
+    ]
+    return f"{taken_on(found.machine, found.commit)}\n\n{table(header, lines, right=(1, 3, 4))}"
+
+
 def measured(root: Path, path: Path, command: str) -> str:
     """The figures that `command` wrote to `path`, each with its target, or how to get them."""
     if not (root / path).exists():
@@ -484,7 +560,7 @@ def tables_scored(root: Path) -> str:
     found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
     rows = {row.name: row for row in found.rows}
     lines = []
-    for name in next(iter(found.sets.values())):
+    for name in sorted(next(iter(found.sets.values())), key=lambda name: -rows[name].value):
         mean, lead = rows[name], rows.get(f"{name}, over kNN")
         target = "" if lead is None or lead.target is None else f"≥ {signed(lead.target)} throughout"
         lines.append(
@@ -513,7 +589,9 @@ def sets_scored(root: Path) -> str:
     if not (root / ANOMALY).exists():
         return f"Not measured yet: `make bench-anomaly` writes `{ANOMALY}`."
     found = read(Anomaly, root / ANOMALY, "make bench-anomaly")
-    names = [name for name in next(iter(found.sets.values())) if not name.endswith(", a member")]
+    means = {row.name: row.value for row in found.rows}
+    shown = (name for name in next(iter(found.sets.values())) if not name.endswith(", a member"))
+    names = sorted(shown, key=lambda name: -means[name])
     lines = [[escaped(each), *(f"{areas[name]:.1f}" for name in names)] for each, areas in found.sets.items()]
     heads = ["set", *(escaped(name.removesuffix(", 5 members")) for name in names)]
     return table(heads, lines, right=tuple(range(1, len(heads))))
@@ -981,6 +1059,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "pipeline", pipeline),
     (Path("docs/performance.md"), "startup", startup),
     (Path("docs/your-data.md"), "keys", keys),
+    (Path("docs/quality.md"), "quality", quality),
     (Path("docs/variants.md"), "losses", losses),
     (Path("docs/variants.md"), "matrix", matrix),
     (Path("docs/variants.md"), "warnings", warnings),

@@ -314,7 +314,7 @@ def test_older_commits_than_the_limit_are_counted(project: Path) -> None:
 
 
 def test_what_shows_values_of_rows_is_named(project: Path) -> None:
-    for path in ("var/data_docs/people", "var/report", "var/checkpoints/people"):
+    for path in ("var/data_docs/people", "reports/people.html", "var/checkpoints/people"):
         Path(path).mkdir(parents=True)
     rejected = raw().slice(2, 1)
     table.write(Path("var/retrain/people/late.rejected.parquet"), rejected)

@@ -25,6 +25,9 @@ LINEAR = Architectures.model_validate(
 JUDGED = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1]},
+        "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [2, 5], "draws": 3, "seed": 0},
+        "clustering": {"starts": 2},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
         "denoising": {
             "gaussian": [0.5],

@@ -456,13 +456,13 @@ def _write_report() -> None:
 
 
 def write_report() -> Path:
-    """Write the report of what was compared, datasets in the order of `run.datasets`; its path."""
+    """Write the report of what was compared, in the order of `run.datasets`; the path of its first page."""
     from latentops.config import load_params
     from latentops.reporting import page, results
 
-    order = load_params().run.datasets
+    params = load_params()
     have = results.compared(Path())
-    return page.write(datasets=[name for name in order if name in have])
+    return page.write(params, datasets=[name for name in params.run.datasets if name in have])
 
 
 if __name__ == "__main__":

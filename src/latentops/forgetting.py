@@ -329,7 +329,7 @@ def _files(
             yield Holding(what, f"{path}: {count} of {rows.num_rows} rows", f"rm {shlex.quote(str(path))}")
     for what, path, then in (
         ("data docs", Path("var/data_docs", dataset), ""),
-        ("report", Path("var/report"), " && make report"),
+        ("report", Path("reports", f"{dataset}.html"), " && make report"),
         ("checkpoints", Path("var/checkpoints", dataset), ""),
         ("experiments' copies", Path(".dvc/tmp/exps"), ""),
     ):

@@ -30,3 +30,12 @@ def test_both_fits_are_of_the_same_objective(monkeypatch: pytest.MonkeyPatch) ->
 def test_distances_are_the_peers() -> None:
     reference, queries = judge.codes(300, 0, 1.0)[0], judge.codes(50, 1, 1.0)[0]
     assert np.allclose(judge.cdist(reference, queries), judge.neighbour_distance(reference, queries, 5))
+
+
+def test_every_reading_of_a_code_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TRAIN", 1200), ("TEST", 200), ("RESAMPLES", 20)):
+        monkeypatch.setattr(judge, name, value)
+    found = {each.name: each.value for each in judge.probing_rows(1)}
+    assert found["kNN probe: classes are scikit-learn's, %"] == 100
+    assert any(name.startswith("few labels, 5 and 50 a class") for name in found)
+    assert any(name.startswith("clusters") for name in found)

@@ -262,7 +262,7 @@ def test_the_speed_section_and_its_drawing_say_what_was_measured(project: Path) 
 def test_a_picture_needs_a_report_and_a_browser(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LatentOpsError, match="make report"):
         render.picture(project)
-    (project / "var/report").mkdir(parents=True)
+    (project / "reports").mkdir(parents=True)
     (project / render.REPORT).write_text("<p>report</p>")
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(LatentOpsError, match="Chromium"):

@@ -56,4 +56,4 @@ def test_the_second_command_ends_with_its_board(project: Project) -> None:
     (project.path / "dvc.lock").unlink(missing_ok=True)
     project.run("dvc", "repro")
     assert "denoising" in project.run("latentops.cli", "leaderboard", "wine")
-    assert "wine" in (project.path / "var/report/index.html").read_text()
+    assert "wine" in (project.path / "reports/index.html").read_text()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -49,6 +49,7 @@ def test_a_residual_that_is_usual_in_one_place_is_odd_in_another() -> None:
     assert scores["auroc_reconstruction"][0] == scores["auroc_reconstruction"][1]
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), times=st.sampled_from([1e-3, 1.0, 1e3]))
 def test_the_combined_score_does_not_depend_on_the_coordinates_of_the_code(seed: int, times: float) -> None:
     random = np.random.default_rng(seed)
@@ -157,6 +158,7 @@ def test_the_distance_is_that_of_all_pairs(rows: int) -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     copies=st.lists(st.integers(1, 4), min_size=2, max_size=40),
     far=st.sampled_from([0.0, 1e3, 1e6]),
@@ -189,6 +191,7 @@ def test_of_many_codes_a_fixed_draw_is_kept_and_of_few_all() -> None:
     assert auroc(scores[0], anomalous) == pytest.approx(auroc(scores[1], anomalous), abs=0.02)
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(st.integers(-3, 3), min_size=4, max_size=30),
     flips=st.integers(0, 2**30),

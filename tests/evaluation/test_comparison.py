@@ -15,7 +15,8 @@ from latentops.evaluation.comparison import (
     reconstruction_costs,
     rivals_of,
 )
-from latentops.evaluation.statistics import Resampling
+from latentops.evaluation.contingency import CLASSIFIED, Contingency
+from latentops.evaluation.statistics import Resampling, average_precision, false_alarm_at_95
 
 LABELS = np.arange(120) % 3
 CLASSES = ("a", "b", "c")
@@ -27,15 +28,22 @@ def row(name: str, role: str, size: int | None, accuracy: float, stop: float = 0
     """A row whose probe is right on `accuracy` of the items, other ones for every seed."""
     random = np.random.default_rng(sum(map(ord, name)))
     correct = (random.random((seeds, len(LABELS))) < accuracy).astype(np.uint8)
+    predicted = np.where(correct, LABELS, (LABELS + 1) % 3).astype(np.uint16)
     scores = random.normal(size=(seeds, len(LABELS))).astype(np.float32) + 2 * accuracy * (LABELS != 0)
     values = {
         "probe_accuracy": correct.mean(axis=1).tolist(),
         "stop_probe_accuracy": [stop or accuracy] * seeds,
+        **{
+            name: [float(of(Contingency.of(LABELS, each))[0]) for each in predicted]
+            for name, of in CLASSIFIED.items()
+        },
         "auroc": [0.5] * seeds,
+        "average_precision": [average_precision(each, LABELS != 0) for each in scores],
+        "false_alarm_at_95": [false_alarm_at_95(each, LABELS != 0) for each in scores],
         "reconstruction_error": [1 - accuracy] * seeds,
     }
     samples = {
-        "probe_correct": correct,
+        "probe_predicted": predicted,
         "score/a/auroc": scores,
         "reconstruction_error": np.full((seeds, len(LABELS)), 1 - accuracy, dtype=np.float32),
     }
@@ -121,9 +129,9 @@ def test_every_metric_has_an_interval_around_its_mean() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
     result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
     for each in result["rows"]:
-        accuracy = each["metrics"]["probe_accuracy"]
-        assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
-        assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+        for metric in (each["metrics"][name] for name in ("probe_accuracy", *CLASSIFIED)):
+            assert metric["low"] <= metric["mean"] <= metric["high"]
+            assert metric["mean"] == pytest.approx(np.mean(metric["values"]))
     assert result["error_rank_correlation"] == pytest.approx(-1.0)
 
 
@@ -131,6 +139,54 @@ def test_corrected_p_values_are_never_smaller() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
     result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
     assert all(each["p_holm"] >= each["p_value"] for each in result["comparisons"])
+
+
+def every(rows: list[Row]) -> dict[str, bool]:
+    return {each.name: True for each in rows if each.role == "variant"}
+
+
+def test_every_pair_of_variants_is_compared_once_and_corrected() -> None:
+    rows = board()
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)["among_variants"]
+    pairs = [(each["variant"], each["against"]) for each in found if each["metric"] == "probe_accuracy"]
+    assert pairs == [("sparse", "denoising"), ("sparse", "overcomplete"), ("denoising", "overcomplete")]
+    assert {each["metric"] for each in found} == {"probe_accuracy", "auroc"}
+    for each in found:
+        assert each["p_holm"] >= each["p_value"]
+        assert each["low"] <= each["difference"] <= each["high"]
+        shown = each["p_holm"] <= 0.05
+        assert each["verdict"] == (
+            ("better" if each["difference"] > 0 else "worse") if shown else "no difference shown"
+        )
+
+
+def test_variants_that_give_the_same_are_not_told_apart_and_clear_ones_are() -> None:
+    same = row("sparse", "variant", 8, 0.9)
+    rows = [
+        same,
+        replace(same, name="denoising"),
+        row("contractive", "variant", 8, 0.5, stop=0.1),
+        *board()[3:],
+    ]
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    assert found["chosen"]["variant"] == "sparse"
+    assert found["not_told_apart"] == ["denoising"]
+    pairs = [each for each in found["among_variants"] if each["metric"] == "probe_accuracy"]
+    verdicts = {(each["variant"], each["against"]): each["verdict"] for each in pairs}
+    assert verdicts == {
+        ("sparse", "denoising"): "no difference shown",
+        ("sparse", "contractive"): "better",
+        ("denoising", "contractive"): "better",
+    }
+    assert pairs[0]["p_value"] == 1
+    assert pairs[0]["low"] == pairs[0]["high"] == 0
+
+
+def test_the_rank_correlation_lies_in_its_interval() -> None:
+    rows = board()
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    low, high = found["error_rank_interval"]
+    assert low <= found["error_rank_correlation"] + 1e-9 <= high + 2e-9
 
 
 def test_the_size_of_the_blocks_that_resamples_come_in_changes_no_estimate(
@@ -188,6 +244,7 @@ def test_where_the_stop_rows_cannot_tell_nothing_is_chosen() -> None:
     rows = without(board(), "stop_probe_accuracy")
     found = compare(rows, LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)
     assert (found["chosen"], found["gates"], found["passed"]) == (None, [], False)
+    assert (found["not_told_apart"], found["error_rank_interval"]) == ([], None)
     assert len(found["rows"]) == len(rows)
 
 

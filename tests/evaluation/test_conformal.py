@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import betabinom, false_discovery_control
 
@@ -26,6 +26,7 @@ def test_too_few_normals_for_a_promise_is_an_error_that_says_how_many() -> None:
     threshold(np.arange(19.0), 0.05)
 
 
+@settings(deadline=None)
 @given(n=st.integers(19, 200), alpha=st.sampled_from([0.05, 0.1, 0.2]), seed=st.integers(0, 1000))
 def test_the_threshold_is_where_p_values_reach_alpha(n: int, alpha: float, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -55,6 +56,7 @@ def test_false_alarms_lie_in_the_beta_binomial_interval(n: int, alpha: float) ->
     assert len(set(counts)) > 1
 
 
+@settings(deadline=None)
 @given(
     p=st.lists(st.integers(1, 40).map(lambda k: k / 40), min_size=0, max_size=60),
     rate=st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5]),

@@ -12,6 +12,7 @@ from latentops.data.prepared import Samples
 from latentops.errors import ConfigError
 from latentops.evaluation.denoising import Met, Withstood, imputed, met, withstood
 from latentops.evaluation.probe import fit_probe
+from latentops.evaluation.ssim import structural_similarity
 from latentops.training.members import Member
 from latentops.training.trained import Trained
 from tests.toy import draw, recipe
@@ -54,6 +55,23 @@ def test_a_model_that_copies_keeps_all_noise() -> None:
     assert clean.error == [0.0, 0.0]
     for each in corrupted:
         assert each.noise_kept == pytest.approx([1.0, 1.0])
+
+
+def test_of_images_the_matrix_has_psnr_and_ssim_and_of_other_data_no_ssim() -> None:
+    samples, corruptions = draw("image", 30), [CLEAN, Met("gaussian", 0.2), Met("gaussian", 0.8)]
+    copying = untrained("image", (0.0, 1.0))
+    copying.model.reconstruct = lambda batch: batch.values  # type: ignore[method-assign]
+    clean, little, much = stood(copying, samples, corruptions)
+    assert clean.psnr == [math.inf] * 2
+    assert clean.ssim == pytest.approx([1.0, 1.0])
+    assert clean.ssim is not None
+    assert little.ssim is not None
+    assert much.ssim is not None
+    assert 1 > little.ssim[0] > much.ssim[0] > 0
+    images = corruptions[2].corrupt(samples, copying.model.shape, 0).values
+    assert much.ssim[1] == pytest.approx(structural_similarity(images, samples.values, 1.0).mean())
+    assert stood(untrained("image"), samples, corruptions)[0].ssim is None
+    assert stood(untrained("tabular", (0.0, 1.0)), draw("tabular", 9), corruptions)[0].ssim is None
 
 
 def test_the_columns_means_impute_with_an_error_of_one_and_who_knows_the_rows_with_none() -> None:

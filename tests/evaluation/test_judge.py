@@ -6,14 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from latentops.config import Evaluation
 from latentops.data.prepared import SPLITS, Samples, SplitName
+from latentops.evaluation.comparison import Row
 from latentops.evaluation.judge import Coder, Field, Made, judge
+from latentops.evaluation.statistics import Resampling
 
 SETTINGS = Evaluation.model_validate(
     {
         "probe": {"strengths": [0.1, 1.0]},
+        "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [2, 5], "draws": 3, "seed": 0},
+        "clustering": {"starts": 2},
         "anomaly": {"neighbours": 3, "reference": 1000, "alpha": 0.1},
         "denoising": {
             "gaussian": [0.5],
@@ -93,6 +100,64 @@ def test_what_is_mapped_from_files_is_judged_like_what_is_in_memory(
     assert all(np.array_equal(one.tensors()[k], other.tensors()[k], equal_nan=True) for k in one.tensors())
 
 
+def test_what_is_said_of_the_probe_is_what_scikit_learn_says_of_its_predictions(field: Field) -> None:
+    made = coder(field, residuals=False)
+    verdict = judge(field, "x", "variant", 2, SEEDS, made)
+    truth = field.labels("test")
+    logits = verdict.probe.logits(torch.from_numpy(made.codes("all", "test"))).double()
+    for seed, chances in enumerate(logits.softmax(1).numpy()):
+        predicted = chances.argmax(axis=0)
+        assert verdict.samples["probe_predicted"][seed].tolist() == predicted.tolist()
+        expected = {
+            "probe_accuracy": accuracy_score(truth, predicted),
+            "probe_balanced_accuracy": balanced_accuracy_score(truth, predicted),
+            "probe_macro_f1": f1_score(truth, predicted, average="macro"),
+            "probe_log_loss": log_loss(truth, chances.T),
+        }
+        assert {name: verdict.metrics[name][seed] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+def test_neighbours_are_sought_on_standardised_codes(field: Field) -> None:
+    made = coder(field, residuals=False)
+    longer = Coder(lambda view, split: made.codes(view, split) * np.array([1000, 0.01]))
+    plain, stretched = (judge(field, "x", "variant", 2, SEEDS, each) for each in (made, longer))
+    assert plain.metrics["knn_accuracy"] == stretched.metrics["knn_accuracy"]
+    assert plain.samples["knn_correct"].mean(axis=1).tolist() == plain.metrics["knn_accuracy"]
+    assert min(plain.metrics["knn_accuracy"]) > 0.4
+
+
+def test_with_few_labels_every_draw_has_its_say_and_too_few_rows_are_passed_over(field: Field) -> None:
+    settings = SETTINGS.few_labels.model_copy(update={"labels": [5, 21]})  # a class has 20 training rows
+    few = replace(field, settings=SETTINGS.model_copy(update={"few_labels": settings}))
+    verdict = judge(few, "x", "variant", 2, SEEDS, coder(field, residuals=False))
+    correct = verdict.samples["few_labels_correct/5"]
+    assert correct.shape == (2, 3, 60)
+    assert verdict.metrics["accuracy_with_5_labels"] == correct.mean(axis=(1, 2)).tolist()
+    assert not any("21" in name for name in (*verdict.metrics, *verdict.samples))
+
+
+def test_every_metric_of_a_code_has_an_interval_and_the_other_way_round(field: Field) -> None:
+    """Those on stop rows are for choosing, and have none."""
+    verdict = judge(field, "x", "variant", 2, SEEDS, coder(field, residuals=True))
+    row = Row.read(verdict.to_json(), verdict.tensors())
+    (resampling,) = Resampling.draw(field.labels("test"), 50, seed=0)
+    replicates = row.resampled(resampling, field.labels("test"), field.classes)
+    assert set(replicates) == {name for name in verdict.metrics if not name.startswith("stop_")}
+    for name, found in replicates.items():
+        assert found.shape == (50, 2)
+        mean = found.mean(axis=1)
+        assert abs(mean.mean() - np.mean(verdict.metrics[name])) < 4 * mean.std() + 1e-6, name
+
+
+def test_a_class_that_only_test_rows_are_of_is_read_wrongly_and_breaks_nothing(field: Field) -> None:
+    test = field.samples["test"]
+    samples = {**field.samples, "test": replace(test, labels=np.where(test.labels == 2, 3, test.labels))}
+    few = replace(field, samples=samples, classes=("a", "b", "c", "d"))
+    verdict = judge(few, "x", "variant", 2, SEEDS, coder(field, residuals=False))
+    assert (verdict.samples["probe_predicted"] != 3).all()
+    assert np.isfinite(verdict.metrics["probe_log_loss"]).all()
+
+
 @pytest.mark.parametrize("split", ["stop", "test"])
 @pytest.mark.parametrize("left", ["normal rows", "anomalies"])
 def test_a_split_without_anomalies_or_without_anything_else_has_no_auroc(
@@ -152,3 +217,12 @@ def test_scores_of_its_own_are_judged_under_their_name(field: Field) -> None:
     other = judge(field, "x", "variant", 2, SEEDS, plain)
     assert found.metrics["auroc"] == other.metrics["auroc"]
     assert "auroc_prior" not in other.metrics
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_the_thresholds_that_are_kept_are_those_that_flag(field: Field, residuals: bool) -> None:
+    samples = judge(field, "x", "variant", 2, SEEDS, coder(field, residuals)).samples
+    for view in field.normal:
+        scores, normals = samples[f"score/{view}/auroc"], field.is_normal("test", view)
+        flagged = scores > samples[f"limit/{view}"][:, None]
+        assert np.array_equal(flagged[:, normals], samples[f"false_alarm/{view}"][:, normals] == 1)

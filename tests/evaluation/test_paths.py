@@ -1,13 +1,24 @@
 """Sharpness on signals whose spectrum is known; walks through codes whose decoder is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from latentops.evaluation.paths import Walk, distance_to_data, interpolations, traversals, unevenness
+from latentops.evaluation.paths import (
+    Walk,
+    distance_to_data,
+    interpolations,
+    smoothness,
+    stretch,
+    traversals,
+    unevenness,
+)
 from latentops.evaluation.structure import high_frequency_energy, sharpness_kept
 from latentops.training.members import Member
-from latentops.training.trained import Trained
-from tests.toy import KINDS, draw, recipe
+from latentops.training.trained import Recipe, Trained
+from tests.toy import KINDS, SMALL, describe, draw, recipe
 
 MEMBERS = [Member(0, "all"), Member(1, "all")]
 
@@ -79,6 +90,52 @@ def test_a_straight_walk_is_even_and_a_jump_is_not() -> None:
     assert unevenness(Walk(straight, straight)) == pytest.approx(1)
     assert unevenness(Walk(jump, jump)) == pytest.approx(4)
     assert unevenness(Walk(jump, jump * 0)) == pytest.approx(1)
+
+
+def test_a_straight_way_is_as_long_as_the_line_and_a_detour_longer() -> None:
+    straight = np.linspace(0, 3, 5, dtype=np.float32).reshape(1, 1, 5, 1) * np.ones(4, np.float32)
+    corner = np.array([[[[0, 0], [3, 0], [3, 4]]]], dtype=np.float32)
+    assert stretch(Walk(straight, straight)) == pytest.approx(1)
+    assert stretch(Walk(corner, corner)) == pytest.approx(7 / 5)
+    both = np.concatenate([corner, corner + 0 * corner], axis=1)
+    both[0, 1] = np.linspace(0, 1, 3)[:, None]
+    assert stretch(Walk(both, both)) == pytest.approx((7 + 2**0.5) / (5 + 2**0.5))
+    assert np.isnan(stretch(Walk(straight, 0 * straight))).all()
+
+
+def test_a_linear_decoder_s_interpolations_are_straight_and_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe("undercomplete", "image")
+    stack, samples = Trained(made.build(MEMBERS), MEMBERS, made), draw("image", 40)
+    bent = smoothness(stack, samples)
+    assert min(bent["path_stretch"]) > 1 + 1e-4
+    weights = torch.randn(2, 30)
+    monkeypatch.setattr(stack.model, "decode", lambda codes: (codes @ weights).unflatten(2, (1, 6, 5)))
+    assert smoothness(stack, samples)["path_stretch"] == pytest.approx([1, 1], abs=1e-4)
+    assert smoothness(stack, samples)["path_unevenness"] == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_what_lies_beyond_the_shorter_sequence_is_no_part_of_the_way() -> None:
+    made = recipe("undercomplete", "sequence")
+    stack, samples = Trained(made.build(MEMBERS), MEMBERS, made), draw("sequence", 40)
+    decode = stack.model.decode
+
+    def wild(codes: torch.Tensor) -> torch.Tensor:
+        values = decode(codes)
+        values[:, :, int(samples.lengths.max()) - 1 :] = torch.randn(1)  # type: ignore[union-attr]
+        return values
+
+    short = replace(samples, lengths=np.minimum(samples.lengths, samples.lengths.max() - 1))  # type: ignore[type-var, union-attr]
+    before = smoothness(stack, short)
+    stack.model.decode = wild  # type: ignore[method-assign, assignment]
+    assert smoothness(stack, short) == before
+
+
+def test_tokens_and_a_code_of_each_step_have_no_ways_between_them() -> None:
+    per_step = Recipe.resolve(
+        "sequence", {"latent": "per_step"}, "recurrent", SMALL, 2, describe("sequence"), "gaussian"
+    )
+    for made, kind in ((recipe("undercomplete", "tokens"), "tokens"), (per_step, "sequence")):
+        assert smoothness(Trained(made.build(MEMBERS), MEMBERS, made), draw(kind, 10)) == {}
 
 
 def test_a_middle_point_on_the_data_is_at_no_distance() -> None:

@@ -1,61 +1,55 @@
-"""Scores that a generative variant alone has."""
+"""Codes of which it is known how they match the prior."""
 
-import numpy as np
 import pytest
 import torch
 
-from latentops.data.prepared import Samples
-from latentops.errors import LatentOpsError
-from latentops.evaluation import prior
-from latentops.training.members import VIEW_ALL, Member, Resident
+from latentops.architectures.stack import Batch
+from latentops.evaluation.diagnosis import diagnosis
+from latentops.evaluation.prior import prior_match
+from latentops.training.members import Member
 from latentops.training.trained import Trained
-from latentops.variants.autoencoder import Noise
 from tests.toy import draw, recipe
 
-MEMBERS = [Member(seed, VIEW_ALL) for seed in range(2)]
+MEMBERS = [Member(0, "all"), Member(1, "all")]
 
 
-def built(variant: str, kind: str) -> tuple[Trained, Samples]:
+def stack(variant: str, kind: str = "tabular") -> Trained:
     made = recipe(variant, kind)
-    return Trained(made.build(MEMBERS), MEMBERS, made), draw(kind, 24)
+    return Trained(made.build(MEMBERS), MEMBERS, made)
 
 
-@pytest.mark.parametrize("kind", ["tabular", "sequence"])
-def test_the_likelihood_of_all_samples_is_what_the_bound_adds_up_to(kind: str) -> None:
-    """Where the posterior's noise is as good as none the bound is the training objective's terms."""
-    trained, samples = built("variational", kind)
-    found = prior.likelihood(trained, samples)
-    assert found.shape == (2, 24)
-    batch = Resident.put(samples, torch.device("cpu")).shared(2)
-    with torch.no_grad():
-        mean, log_variance = trained.model.posterior(batch)
-        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean(-1)
-        nats = trained.model.nats(batch, mean)
-    assert np.allclose(found.mean(axis=1), (nats + kl).numpy(), rtol=1e-4)
+def test_codes_that_are_the_prior_match_it_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, samples = stack("adversarial"), draw("tabular", 500)
+    codes = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(1))
+    codes[1] = 0.3
+    monkeypatch.setattr(trained.model, "encode", lambda batch: codes)
+    found = prior_match(trained, samples)
+    assert abs(found["prior_mmd"][0]) < 0.01
+    assert found["prior_mmd"][1] > 0.3
+    assert found["two_sample_low"][0] < 0.5 < found["two_sample_high"][0]
+    assert found["two_sample_low"][1] > 0.6
 
 
-def test_a_sample_is_scored_by_itself() -> None:
-    trained, samples = built("variational", "tabular")
-    whole = prior.likelihood(trained, samples)
-    assert np.allclose(prior.likelihood(trained, samples.select(slice(5, 9))), whole[:, 5:9], rtol=1e-4)
-    values = np.array(samples.values)
-    values[3] += 50
-    moved = prior.likelihood(trained, Samples(values, None, samples.labels, samples.ids))
-    assert (moved[:, 3] > whole.max(axis=1)).all()
+def test_a_posterior_that_is_the_prior_matches_it_though_its_mean_tells_nothing() -> None:
+    trained, samples = stack("variational"), draw("tabular", 500)
+
+    def collapsed(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        nothing = torch.zeros(*batch.values.shape[:2], 2)
+        return nothing, nothing
+
+    trained.model.posterior = collapsed  # type: ignore[assignment]
+    found = prior_match(trained, samples)
+    assert max(map(abs, found["prior_mmd"])) < 0.01
+    trained.model.posterior = lambda batch: (collapsed(batch)[0], collapsed(batch)[0] - 12)  # type: ignore[assignment]
+    assert min(prior_match(trained, samples)["prior_mmd"]) > 0.3
 
 
-def test_other_variants_have_no_bound() -> None:
-    trained, samples = built("undercomplete", "tabular")
-    with pytest.raises(LatentOpsError, match="undercomplete has no evidence bound"):
-        prior.likelihood(trained, samples)
-
-
-@pytest.mark.parametrize("variant", ["variational", "adversarial"])
-def test_draws_from_the_prior_are_nearer_to_it_than_what_lies_outside(variant: str) -> None:
-    trained, _ = built(variant, "tabular")
-    noise = Noise([torch.Generator().manual_seed(7) for _ in MEMBERS])
-    own = trained.model.draw(200, noise).numpy()
-    near, far = (prior.distance(trained, each, 5) for each in (own, own + 8))
-    assert near.shape == (2, 200)
-    assert far.min() > near.max()
-    assert np.array_equal(near, prior.distance(trained, own, 5))
+def test_without_a_prior_there_is_nothing_to_match_and_with_one_a_variant_s_own_number_stands() -> None:
+    assert prior_match(stack("undercomplete"), draw("tabular", 20)) == {}
+    samples = draw("tabular", 60)
+    for variant in ("variational", "adversarial"):
+        trained = stack(variant)
+        found = diagnosis(trained, samples, trained.encode(samples))
+        own = trained.diagnose(samples)
+        assert "prior_mmd" in found
+        assert all(found[name] == values for name, values in own.items())

@@ -30,7 +30,13 @@ def settings(**levels: list[float]) -> Evaluation:
         "drop": [0.5],
     } | levels
     anomaly = {"neighbours": 3, "reference": 1000, "alpha": 0.1}
-    return Evaluation.model_validate({"probe": {"strengths": [0.1]}, "anomaly": anomaly, "denoising": met})
+    probes = {
+        "probe": {"strengths": [0.1]},
+        "knn": {"neighbours": 3, "reference": 1000},
+        "few_labels": {"labels": [], "draws": 1, "seed": 0},
+        "clustering": {"starts": 1},
+    }
+    return Evaluation.model_validate({**probes, "anomaly": anomaly, "denoising": met})
 
 
 def field(kind: str, rows: int = 60, **levels: list[float]) -> Field:
@@ -66,6 +72,18 @@ def test_every_profile_has_a_value_a_member_at_each_of_its_places(variant: str, 
         assert each.values.shape == (len(MEMBERS), len(each.x))
         assert each.x_title
         assert each.y_title
+
+
+def test_what_has_bounds_has_a_psnr_and_images_an_ssim_at_each_corruption() -> None:
+    for kind, told in (("image", {"withstood_psnr", "withstood_ssim"}), ("sequence", {"withstood_psnr"})):
+        made = recipe("undercomplete", kind)
+        bounded = replace(made, description=replace(made.description, likelihood_range=(0.0, 1.0)))
+        some = found(Trained(bounded.build(MEMBERS), MEMBERS, bounded), field(kind))
+        assert set(some) - set(found(stack("undercomplete", kind), field(kind))) == told
+        for name in told:
+            assert some[name].x == some["withstood_error"].x
+        error, psnr = (some[name].values for name in ("withstood_error", "withstood_psnr"))
+        torch.testing.assert_close(psnr, -10 * error.log10())
 
 
 def test_another_level_is_another_place() -> None:

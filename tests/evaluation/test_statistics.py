@@ -6,13 +6,14 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_curve
 
 from latentops.evaluation.statistics import (
+    Estimate,
+    Replicates,
     Resampling,
     auroc,
     average_precision,
     false_alarm_at_95,
     holm,
-    interval,
-    p_value,
+    rank_correlation_interval,
     spearman,
     student_interval,
 )
@@ -25,7 +26,7 @@ def test_replicates_centre_on_the_estimate() -> None:
     random = np.random.default_rng(0)
     scores = random.normal(size=(4, 60)) + (LABELS == 0)
     correct = (random.random((4, 60)) < 0.8).astype(np.float32)
-    (resampling,) = Resampling.draw(LABELS, 4, 4000, seed=0)
+    (resampling,) = Resampling.draw(LABELS, 4000, seed=0)
     means = np.mean([auroc(seed, LABELS == 0) for seed in scores])
     assert resampling.auroc(scores, LABELS == 0).mean() == pytest.approx(means, abs=0.005)
     assert resampling.mean(correct).mean() == pytest.approx(correct.mean(), abs=0.005)
@@ -33,24 +34,44 @@ def test_replicates_centre_on_the_estimate() -> None:
 
 def test_an_unresampled_auroc_is_the_plain_one() -> None:
     scores = np.random.default_rng(0).normal(size=(1, 60))
-    whole = Resampling(np.ones((60, 1), dtype=np.float32), np.ones((1, 1)))
-    assert whole.auroc(scores, LABELS == 1)[0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
+    whole = Resampling(np.ones((60, 1), dtype=np.float32), 60, 57, (1,))
+    assert whole.auroc(scores, LABELS == 1)[0, 0] == pytest.approx(auroc(scores[0], LABELS == 1), abs=1e-6)
+
+
+def test_draws_of_labels_are_resampled_too() -> None:
+    """Alike for all that is compared; where draws don't differ, they add nothing."""
+    random = np.random.default_rng(0)
+    easy = random.normal(size=20)[:, None]
+    correct = (random.normal(size=(4, 20, 60)) < easy).astype(np.uint8)
+    (resampling,) = Resampling.draw(LABELS, 4000, seed=0)
+    replicates = resampling.mean_of_draws(correct)
+    assert replicates.mean() == pytest.approx(correct.mean(), abs=0.01)
+    assert replicates.mean(axis=1).std() > 2 * resampling.mean(correct.mean(axis=1)).mean(axis=1).std()
+    same = np.repeat(correct[:, :1], 20, axis=1)
+    assert resampling.mean_of_draws(same) == pytest.approx(resampling.mean(same[:, 0]), abs=1e-6)
+    assert (resampling.mean_of_draws(correct.copy()) == replicates).all()
+
+
+def test_other_blocks_draw_other_draws() -> None:
+    values = np.arange(20.0)[None, :, None].repeat(60, axis=2)
+    blocks = [each.mean_of_draws(values) for each in Resampling.draw(LABELS, 40, seed=0, block=20 * 60)]
+    assert len(np.unique(np.concatenate(blocks))) > 25
 
 
 def test_classes_keep_their_size_in_every_resample() -> None:
-    (resampling,) = Resampling.draw(LABELS, 3, 50, seed=0)
+    (resampling,) = Resampling.draw(LABELS, 50, seed=0)
     for label in range(3):
         assert (resampling.items[label == LABELS].sum(axis=0) == 20).all()
 
 
 def test_a_draw_in_blocks_is_bounded_and_whole() -> None:
     """No block holds more than it may, and all resamples are there: different ones, of the right sizes."""
-    blocks = list(Resampling.draw(LABELS, 3, 50, seed=0, block=7 * len(LABELS)))
+    blocks = list(Resampling.draw(LABELS, 50, seed=0, block=7 * len(LABELS)))
     assert [part.items.shape[1] for part in blocks] == [7] * 7 + [1]
     items = np.concatenate([part.items for part in blocks], axis=1)
     assert len(np.unique(items, axis=1).T) == 50
     assert (items[LABELS == 0].sum(axis=0) == 20).all()
-    assert all(part.seeds.shape == (part.items.shape[1], 3) for part in blocks)
+    assert {(part.drawn, part.freedom) for part in blocks} == {(60, 57)}
 
 
 @given(
@@ -69,21 +90,69 @@ def test_a_resampled_auroc_is_that_of_the_pairs(scores: list[float], seed: int) 
     wins = (high > low) + 0.5 * (high == low)
     pairs = items[anomalous].T[:, :, None] * items[~anomalous].T[:, None, :]
     expected = (pairs * wins).sum(axis=(1, 2)) / pairs.sum(axis=(1, 2))
-    found = Resampling(items, np.ones((5, 1))).auroc(values, anomalous)
+    found = Resampling(items, len(scores), len(scores) - 2, (1,)).auroc(values, anomalous)[:, 0]
     assert found == pytest.approx(expected, abs=1e-6)
     assert auroc(values[0], anomalous) == pytest.approx(wins.mean(), abs=1e-12)
 
 
-def test_intervals_of_a_mean_cover_it_as_often_as_they_say() -> None:
-    """Items and seeds both vary: a seed shifts all of its items."""
-    covered = 0
-    for trial in range(200):
-        random = np.random.default_rng(trial)
-        values = random.normal(size=60) + random.normal(size=(10, 1)) * 0.05
-        (resampling,) = Resampling.draw(np.zeros(60, dtype=np.int64), 10, 500, seed=trial)
-        low, high = interval(resampling.mean(values), 0.95)
-        covered += low <= 0 <= high
-    assert 0.90 <= covered / 200 <= 0.985
+def replicates(values: np.ndarray, resamples: int = 20_000, seed: int = 0) -> Replicates:
+    """Of the mean of `values` `[seeds, items]` of one class."""
+    (drawn,) = Resampling.draw(np.zeros(values.shape[1], dtype=np.int64), resamples, seed)
+    return Replicates(values.mean(axis=1), drawn.mean(values), drawn.drawn, drawn.freedom)
+
+
+def test_without_seeds_the_interval_of_a_mean_is_students() -> None:
+    values = np.random.default_rng(0).exponential(size=(1, 12))
+    found = replicates(values).estimate()
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values[0]))
+    assert found.interval(0.95) == pytest.approx(expected, abs=0.02 * np.ptp(expected))
+    assert found.p_value() == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue, rel=0.2)
+
+
+def test_where_items_do_not_vary_the_interval_is_students_over_the_seeds() -> None:
+    seeds = np.array([0.1, 0.4, 0.35, 0.8, 0.5])
+    found = replicates(np.repeat(seeds[:, None], 40, axis=1), resamples=50).estimate()
+    assert found.interval(0.9) == pytest.approx(student_interval(seeds, 0.9), abs=1e-6)
+    assert found.p_value() == pytest.approx(stats.ttest_1samp(seeds, 0).pvalue, rel=1e-4)
+
+
+def test_the_error_is_that_of_crossed_random_effects() -> None:
+    """Seeds, items and the two together, against the mean squares of an analysis of variance."""
+    random = np.random.default_rng(0)
+    seeds, items = 5, 80
+    values = (
+        random.normal(size=(seeds, 1)) + 3 * random.normal(size=items) + random.normal(size=(seeds, items))
+    )
+    row, column = values.mean(axis=1), values.mean(axis=0)
+    rest = values - row[:, None] - column + values.mean()
+    of_seeds, of_items = items * row.var(ddof=1), seeds * column.var(ddof=1)
+    of_both = (rest**2).sum() / ((seeds - 1) * (items - 1))
+    expected = (of_seeds + of_items - of_both) / (seeds * items)
+    assert replicates(values).estimate().error ** 2 == pytest.approx(expected, rel=0.05)
+
+
+def test_seeds_that_differ_by_chance_alone_add_nothing() -> None:
+    """What seeds differ by because items are few is in the variance by items already."""
+    values = np.random.default_rng(4).normal(size=(5, 200))
+    one = replicates(values)
+    assert one.values.var(ddof=1) < np.trace(np.cov(one.resampled, rowvar=False)) / 5
+    assert one.estimate().error == pytest.approx(values.std() / np.sqrt(values.size), rel=0.1)
+
+
+@pytest.mark.parametrize("mean", [0.001, 0.3, 0.995])
+def test_the_interval_of_a_share_is_one_of_shares(mean: float) -> None:
+    found = Estimate(mean, 0.02, 30)
+    low, high = found.interval(0.95, share=True)
+    assert 0 < low < mean < high < 1
+    narrow = Estimate(mean, 1e-6, 30)
+    assert narrow.interval(0.95, share=True) == pytest.approx(narrow.interval(0.95), abs=1e-8)
+
+
+def test_what_is_always_right_has_no_width() -> None:
+    found = replicates(np.ones((5, 30)), resamples=20)
+    assert found.is_share
+    assert found.estimate().interval(0.95, share=True) == (1.0, 1.0)
+    assert (found - found).estimate().p_value() == 1.0
 
 
 def test_a_paired_difference_is_tighter_than_an_unpaired_one() -> None:
@@ -92,17 +161,31 @@ def test_a_paired_difference_is_tighter_than_an_unpaired_one() -> None:
     ours, theirs = (
         (hard + 0.3 * random.normal(size=(4, 60)) < limit).astype(np.float32) for limit in (0.5, 0.3)
     )
-    (shared,) = Resampling.draw(LABELS, 4, 2000, seed=0)
-    (other,) = Resampling.draw(LABELS, 4, 2000, seed=1)
-    paired = np.std(shared.mean(ours) - shared.mean(theirs))
-    unpaired = np.std(shared.mean(ours) - other.mean(theirs))
-    assert paired < 0.7 * unpaired
+    paired = replicates(ours, seed=0) - replicates(theirs, seed=0)
+    unpaired = replicates(ours, seed=0) - replicates(theirs, seed=1)
+    assert paired.estimate().error < 0.7 * unpaired.estimate().error
 
 
-def test_p_values_are_small_for_a_clear_difference_and_large_for_none() -> None:
+def test_what_seeds_share_drops_out_of_a_difference() -> None:
+    """A seed that is better in both metrics says nothing of their difference."""
+    values = np.random.default_rng(0).normal(size=(5, 1)) + np.zeros(30)
+    found = (replicates(values + 1, resamples=20) - replicates(values, resamples=20)).estimate()
+    assert found.mean == pytest.approx(1)
+    assert found.error == pytest.approx(0, abs=1e-6)
+
+
+def test_a_difference_from_a_deterministic_row_has_all_seeds() -> None:
     random = np.random.default_rng(0)
-    assert p_value(random.normal(5, 1, 1000)) < 0.01
-    assert p_value(random.normal(0, 1, 1000)) > 0.5
+    difference = replicates(random.normal(size=(5, 30))) - replicates(random.normal(size=(1, 30)))
+    assert difference.values.shape == (5,)
+    assert difference.resampled.shape[1] == 5
+
+
+def test_p_value_and_interval_say_the_same() -> None:
+    for mean in np.linspace(-3, 3, 25):
+        found = Estimate(float(mean), 1.0, 7)
+        low, high = found.interval(0.95)
+        assert (low <= 0 <= high) == (found.p_value() >= 0.05)
 
 
 def test_holm_by_hand() -> None:
@@ -114,6 +197,21 @@ def test_rank_correlation_by_hand() -> None:
     assert spearman([1, 2, 3], [10, 20, 900]) == pytest.approx(1.0)
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
     assert spearman([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_a_rank_correlation_that_nothing_shakes_has_no_width() -> None:
+    steps = [replicates(np.full((5, 20), level), resamples=20) for level in (1.0, 2.0, 3.0, 4.0)]
+    assert rank_correlation_interval(steps, steps, 0.95, 0) == pytest.approx((1.0, 1.0))
+    assert rank_correlation_interval(steps, steps[::-1], 0.95, 0) == pytest.approx((-1.0, -1.0))
+    assert rank_correlation_interval(steps[:2], steps[:2], 0.95, 0) is None
+    assert rank_correlation_interval(steps, [steps[0]] * 4, 0.95, 0) is None
+
+
+def test_a_rank_correlation_of_what_is_all_chance_could_be_any() -> None:
+    random = np.random.default_rng(0)
+    x, y = ([replicates(random.normal(size=(5, 20)), 500) for _ in range(6)] for _ in range(2))
+    low, high = rank_correlation_interval(x, y, 0.95, 0) or (0.0, 0.0)
+    assert low < 0 < high
 
 
 def test_effective_rank_counts_directions() -> None:
@@ -160,14 +258,14 @@ def test_precision_and_false_alarms_are_scikit_learns(scores: list[float], seed:
 def test_resampled_they_are_those_of_the_items_drawn(scores: list[float], seed: int) -> None:
     """An item counts as often as it was drawn: scikit-learn is shown it so many times."""
     values, anomalous = kinds(scores, seed)
-    (resampling,) = Resampling.draw(anomalous, 1, 4, seed=seed)
+    (resampling,) = Resampling.draw(anomalous, 4, seed=seed)
     drawn = [np.repeat(np.arange(len(values)), column.astype(int)) for column in resampling.items.T]
     for metric, peer in (
         (resampling.average_precision, average_precision_score),
         (resampling.false_alarm_at_95, first_at_95),
     ):
         expected = [peer(anomalous[rows], values[rows]) for rows in drawn]
-        assert np.allclose(metric(values[None], anomalous), expected, atol=1e-6)
+        assert np.allclose(metric(values[None], anomalous)[:, 0], expected, atol=1e-6)
 
 
 def test_precision_and_false_alarms_of_a_perfect_a_constant_and_a_lost_score() -> None:

@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 
 from latentops.errors import DataError
-from latentops.evaluation.structure import best_unit_auroc, with_irrelevant
+from latentops.evaluation.structure import (
+    active_share,
+    best_unit_auroc,
+    checkerboard,
+    checkerboard_energy,
+    effective_rank,
+    intrinsic_dimension,
+    sparseness,
+    with_irrelevant,
+)
+from latentops.variants import convolutional
 from tests.toy import draw
 
 LABELS = np.arange(90) % 3
@@ -51,3 +62,73 @@ def test_irrelevant_columns_are_added_and_know_nothing() -> None:
 def test_irrelevant_columns_are_for_tables() -> None:
     with pytest.raises(DataError, match="added to tables"):
         with_irrelevant(draw("image", 4), 2, seed=0)
+
+
+def normal(rows: int, units: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, units)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5, 8])
+def test_a_gaussian_in_more_units_than_it_has_dimensions_has_its_own(dimensions: int) -> None:
+    turned = np.linalg.qr(normal(20, dimensions, 1))[0].T
+    codes = normal(2000, dimensions) @ turned + 3
+    assert codes.shape[1] == 20
+    assert intrinsic_dimension(codes) == pytest.approx(dimensions, rel=0.1)
+    assert intrinsic_dimension(1000 * codes) == pytest.approx(intrinsic_dimension(codes), rel=1e-2)
+
+
+def test_a_curve_that_fills_no_plane_has_one_dimension_though_its_rank_is_higher() -> None:
+    turn = np.random.default_rng(0).uniform(0, 2 * np.pi, 2000)
+    circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    assert intrinsic_dimension(circle) == pytest.approx(1, abs=0.1)
+    assert effective_rank(circle) == pytest.approx(2, abs=0.01)
+
+
+def test_repeated_codes_and_duplicated_units_change_no_intrinsic_dimension() -> None:
+    codes = normal(1000, 3)
+    once = intrinsic_dimension(codes)
+    assert intrinsic_dimension(np.tile(codes, (3, 1))) == once
+    assert intrinsic_dimension(np.tile(codes, 2)) == pytest.approx(once)
+
+
+def test_a_constant_code_has_no_dimension_and_a_grid_no_number() -> None:
+    assert intrinsic_dimension(np.ones((50, 4), dtype=np.float32)) == 0
+    assert np.isnan(intrinsic_dimension(np.arange(50.0)[:, None]))
+
+
+def test_of_many_codes_some_tell_as_much() -> None:
+    assert intrinsic_dimension(normal(6000, 3)) == pytest.approx(3, rel=0.1)
+
+
+def test_units_that_do_not_vary_are_not_active() -> None:
+    codes = normal(500, 8)
+    assert active_share(codes) == 1
+    assert active_share(np.tile(codes, 2)) == 1
+    assert active_share(np.ones((500, 8))) == 0
+    codes[:, :2] *= 0.01
+    assert active_share(codes) == 0.75
+    assert active_share(100 * codes) == 0.75
+
+
+def test_under_a_prior_units_are_active_by_its_scale() -> None:
+    collapsed = 0.01 * normal(500, 8)
+    assert active_share(collapsed) == 1
+    assert active_share(collapsed, 1.0) == 0
+
+
+def test_the_hoyer_index_is_one_of_a_unit_a_sample_and_nothing_of_equal_ones() -> None:
+    found = sparseness(np.stack([np.eye(6), np.ones((6, 6)), 5 * np.eye(6)]))
+    assert found == pytest.approx([1, 0, 1], abs=1e-6)
+
+
+def test_a_checkerboard_is_told_as_the_convolutional_variant_tells_it() -> None:
+    board = (-1.0) ** np.indices((8, 8)).sum(axis=0)
+    images = np.random.default_rng(0).random((6, 2, 8, 8)).astype(np.float32)
+    same, boarded = checkerboard(np.stack([images, images + board]), images)
+    assert same == pytest.approx(1)
+    assert boarded > 2
+    assert np.isnan(checkerboard(images[None], np.ones((6, 2, 8, 8)))).all()
+    assert np.isnan(checkerboard_energy(np.full((3, 1, 8, 8), 0.3)))
+    for some in (images, images[..., :7, :5], images[..., :1], images[..., :1, :]):
+        expected = convolutional.checkerboard_energy(torch.from_numpy(some[None])).item()
+        assert checkerboard_energy(some) == pytest.approx(expected, rel=1e-4)

@@ -89,7 +89,7 @@ def test_alarms_are_runs_and_none_that_touches_a_mark_is_false() -> None:
 
 def test_what_is_drawn_together_has_one_weight() -> None:
     marked, units = np.array([0, 0, 1, 1, 0, 1]) > 0, np.array([2, 2, 0, 0, 3, 1])
-    for part in Resampling.draw(marked, 2, 50, 0, units=units):
+    for part in Resampling.draw(marked, 50, 0, units=units):
         assert np.array_equal(part.items[0], part.items[1])
         assert np.array_equal(part.items[2], part.items[3])
         assert (part.items[[0, 4]].sum(axis=0) == 2).all()
@@ -158,8 +158,8 @@ def test_intervals_of_stamps_hold_what_was_measured() -> None:
     verdict = judge(field, "perfect", "variant", 2, [0, 1], perfect(field))
     row = Row("perfect", "variant", 2, [0, 1], verdict.metrics, verdict.samples)
     line = Timeline.of(field.samples["test"], EVERY)
-    (part,) = Resampling.draw(line.marked, 2, 200, 0, units=line.units())
-    found = row.stamp_replicates(part, line.marked)
+    (part,) = Resampling.draw(line.marked, 200, 0, units=line.units())
+    found = row.stamps_resampled(part, line.marked)
     assert set(found) == {"timestamp_auroc", "marks_hit", "false_alarms_per_day"}
     for name, values in found.items():
         assert values.min() <= verdict.metrics[name][0] + 1e-9

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 import latentops
 from latentops.config import load_params
 from latentops.errors import RegistryError
-from latentops.registry import candidate, ledger, store, tracking, versions
+from latentops.registry import candidate, ledger, results, store, tracking, versions
 from latentops.registry.champion import Decision, history, promote, rollback
 from latentops.registry.versions import resolve
 from latentops.reporting.profiles import drawings
@@ -56,7 +56,7 @@ def test_what_passes_every_gate_is_champion(recorded: Path) -> None:
     )
     version = resolve("table@champion")
     assert version.number == 1
-    assert version.tags[tracking.CONTENT] == decision.content_hash
+    assert version.tags[results.CONTENT] == decision.content_hash
     assert json.loads(version.tags["gate.rivals"]) == {"value": 0.04, "limit": 0.0, "verdict": "passed"}
     assert "gate.champion" in version.tags
     described = store.connect().get_model_version(MODEL, "1")
@@ -67,7 +67,7 @@ def test_a_version_is_tied_to_its_run_and_its_logged_model(recorded: Path) -> No
     promote("table")
     client = store.connect()
     version = client.get_model_version(MODEL, "1")
-    run = tracking.find(client, "table", version.tags[tracking.CONTENT])
+    run = tracking.find(client, "table", version.tags[results.CONTENT])
     assert version.run_id == run.info.run_id
     [output] = run.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)

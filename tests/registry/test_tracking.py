@@ -14,7 +14,7 @@ from latentops.atomic import write_json
 from latentops.config import load_params
 from latentops.errors import RegistryError
 from latentops.evaluation.comparison import along
-from latentops.registry import store, tracking
+from latentops.registry import results, store, tracking
 from latentops.reporting.profiles import drawings
 from latentops.stages import record as record_stage
 
@@ -36,7 +36,7 @@ def record() -> dict[str, str]:
 def test_one_parent_a_variant_and_one_child_a_seed(project: Path) -> None:
     hashes = record()
     found = runs()
-    assert {run.data.tags[tracking.CONTENT] for run in found["variant"]} == set(hashes.values())
+    assert {run.data.tags[results.CONTENT] for run in found["variant"]} == set(hashes.values())
     assert len(found["variant"]) == len(VARIANTS)
     parents = {run.info.run_id for run in found["variant"]}
     assert len(found["member"]) == 2 * len(VARIANTS)

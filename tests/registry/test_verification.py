@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentops.config import load_params
-from latentops.registry import ledger, store, tracking, versions
+from latentops.registry import ledger, results, store, tracking, versions
 from latentops.registry.champion import promote, rollback
 from latentops.registry.verification import Verification, verify
 from latentops.reporting.profiles import drawings
@@ -80,7 +80,7 @@ def test_a_package_that_is_gone_shows(twice: Path) -> None:
 
 
 def test_a_changed_tag_shows(twice: Path) -> None:
-    store.connect().set_model_version_tag(MODEL, "2", tracking.CONTENT, "0" * 64)
+    store.connect().set_model_version_tag(MODEL, "2", results.CONTENT, "0" * 64)
     assert broken() == [
         "ledger ↔ version: content hash",
         "version ↔ package: content hash",

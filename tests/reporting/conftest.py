@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from latentops.atomic import write_json, write_text
-from latentops.data.prepared import SPLITS
+from latentops.config import Params, load_params
+from latentops.data import prepared
+from latentops.data.prepared import SPLITS, Description, Samples, SplitName
+from latentops.data.transforms import Transform
+from latentops.training.members import stack_members
+from latentops.training.trained import Recipe, Trained
 
 VARIANTS = (
     "undercomplete",
@@ -136,7 +142,6 @@ def comparison(dataset: str) -> dict[str, Any]:
             auroc_reconstruction=auroc - 0.02,
             auroc_latent=auroc - 0.03,
             reconstruction_error=error,
-            stop_probe_accuracy=probe,
         )
         add(f"untrained {name}", "rival", size, 5, probe_accuracy=probe - 0.12, auroc=auroc - 0.07)
     for name, (role, dim, probe_, auroc_, error_) in FLOORS.items():
@@ -244,6 +249,33 @@ def train_results(root: Path, dataset: str, variant: str) -> None:
     write_text(folder / "curves.csv", "\n".join(lines) + "\n")
 
 
+VIEWS = {"digits": ("0", "1"), "breast_cancer": ("benign",), "digit_columns": ()}
+CLASSES = {"digits": ("0", "1", "2"), "breast_cancer": ("benign", "malignant"), "digit_columns": ("0", "1")}
+
+
+def score_results(root: Path, dataset: str) -> None:
+    """What the judge kept of each test row of the chosen variant and of two floors."""
+    chosen, views, classes = DATASETS[dataset][2], VIEWS[dataset], CLASSES[dataset]
+    random = np.random.default_rng(3)
+    labels = np.arange(60) % len(classes)
+
+    def scores(name: str, seeds: int, gap: float) -> dict[str, Any]:
+        normals = {view: labels == classes.index(view) for view in views}
+        found = {
+            f"{name}/score/{view}/auroc": (random.normal(size=(seeds, 60)) + gap * ~normal).astype(np.float32)
+            for view, normal in normals.items()
+        }
+        return found | {f"{name}/limit/{view}": np.full(seeds, 1.5, np.float32) for view in views}
+
+    floors, evaluated = root / "results/floors" / dataset, root / "results/evaluate" / dataset / chosen
+    write_json(floors / "metrics.json", {"dataset": dataset, "classes": list(classes)})
+    evaluated.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {"labels": labels, **scores("kNN", 1, 2.0), **scores("PCA-8", 1, 1.0)}, floors / "samples.safetensors"
+    )
+    save_file(scores(chosen, 5, 2.5), evaluated / "samples.safetensors")
+
+
 def build(root: Path) -> Path:
     """Write the result files of every dataset below `root`; no data and no models."""
     for dataset in DATASETS:
@@ -280,9 +312,18 @@ def build(root: Path) -> Path:
                 ],
             },
         )
+        score_results(root, dataset)
+        runs = {variant: f"{k:064x}" for k, variant in enumerate(VARIANTS)}
+        write_json(root / "results" / "record" / f"{dataset}.json", {"runs": runs})
         for variant in VARIANTS:
             train_results(root, dataset, variant)
     return root
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The project's own settings, which say what the knobs of its datasets are set to."""
+    return load_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -309,3 +350,57 @@ def edit(project: Path) -> Callable[[str, Callable[[dict[str, Any]], None]], Non
         write_json(path, value)
 
     return change
+
+
+SHAPES = {"digits": (1, 8, 8), "breast_cancer": (6,), "digit_columns": (8, 8)}
+MODELS = {
+    "digits": ("denoising", "variational", "adversarial", "sparse", "convolutional"),
+    "breast_cancer": ("sparse", "variational"),
+    "digit_columns": ("sequence", "variational"),
+}
+HOSTILE = "<b>odd</b>"
+
+
+def prepare(root: Path, dataset: str, kind: str) -> Description:
+    shape, random = SHAPES[dataset], np.random.default_rng(0)
+    names = tuple(f"column {k}" for k in range(shape[0])) if kind == "tabular" else ()
+    bounds = None if kind == "tabular" else (0.0, 1.0)
+    classes = ("0", HOSTILE, "2")
+    description = Description(
+        kind=kind,  # type: ignore[arg-type]
+        shape=shape,
+        features=names,
+        classes=classes,
+        transform=Transform.from_range(0, 16),
+        spread=0.3,
+        likelihood_range=bounds,
+    )
+    lengths = random.integers(1, shape[0] + 1, 40) if kind == "sequence" else None
+    values = random.random((40, *shape), dtype=np.float32)
+    if lengths is not None:
+        values[np.arange(shape[0]) >= lengths[:, None]] = 0
+    samples = Samples(values, lengths, np.arange(40) % 3, np.zeros((40, 32), dtype=np.uint8))
+    splits: dict[SplitName, Samples] = {"test": samples}
+    prepared.write(root / "data" / "prepared" / dataset, description, splits)
+    return description
+
+
+def train(root: Path, params: Params) -> Path:
+    """Put test rows and stacks at their initial weights into a finished project."""
+    for dataset, variants in MODELS.items():
+        description = prepare(root, dataset, params.dataset(dataset).source.kind)
+        for variant in variants:
+            architecture = params.dataset(dataset).architecture
+            section = params.variant(variant)
+            recipe = Recipe.resolve(
+                variant, section, architecture, params.dataset(dataset).architectures, 4, description
+            )
+            members = stack_members([0, 3], ["0"])
+            Trained(recipe.build(members), members, recipe).save(root / "models" / dataset / variant)
+    return root
+
+
+@pytest.fixture
+def trained(project: Path, params: Params) -> Path:
+    """A finished project of one's own with models."""
+    return train(project, params)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from latentops.config import Params, load_params
+from latentops.config import Params
 from latentops.errors import DataError
 from latentops.reporting.card import card_for
 
@@ -21,11 +21,6 @@ SECTIONS = [
     "Lineage",
     "Load it",
 ]
-
-
-@pytest.fixture(scope="module")
-def params() -> Params:
-    return load_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.mark.parametrize("dataset", ["digits", "breast_cancer", "digit_columns"])

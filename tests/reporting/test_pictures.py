@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from latentops.config import Params, load_params
+from latentops.config import Params
 from latentops.data import prepared
-from latentops.data.prepared import Description, Samples, SplitName
+from latentops.data.prepared import Description, Samples
 from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
@@ -18,59 +18,8 @@ from latentops.reporting.pictures import Gallery, _units, gallery, one_of_each
 from latentops.reporting.results import comparison
 from latentops.training.members import Member, stack_members
 from latentops.training.trained import Recipe, Trained
+from tests.reporting.conftest import HOSTILE, MODELS
 from tests.toy import draw, recipe
-
-SHAPES = {"digits": (1, 8, 8), "breast_cancer": (6,), "digit_columns": (8, 8)}
-MODELS = {
-    "digits": ("denoising", "variational", "adversarial", "sparse", "convolutional"),
-    "breast_cancer": ("sparse", "variational"),
-    "digit_columns": ("sequence", "variational"),
-}
-HOSTILE = "<b>odd</b>"
-
-
-def prepare(root: Path, dataset: str, kind: str) -> Description:
-    shape, random = SHAPES[dataset], np.random.default_rng(0)
-    names = tuple(f"column {k}" for k in range(shape[0])) if kind == "tabular" else ()
-    bounds = None if kind == "tabular" else (0.0, 1.0)
-    classes = ("0", HOSTILE, "2")
-    description = Description(
-        kind=kind,  # type: ignore[arg-type]
-        shape=shape,
-        features=names,
-        classes=classes,
-        transform=Transform.from_range(0, 16),
-        spread=0.3,
-        likelihood_range=bounds,
-    )
-    lengths = random.integers(1, shape[0] + 1, 40) if kind == "sequence" else None
-    values = random.random((40, *shape), dtype=np.float32)
-    if lengths is not None:
-        values[np.arange(shape[0]) >= lengths[:, None]] = 0
-    samples = Samples(values, lengths, np.arange(40) % 3, np.zeros((40, 32), dtype=np.uint8))
-    splits: dict[SplitName, Samples] = {"test": samples}
-    prepared.write(root / "data" / "prepared" / dataset, description, splits)
-    return description
-
-
-@pytest.fixture(scope="module")
-def params() -> Params:
-    return load_params(Path(__file__).parents[2] / "params.yaml")
-
-
-@pytest.fixture
-def trained(project: Path, params: Params) -> Path:
-    for dataset, variants in MODELS.items():
-        description = prepare(project, dataset, params.dataset(dataset).source.kind)
-        for variant in variants:
-            architecture = params.dataset(dataset).architecture
-            section = params.variant(variant)
-            recipe = Recipe.resolve(
-                variant, section, architecture, params.dataset(dataset).architectures, 4, description
-            )
-            members = stack_members([0, 3], ["0"])
-            Trained(recipe.build(members), members, recipe).save(project / "models" / dataset / variant)
-    return project
 
 
 def drawn(root: Path, dataset: str) -> Gallery:
@@ -221,7 +170,8 @@ def test_texts_are_shown_as_texts(trained: Path, params: Params) -> None:
         decoded = stack.model.likelihood.mean(stack.model.decode(codes))[0].numpy()
     assert between.texts[0] == ("pair 1, start", tokenizer.invert(decoded)[0])
     assert between.texts[2] == ("pair 1, end", tokenizer.invert(decoded)[-1])
-    page_text = page.write(trained).read_text(encoding="utf-8")
+    page.write(params, trained)
+    page_text = (trained / "reports/digit_columns.html").read_text(encoding="utf-8")
     assert "the team &amp; the goal" in page_text
     assert HOSTILE not in page_text
 
@@ -239,8 +189,9 @@ def test_tables_show_what_is_kept_of_each_column(trained: Path) -> None:
     assert len(re.findall("L", re.findall(r' d="([^"]+)"', drawing)[0])) == 6
 
 
-def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path) -> None:
-    text = page.write(trained).read_text(encoding="utf-8")
+def test_the_page_holds_the_pictures_and_class_names_are_text(trained: Path, params: Params) -> None:
+    page.write(params, trained)
+    text = (trained / "reports/digits.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 6 + 2 + latents.PAIRS + 4 + 1 + 2 * latents.MOST_MAPS
     assert "Latent map" in text
     assert HOSTILE not in text
@@ -257,8 +208,9 @@ def test_a_stack_that_is_not_here_is_a_note(trained: Path) -> None:
     )
 
 
-def test_a_stack_that_cannot_be_read_is_a_note_and_the_page_is_whole(trained: Path) -> None:
+def test_a_stack_that_cannot_be_read_is_a_note_and_the_page_is_whole(trained: Path, params: Params) -> None:
     (trained / "models/digits/denoising/config.json").write_text("{}")
     pictures = drawn(trained, "digits")
     assert "not a trained stack" in pictures.notes[0]
-    assert "not a trained stack" in page.write(trained).read_text(encoding="utf-8")
+    page.write(params, trained)
+    assert "not a trained stack" in (trained / "reports/digits.html").read_text(encoding="utf-8")

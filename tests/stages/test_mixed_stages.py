@@ -77,7 +77,7 @@ def go_through(label: str | None = "class") -> None:
     stage("compare", "people")
     write_json(Path("results/validate/people.json"), {"rows": 240, "clean": 240, "quarantined": 0})
     leaderboard.write(["people"])
-    page.write(datasets=["people"])
+    page.write(load_params(), datasets=["people"])
 
 
 def packaged(normal: list[str]) -> Package:
@@ -213,7 +213,7 @@ def test_a_table_without_labels_goes_through_every_stage(project: Path) -> None:
     profiles = {name for row in board["rows"] for name in row["profiles"]}
     assert "withstood_error" in profiles
     assert not profiles & {"withstood_probe_accuracy", "unit_auroc", "probe_by_depth"}
-    report = Path("var/report/index.html").read_text(encoding="utf-8")
+    report = Path("reports/people.html").read_text(encoding="utf-8")
     assert "The rows have no labels, so there is nothing to choose a variant by" in report
 
     stages = {"prepare@people": {"outs": [{"path": str(FOLDER), "md5": f"{'people':_<32}.dir"}]}}

@@ -4,13 +4,40 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from latentops.config.settings import Count, Positive, Settings, Share
+from latentops.config.settings import Count, Positive, Seed, Settings, Share
 
 
 class Probe(Settings):
     """Multinomial logistic regression on standardised codes; the strength is chosen on `stop`."""
 
     strengths: Annotated[list[Positive], Field(min_length=1)]
+
+
+class Knn(Settings):
+    """A vote of the nearest training codes, all or a fixed random draw of `reference` of them."""
+
+    neighbours: Count
+    reference: Count
+
+
+class FewLabels(Settings):
+    """Probes that learn from `labels` rows of each class, `draws` times; the probe's strengths are tried."""
+
+    labels: list[Annotated[int, Field(ge=2)]]
+    draws: Count
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: each number once")
+        return self
+
+
+class Clustering(Settings):
+    """k-means on the test rows' codes: the best of so many `starts`."""
+
+    starts: Count
 
 
 class Anomaly(Settings):
@@ -45,6 +72,9 @@ class Evaluation(Settings):
     """The judge's settings, the same for every variant and floor."""
 
     probe: Probe
+    knn: Knn
+    few_labels: FewLabels
+    clustering: Clustering
     anomaly: Anomaly
     denoising: Corruptions
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from latentops.evaluation.neighbours import nearest
 
 SCORES = ("auroc", "auroc_reconstruction", "auroc_latent")
 """The combined score, then its two parts, under the name of the metric that each is judged by."""
@@ -38,11 +39,6 @@ EMPHASIS = 4.0
 CALIBRATED_BY = 4096
 """Training rows that codes are brought into the inputs' units by."""
 
-GROUP = 16
-QUERIES = 128
-REFERENCES = 8192
-"""Rows of a group, and the two sides of the block of distances that is in memory at a time, 8 MB."""
-
 
 def reference_rows(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
     """All of `rows` `[n, d]`, or a fixed random draw of `most` of them, in their order."""
@@ -59,54 +55,20 @@ def neighbour_distance(
 ) -> NDArray[np.float64]:
     """Mean Euclidean distance of each query `[k, d]` to its nearest `neighbours` in `reference` `[n, d]`.
 
-    `itself` `[k]` says which row of the reference each query is: a row isn't its own neighbour. Exact:
-    products of blocks say which rows are near, and of those the distances are taken from differences, because
-    ``‖a‖² + ‖b‖² − 2ab`` has no digits left where two rows are nearly the same.
+    `itself` `[k]` says which row of the reference each query is: a row isn't its own neighbour.
     """
-    rows = len(reference)
     skip = int(itself is not None)
-    count = min(max(1, min(neighbours, rows - skip)), rows - skip)
+    count = min(max(1, min(neighbours, len(reference) - skip)), len(reference) - skip)
     if not count:
         return np.zeros(len(queries))
-    centre = np.mean(reference, axis=0, dtype=np.float64)
-    known, asked = (
-        torch.from_numpy(np.asarray(each, dtype=np.float64) - centre) for each in (reference, queries)
-    )
-    # Whole groups: the rows that fill up the last one are infinitely far from everything.
-    halves = torch.nn.functional.pad((known**2).sum(1) / 2, (0, -rows % GROUP), value=torch.inf)
-    known = torch.nn.functional.pad(known, (0, 0, 0, -rows % GROUP))
-    found = [asked.new_empty(0)]
-    for start in range(0, len(asked), QUERIES):
-        block = asked[start : start + QUERIES]
-        near = _nearest(known, halves, block, count + skip)
-        distances = (known[near] - block[:, None]).square_().sum(2)
+    found, start = [torch.empty(0, dtype=torch.float64)], 0
+    for near, distances in nearest(reference, queries, count + skip):
         if itself is not None:
-            distances[near == torch.from_numpy(itself[start : start + QUERIES])[:, None]] = torch.inf
+            own = torch.from_numpy(itself[start : start + len(near)])
+            distances[near == own[:, None]] = torch.inf
         found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
+        start += len(near)
     return torch.cat(found).numpy()
-
-
-def _nearest(known: Tensor, halves: Tensor, block: Tensor, count: int) -> Tensor:
-    """The rows `[k, count]` of `known` `[n, d]` nearest to each of `block` `[k, d]`, by ``‖b‖² / 2 − ab``.
-
-    Of every group of rows the smallest is far cheaper to get than an order of all, and the `count` groups
-    with the smallest ones hold the `count` smallest of all.
-    """
-    least = block.new_empty(len(block), 0)
-    rows = torch.empty(len(block), 0, dtype=torch.int64)
-    each = torch.arange(len(block))[:, None]
-    for start in range(0, len(known), REFERENCES):
-        part = slice(start, start + REFERENCES)
-        distances = torch.addmm(halves[part, None], known[part], block.T, alpha=-1)
-        groups = distances.view(-1, GROUP, len(block))
-        minima = groups.amin(1).T
-        kept = minima.topk(min(count, minima.shape[1]), largest=False).indices
-        members = start + kept[:, :, None] * GROUP + torch.arange(GROUP)
-        least = torch.cat([least, groups[kept, :, each].flatten(1)], dim=1)
-        rows = torch.cat([rows, members.flatten(1)], dim=1)
-        least, kept = least.topk(min(count, least.shape[1]), largest=False)
-        rows = rows.gather(1, kept)
-    return rows
 
 
 def some_rows(count: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from numpy.typing import NDArray
 
 from latentops.config import Comparison, Gates
 from latentops.errors import DataError
+from latentops.evaluation.clustering import CLUSTERED
+from latentops.evaluation.contingency import CLASSIFIED
+from latentops.evaluation.few_labels import few_label_metric
 from latentops.evaluation.statistics import (
     Array,
+    Replicates,
     Resampling,
     holm,
-    interval,
-    p_value,
+    rank_correlation_interval,
     spearman,
     student_interval,
 )
@@ -54,19 +58,28 @@ class Row:
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)},
         )
 
-    def replicates(
+    def resampled(
         self, resampling: Resampling, labels: NDArray[np.int64], classes: Sequence[str]
     ) -> dict[str, Array]:
-        """Bootstrap replicates `[resamples]` of every test metric that this row has."""
+        """Every test metric that this row has on each resample, `[resamples, seeds]`."""
         result: dict[str, Array] = {}
-        if "probe_correct" in self.samples:
-            result["probe_accuracy"] = resampling.mean(self.samples["probe_correct"].astype(np.float32))
-        if "reconstruction_error" in self.samples:
-            result["reconstruction_error"] = resampling.mean(self.samples["reconstruction_error"])
+        if "probe_predicted" in self.samples:
+            predicted = self.samples["probe_predicted"]
+            result["probe_accuracy"] = resampling.mean((predicted == labels).astype(np.float32))
+            result |= resampling.counted(CLASSIFIED, labels, predicted)
+        if "cluster" in self.samples:
+            result |= resampling.counted(CLUSTERED, labels, self.samples["cluster"])
+        if "knn_correct" in self.samples:
+            result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
+        for metric in ("probe_log_loss", "reconstruction_error"):
+            if metric in self.samples:
+                result[metric] = resampling.mean(self.samples[metric])
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
             kind, _, rest = key.partition("/")
-            if kind == "score":
+            if kind == "few_labels_correct":
+                result[few_label_metric(int(rest))] = resampling.mean_of_draws(values)
+            elif kind == "score":
                 view, _, metric = rest.rpartition("/")
                 anomalous = labels != classes.index(view)
                 views.setdefault(metric, []).append(resampling.auroc(values, anomalous))
@@ -81,7 +94,7 @@ class Row:
         result.update({metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()})
         return result
 
-    def stamp_replicates(self, resampling: Resampling, marked: NDArray[np.bool_]) -> dict[str, Array]:
+    def stamps_resampled(self, resampling: Resampling, marked: NDArray[np.bool_]) -> dict[str, Array]:
         """Likewise of every metric of time stamps, some of which are `marked` `[T]`."""
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
@@ -127,43 +140,49 @@ def compare(
             f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
             "larger share, or move `split.cuts`"
         )
-    seeds = max(len(row.seeds) for row in rows)
     replicates = _replicates(
         rows,
-        Resampling.draw(labels, seeds, settings.resamples, settings.seed),
-        lambda row, resampling: row.replicates(resampling, labels, classes),
+        Resampling.draw(labels, settings.resamples, settings.seed),
+        lambda row, resampling: row.resampled(resampling, labels, classes),
     )
     if stamps is not None:
         marked = stamps.marked
         found = _replicates(
             rows,
-            Resampling.draw(marked, seeds, settings.resamples, settings.seed, units=stamps.units),
-            lambda row, resampling: row.stamp_replicates(resampling, marked),
+            Resampling.draw(marked, settings.resamples, settings.seed, units=stamps.units),
+            lambda row, resampling: row.stamps_resampled(resampling, marked),
         )
         replicates = {name: each | found[name] for name, each in replicates.items()}
     paired = comparisons(rows, replicates, settings.confidence)
+    pairs = among_variants(rows, replicates, settings.confidence)
     board = {
         "primary": primary,
         "rows": [board_row(row, replicates[row.name], settings.confidence) for row in rows],
         "comparisons": paired,
+        "among_variants": pairs,
     }
     if primary == "none" or any(f"stop_{primary}" not in row.values for row in variants):
-        return {**board, "chosen": None, "gates": [], "passed": False, "error_rank_correlation": None}
+        nothing = {"not_told_apart": [], "gates": [], "passed": False, "error_rank_correlation": None}
+        return {**board, "chosen": None, **nothing, "error_rank_interval": None}
     chosen = choose(rows, primary)
     verdicts = [
         *rival_gates(chosen, primary, paired),
         retention_gate(chosen, rows, primary, gates.retention),
         alive_gate(chosen, alive),
     ]
+    errors, metrics = (
+        [replicates[row.name][metric] for row in variants] for metric in ("reconstruction_error", primary)
+    )
     return {
         **board,
         "chosen": {"variant": chosen.name, "seed": best_seed(chosen, primary)},
+        "not_told_apart": not_told_apart(chosen.name, primary, pairs),
         "gates": verdicts,
         "passed": all(verdict["passed"] for verdict in verdicts),
         "error_rank_correlation": spearman(
-            [float(np.mean(row.values["reconstruction_error"])) for row in variants],
-            [float(np.mean(row.values[primary])) for row in variants],
+            [float(each.values.mean()) for each in errors], [float(each.values.mean()) for each in metrics]
         ),
+        "error_rank_interval": rank_correlation_interval(errors, metrics, settings.confidence, settings.seed),
     }
 
 
@@ -171,12 +190,24 @@ def _replicates(
     rows: Sequence[Row],
     resamplings: Iterable[Resampling],
     of: Callable[[Row, Resampling], dict[str, Array]],
-) -> dict[str, dict[str, Array]]:
-    """Of each row what `of` makes of all parts of a draw, end to end."""
-    parts = [{row.name: of(row, resampling) for row in rows} for resampling in resamplings]
+) -> dict[str, dict[str, Replicates]]:
+    """Of each row what `of` makes of all parts of a draw, end to end, beside what was measured."""
+    parts: dict[str, list[dict[str, Array]]] = {row.name: [] for row in rows}
+    for resampling in resamplings:
+        drawn, freedom = resampling.drawn, resampling.freedom
+        for row in rows:
+            parts[row.name].append(of(row, resampling))
     return {
-        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in metrics}
-        for name, metrics in parts[0].items()
+        row.name: {
+            metric: Replicates(
+                np.array(row.values[metric]),
+                np.concatenate([part[metric] for part in parts[row.name]]),
+                drawn,
+                freedom,
+            )
+            for metric in parts[row.name][0]
+        }
+        for row in rows
     }
 
 
@@ -201,13 +232,13 @@ def best_seed(row: Row, primary: str) -> int:
     return row.seeds[int(np.argmax(row.values[f"stop_{primary}"]))]
 
 
-def board_row(row: Row, replicates: Mapping[str, Array], confidence: float) -> dict[str, Any]:
+def board_row(row: Row, replicates: Mapping[str, Replicates], confidence: float) -> dict[str, Any]:
     """A leaderboard row: mean over seeds, interval over seeds and test items, and the seeds' own values."""
     metrics = {}
-    for metric, draws in sorted(replicates.items()):
-        low, high = interval(draws, confidence)
-        values = row.values[metric]
-        metrics[metric] = {"mean": float(np.mean(values)), "low": low, "high": high, "values": values}
+    for metric, each in sorted(replicates.items()):
+        found = each.estimate()
+        low, high = found.interval(confidence, share=each.is_share)
+        metrics[metric] = {"mean": found.mean, "low": low, "high": high, "values": row.values[metric]}
     return {
         "name": row.name,
         "role": row.role,
@@ -288,32 +319,70 @@ def rivals_of(variant: Row, rows: Sequence[Row]) -> list[Row]:
 
 
 def comparisons(
-    rows: Sequence[Row], replicates: Mapping[str, Mapping[str, Array]], confidence: float
+    rows: Sequence[Row], replicates: Mapping[str, Mapping[str, Replicates]], confidence: float
 ) -> list[dict[str, Any]]:
     """Every variant against every rival of its own, paired; Holm-corrected over all of one metric."""
-    result = []
-    for metric in COMPARED:
-        entries: list[dict[str, Any]] = []
-        for variant in (row for row in rows if row.role == "variant"):
-            for rival in rivals_of(variant, rows):
-                if metric not in replicates[rival.name]:
-                    continue
-                difference = replicates[variant.name][metric] - replicates[rival.name][metric]
-                low, high = interval(difference, confidence)
-                entries.append(
-                    {
-                        "variant": variant.name,
-                        "against": rival.name,
-                        "metric": metric,
-                        "difference": float(np.mean(variant.values[metric]) - np.mean(rival.values[metric])),
-                        "low": low,
-                        "high": high,
-                        "p_value": p_value(difference),
-                    }
-                )
-        corrected = holm([entry["p_value"] for entry in entries])
-        result += [{**entry, "p_holm": p} for entry, p in zip(entries, corrected, strict=True)]
-    return result
+    pairs = [
+        (variant.name, rival.name)
+        for variant in rows
+        if variant.role == "variant"
+        for rival in rivals_of(variant, rows)
+    ]
+    return [entry for metric in COMPARED for entry in _paired(pairs, metric, replicates, confidence)]
+
+
+def among_variants(
+    rows: Sequence[Row], replicates: Mapping[str, Mapping[str, Replicates]], confidence: float
+) -> list[dict[str, Any]]:
+    """Every pair of variants likewise, with a verdict by the corrected p-value: nobody chose these pairs."""
+    pairs = list(combinations([row.name for row in rows if row.role == "variant"], 2))
+    found = [entry for metric in COMPARED for entry in _paired(pairs, metric, replicates, confidence)]
+    return [{**entry, "verdict": _verdict(entry, confidence)} for entry in found]
+
+
+def _verdict(entry: Mapping[str, Any], confidence: float) -> str:
+    if entry["p_holm"] > 1 - confidence:
+        return "no difference shown"
+    return "better" if entry["difference"] > 0 else "worse"
+
+
+def not_told_apart(name: str, metric: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The variants that `pairs` show no difference of from the one called `name`."""
+    return [
+        entry["against"] if entry["variant"] == name else entry["variant"]
+        for entry in pairs
+        if entry["metric"] == metric
+        and name in (entry["variant"], entry["against"])
+        and entry["verdict"] == "no difference shown"
+    ]
+
+
+def _paired(
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    replicates: Mapping[str, Mapping[str, Replicates]],
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """The difference in `metric` of each pair that has it, with interval and p-values."""
+    entries: list[dict[str, Any]] = []
+    for one, other in pairs:
+        if metric not in replicates[one] or metric not in replicates[other]:
+            continue
+        found = (replicates[one][metric] - replicates[other][metric]).estimate()
+        low, high = found.interval(confidence)
+        entries.append(
+            {
+                "variant": one,
+                "against": other,
+                "metric": metric,
+                "difference": found.mean,
+                "low": low,
+                "high": high,
+                "p_value": found.p_value(),
+            }
+        )
+    corrected = holm([entry["p_value"] for entry in entries])
+    return [{**entry, "p_holm": p} for entry, p in zip(entries, corrected, strict=True)]
 
 
 def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -16,11 +16,16 @@ from latentops.architectures.stack import generator
 from latentops.config import Corruptions
 from latentops.data.prepared import Samples
 from latentops.evaluation.probe import Probe
+from latentops.evaluation.rows import evenly
+from latentops.evaluation.ssim import structural_similarity
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
 from latentops.variants.parts.corruption import CORRUPTIONS, CorruptionName, check_corruption, fitting
 from latentops.variants.parts.imputation import imputation_error
+
+COMPARED = 1024
+"""Images that SSIM is taken of, at most."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,15 @@ class Withstood:
     """How members fared under one corruption, one value a member.
 
     `error` is the mean squared error against the clean rows, of tokens the share of wrong ones, `psnr` that
-    as the peak's power over it in dB (None where values have no bounds), `noise_kept` as a share of the
-    corruption's own, `probe_accuracy` that of a probe of clean codes, empty where there is none.
+    as the peak's power over it in dB (None where values have no bounds), `ssim` the structural similarity to
+    the clean images (None where they have no bounds, or aren't images), `noise_kept` the error as a share of
+    the corruption's own, `probe_accuracy` that of a probe of clean codes, empty where there is none.
     """
 
     met: Met
     error: list[float]
     psnr: list[float] | None
+    ssim: list[float] | None
     noise_kept: list[float]
     probe_accuracy: list[float]
 
@@ -92,13 +99,15 @@ def withstood(
     bounds = trained.description.likelihood_range
     result = []
     for at, (each, rows) in enumerate(zip(met, corrupted, strict=True)):
-        error = _error(trained, trained.reconstruct(rows), judged)
+        made = trained.reconstruct(rows)
+        error = _error(trained, made, judged)
         own = _error(trained, rows.values[None], judged)
         result.append(
             Withstood(
                 each,
                 error.tolist(),
                 None if bounds is None else [_psnr(value, bounds[1] - bounds[0]) for value in error],
+                None if bounds is None else _ssim(trained, made, judged, bounds[1] - bounds[0]),
                 (error / np.maximum(own, 1e-12)).tolist(),
                 correct[at].double().mean(-1).tolist() if correct else [],
             )
@@ -116,6 +125,15 @@ def _error(trained: Trained, made: NDArray[np.floating], clean: Samples) -> NDAr
 
 def _psnr(error: float, peak: float) -> float:
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def _ssim(trained: Trained, made: NDArray[np.floating], clean: Samples, peak: float) -> list[float] | None:
+    """Mean over up to `COMPARED` images, one a member."""
+    if trained.description.kind != "image":
+        return None
+    some = evenly(len(clean), COMPARED)
+    images = clean.values[some]
+    return [float(structural_similarity(each[some], images, peak).mean()) for each in made]
 
 
 def imputed(trained: Trained, judged: Samples, shares: Sequence[float], seed: int = 0) -> list[list[float]]:

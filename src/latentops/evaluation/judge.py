@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
 from latentops.config import Evaluation
 from latentops.data.prepared import Samples, SplitName
@@ -19,8 +20,12 @@ from latentops.evaluation.anomaly import (
     reference_rows,
     some_rows,
 )
+from latentops.evaluation.clustering import CLUSTERED, clusters
 from latentops.evaluation.conformal import threshold
+from latentops.evaluation.contingency import CLASSIFIED, Contingency
+from latentops.evaluation.few_labels import draw, few_label_classes, few_label_metric
 from latentops.evaluation.floors import numbers
+from latentops.evaluation.knn import knn_classes
 from latentops.evaluation.probe import Probe, fit_probe
 from latentops.evaluation.statistics import auroc, average_precision, false_alarm_at_95
 from latentops.evaluation.timeline import Alarms, Timeline
@@ -129,21 +134,88 @@ def judge(
     return verdict
 
 
+Codes = dict[SplitName, torch.Tensor]
+"""Codes `[seeds, n, latent]` of the members that saw all rows."""
+
+READ: tuple[SplitName, ...] = ("train", "stop", "test")
+LEARNED: tuple[SplitName, ...] = ("train", "test")
+"""Splits that the linear probe takes, and those that whatever chooses nothing on `stop` does."""
+
+
+Standardised = dict[SplitName, list[NDArray[np.float32]]]
+"""Codes `[n, latent]` of each seed, of mean 0 and deviation 1 on the training rows."""
+
+
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
-    """Linear probe on the codes of the members that saw all rows, where there are labels to read."""
+    """What reads labels from the codes of the members that saw all rows, where there are labels to read."""
     if not field.labelled:
         return
-    codes = {
-        split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in ("train", "stop", "test")
-    }
-    labels = {split: torch.from_numpy(field.labels(split)) for split in ("train", "stop", "test")}
+    codes = {split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in READ}
+    judge_linear(field, verdict, codes)
+    standardised: Standardised = {}
+    for split in LEARNED:
+        each = zip(verdict.probe.standards, codes.pop(split), strict=True)
+        standardised[split] = [standard.apply(rows).numpy() for standard, rows in each]
+    judge_knn(field, verdict, standardised)
+    judge_few_labels(field, verdict, standardised)
+    judge_clusters(field, verdict, standardised)
+
+
+def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
+    """The linear probe: what it predicts, and with how much certainty."""
+    labels = {split: torch.from_numpy(field.labels(split)) for split in READ}
+    strengths, classes = field.settings.probe.strengths, len(field.classes)
     verdict.probe = fit_probe(
-        codes["train"], labels["train"], codes["stop"], labels["stop"], field.settings.probe.strengths
+        codes["train"], labels["train"], codes["stop"], labels["stop"], strengths, classes
     )
-    correct = verdict.probe.correct(codes["test"], labels["test"]).numpy()
-    verdict.samples["probe_correct"] = correct.astype(np.uint8)
-    verdict.metrics["probe_accuracy"] = correct.mean(axis=1).tolist()
-    verdict.metrics["stop_probe_accuracy"] = list(verdict.probe.stop_accuracy)
+    logits = verdict.probe.logits(codes["test"])
+    truth, predicted = labels["test"].numpy(), logits.argmax(1).numpy()
+    nats = cross_entropy(logits, labels["test"].expand(len(logits), -1), reduction="none").numpy()
+    tables = [Contingency.of(truth, each) for each in predicted]
+    verdict.samples |= {"probe_predicted": predicted.astype(np.uint16), "probe_log_loss": nats}
+    verdict.metrics |= {
+        "probe_accuracy": (predicted == truth).mean(axis=1).tolist(),
+        **{name: [float(of(table)[0]) for table in tables] for name, of in CLASSIFIED.items()},
+        "probe_log_loss": nats.mean(axis=1, dtype=np.float64).tolist(),
+        "stop_probe_accuracy": list(verdict.probe.stop_accuracy),
+    }
+
+
+def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """The kNN probe: which test rows it gets right."""
+    settings, labels = field.settings.knn, field.labels("train")
+    known = reference_rows(labels, settings.reference)
+    correct = [
+        knn_classes(reference_rows(train, settings.reference), known, test, settings.neighbours)
+        == field.labels("test")
+        for train, test in zip(codes["train"], codes["test"], strict=True)
+    ]
+    verdict.samples["knn_correct"] = np.stack(correct).astype(np.uint8)
+    verdict.metrics["knn_accuracy"] = [float(each.mean()) for each in correct]
+
+
+def judge_few_labels(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """Probes that learn from a few rows of each class: which test rows each draw's one gets right."""
+    settings, strengths = field.settings.few_labels, field.settings.probe.strengths
+    for count in settings.labels:
+        drawn = draw(field.labels("train"), len(field.classes), count, settings.draws, settings.seed)
+        if drawn is None:
+            continue
+        correct = [
+            few_label_classes(train, drawn, test, strengths) == field.labels("test")
+            for train, test in zip(codes["train"], codes["test"], strict=True)
+        ]
+        verdict.samples[f"few_labels_correct/{count}"] = np.stack(correct).astype(np.uint8)
+        verdict.metrics[few_label_metric(count)] = [float(each.mean()) for each in correct]
+
+
+def judge_clusters(field: Field, verdict: Verdict, codes: Standardised) -> None:
+    """Clusters of the test rows' codes, as many as there are classes, which they are then held against."""
+    count, starts = len(field.classes), field.settings.clustering.starts
+    found = np.stack([clusters(each, count, starts) for each in codes["test"]])
+    tables = [Contingency.of(field.labels("test"), each) for each in found]
+    verdict.samples["cluster"] = found.astype(np.uint16)
+    verdict.metrics |= {name: [float(of(table)[0]) for table in tables] for name, of in CLUSTERED.items()}
 
 
 def judge_anomaly(field: Field, verdict: Verdict, coder: Coder) -> None:
@@ -235,6 +307,7 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
     limits = [
         threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
     ]
+    verdict.samples[f"limit/{view}"] = np.array(limits, dtype=np.float32)
     flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
     false_alarm = np.where(~anomalous, flagged.astype(np.float32), np.float32("nan"))
     if not anomalous.all():

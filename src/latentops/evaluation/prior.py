@@ -1,59 +1,59 @@
-"""Anomaly scores that only a generative variant has: by its likelihood, and by the prior of its code.
+"""Do codes match the prior they are held to? Only then are draws from it like what the decoder knows."""
 
-Higher is more anomalous. Nothing is fitted but the model itself.
-"""
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.data.prepared import Samples
-from latentops.errors import LatentOpsError
-from latentops.evaluation.anomaly import neighbour_distance
+from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Noise
-from latentops.variants.parts.evidence import nats_given
+from latentops.variants.parts.prior_match import mmd, two_sample
 
-DRAWN = 4096
-"""Codes that are drawn from a prior to tell where it is dense."""
-
-
-def has_bound(trained: Trained) -> bool:
-    """Whether the model has a Gaussian posterior, and with it an evidence bound."""
-    return hasattr(trained.model, "posterior")
+ROWS = 500
+"""Codes that are held against as many draws, at most."""
 
 
-def likelihood(trained: Trained, samples: Samples) -> NDArray[np.float64]:
-    """What the evidence bound of a variational model has of each sample, negative, in nats: `[members, n]`.
+@runtime_checkable
+class Posterior(Protocol):
+    """A model whose code of a row is a normal distribution, of which `encode` is the mean."""
 
-    The Kullback-Leibler divergence of its posterior from the prior, and what it is not likely by, given the
-    posterior's mean (Kingma & Welling 2014, eq. 10, with one code, and that without noise). Raises
-    `LatentOpsError` for any other model.
+    def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each `[members, batch, latent]`."""
+
+
+def prior_match(trained: Trained, samples: Samples) -> dict[str, list[float]]:
+    """How well the codes of `samples` match draws from the prior, one number a member; {} without a prior.
+
+    `prior_mmd`, and `two_sample_accuracy` of a classifier with its interval, `two_sample_low` and
+    `two_sample_high` (`parts.prior_match`). Where a code is a distribution it is drawn from it: the prior is
+    that of all of these together, and their means alone vary less than it.
     """
-    # Here, so that an edit of that variant makes no other one's evaluation stale.
-    from latentops.variants.variational import kl_to_standard_normal
-
-    model, posterior = trained.model, getattr(trained.model, "posterior", None)
-    if posterior is None:
-        raise LatentOpsError(f"{trained.variant} has no evidence bound to score by; variational has")
-
-    def nats(batch: Batch) -> Float[Tensor, "members batch"]:
-        mean, log_variance = posterior(batch)
-        return nats_given(model, batch, mean) + kl_to_standard_normal(mean, log_variance).sum(-1)
-
-    return trained.map(samples, nats).astype(np.float64)
-
-
-def distance(trained: Trained, codes: NDArray[np.floating], neighbours: int) -> NDArray[np.float64]:
-    """Mean distance of codes `[members, n, latent]` to the nearest draws from the prior: `[members, n]`.
-
-    It falls where the prior is denser, whichever it is: all that is known of each is how to draw from it.
-    """
+    model = trained.model
+    if not model.has_prior:
+        return {}
+    batch = Resident.put(samples, torch.device("cpu")).shared(len(trained.members), slice(ROWS))
     noise = Noise([torch.Generator().manual_seed(0) for _ in trained.members])
     with torch.no_grad():
-        draws = trained.model.draw(DRAWN, noise).numpy()
-    pairs = zip(draws, codes, strict=True)
-    return np.stack([neighbour_distance(drawn, each, neighbours) for drawn, each in pairs])
+        codes = drawn_codes(trained, batch, noise)
+        draws = model.draw(codes.shape[1], noise)
+        told = two_sample(codes, draws)
+        found = {
+            "prior_mmd": mmd(codes, draws),
+            "two_sample_accuracy": told.accuracy,
+            "two_sample_low": told.low,
+            "two_sample_high": told.high,
+        }
+    return {name: numbers.tolist() for name, numbers in found.items()}
+
+
+def drawn_codes(trained: Trained, batch: Batch, noise: Noise) -> Float[Tensor, "members batch latent"]:
+    """A code of each row of `batch`: a draw from its posterior where it has one, else the code itself."""
+    model = trained.model
+    if not isinstance(model, Posterior):
+        return model.encode(batch)
+    mean, log_variance = model.posterior(batch)
+    return mean + torch.exp(0.5 * log_variance) * noise.normal(tuple(mean.shape))

@@ -35,22 +35,42 @@ HALVINGS = 20
 
 
 @dataclass(frozen=True)
+class Standard:
+    """Mean and deviation `[latent]` of the training rows' codes, 1 in place of a deviation of 0."""
+
+    mean: Float[Tensor, " latent"]
+    scale: Float[Tensor, " latent"]
+
+    @classmethod
+    def of(cls, train: Float[Tensor, "rows latent"]) -> "Standard":
+        """In float64."""
+        deviation, mean = torch.std_mean(train.double(), dim=0)
+        return cls(mean, torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation)))
+
+    def apply(self, codes: Float[Tensor, "rows latent"]) -> Float[Tensor, "rows latent"]:
+        """Standardised, in float32."""
+        return ((codes - self.mean) / self.scale).float()
+
+
+@dataclass(frozen=True)
 class Probe:
     """Fitted probes, one a problem: the strength chosen, accuracy on `stop`, and what codes are read by."""
 
     strength: Sequence[float]
     stop_accuracy: Sequence[float]
     weights: Sequence[Float[Tensor, "classes features"]]
-    standards: Sequence[tuple[Float[Tensor, " latent"], Float[Tensor, " latent"]]]
+    standards: Sequence[Standard]
+
+    def logits(self, codes: Float[Tensor, "problems rows latent"]) -> Float[Tensor, "problems classes rows"]:
+        """Unnormalised log-probabilities of the classes."""
+        read = zip(self.weights, self.standards, codes, strict=True)
+        return torch.stack([weights @ _inputs(standard.apply(rows)) for weights, standard, rows in read])
 
     def correct(
         self, codes: Float[Tensor, "problems rows latent"], labels: Int[Tensor, " rows"]
     ) -> Bool[Tensor, "problems rows"]:
         """Which rows it gets right."""
-        read = zip(self.weights, self.standards, codes, strict=True)
-        return torch.stack(
-            [(weights @ _inputs(rows, *standard)).argmax(0) == labels for weights, standard, rows in read]
-        )
+        return self.logits(codes).argmax(1) == labels
 
 
 @dataclass(frozen=True)
@@ -68,17 +88,18 @@ def fit_probe(
     stop: Float[Tensor, "problems stop latent"],
     stop_labels: Int[Tensor, " stop"],
     strengths: Sequence[float],
+    classes: int = 0,
 ) -> Probe:
     """Fit on `train` for every strength, choose by accuracy on `stop` (ties: the stronger).
 
-    Labels are class indices; rows are standardised with the training rows' mean and deviation.
+    Labels are indices of at least `classes`, one of which may have no row here; rows are standardised with
+    the training rows' mean and deviation.
     """
-    classes = int(max(train_labels.max(), stop_labels.max())) + 1
+    classes = max(classes, int(max(train_labels.max(), stop_labels.max())) + 1)
     chosen, accuracies, kept, standards = [], [], [], []
     for fitting, choosing in zip(train, stop, strict=True):
-        deviation, mean = torch.std_mean(fitting.double(), dim=0)
-        standard = mean, torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
-        inputs, stop_inputs = (_inputs(rows, *standard) for rows in (fitting, choosing))
+        standard = Standard.of(fitting)
+        inputs, stop_inputs = (_inputs(standard.apply(rows)) for rows in (fitting, choosing))
         best = (-1.0, 0.0, inputs)
         for strength, weights in logistic_regression(inputs, train_labels, classes, strengths):
             accuracy = float(((weights @ stop_inputs).argmax(0) == stop_labels).double().mean())
@@ -105,11 +126,9 @@ def linear_probe(
     return Probed(list(probe.strength), list(probe.stop_accuracy), probe.correct(test, test_labels))
 
 
-def _inputs(
-    rows: Float[Tensor, "rows latent"], mean: Float[Tensor, " latent"], scale: Float[Tensor, " latent"]
-) -> Float[Tensor, "features rows"]:
-    """Standardised, with a constant 1 as the last feature."""
-    return torch.nn.functional.pad(((rows - mean) / scale).float().T, (0, 0, 0, 1), value=1.0)
+def _inputs(rows: Float[Tensor, "rows latent"]) -> Float[Tensor, "features rows"]:
+    """With a constant 1 as the last feature."""
+    return torch.nn.functional.pad(rows.T, (0, 0, 0, 1), value=1.0)
 
 
 def logistic_regression(

@@ -14,9 +14,10 @@ from latentops.architectures.convolutional import Encoder as Convolutional
 from latentops.architectures.stack import Batch
 from latentops.data.prepared import Samples
 from latentops.evaluation.denoising import imputed, met, withstood
-from latentops.evaluation.diagnosis import evenly
+from latentops.evaluation.jacobian import spectrum
 from latentops.evaluation.judge import Field
 from latentops.evaluation.probe import Probe, fit_probe
+from latentops.evaluation.rows import evenly
 from latentops.evaluation.structure import best_unit_auroc, hidden_error
 from latentops.training.trained import Trained
 from latentops.variants.autoencoder import Profile
@@ -31,7 +32,9 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     `probe` reads clean codes. A variant's own, and
 
     - `withstood_error` and `withstood_probe_accuracy` by the corruption met: a row of the denoising matrix;
+      with it `withstood_psnr` of values with bounds, and `withstood_ssim` of images;
     - `imputation_error` of tables, by the share of values that are missing;
+    - `jacobian_spectrum` of the encoder by rank, free of the code's scale;
     - `unit_auroc` by class: of the best single unit;
     - `hidden_error` of images by the distance from what the encoder sees, over the data's variance;
     - `probe_by_depth` of convolutional encoders.
@@ -47,9 +50,17 @@ def profiles(trained: Trained, field: Field, codes: NDArray[np.floating], probe:
     error = "squared error" if trained.description.vocabulary is None else "share of wrong tokens"
     found = {
         **trained.profiles(few),
+        "jacobian_spectrum": spectrum(trained, few, codes[:, rows]),
         "withstood_error": _profile(names, [each.error for each in stood], "corruption met", error),
         "unit_auroc": _unit_auroc(codes[:, rows], few.labels, field.classes),
     }
+    for name, title, seeds in (
+        ("withstood_psnr", "PSNR in dB", [each.psnr for each in stood]),
+        ("withstood_ssim", "SSIM", [each.ssim for each in stood]),
+    ):
+        known = [each for each in seeds if each is not None]
+        if known:
+            found[name] = _profile(names, known, "corruption met", title)
     if field.labelled:
         found["withstood_probe_accuracy"] = _profile(
             names, [each.probe_accuracy for each in stood], "corruption met", "probe accuracy"

@@ -1,11 +1,13 @@
-"""Metrics with intervals: seeds and test items are resampled together, the same for all that is compared."""
+"""Metrics with intervals over seeds and test items; items are resampled the same for all that is compared."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latentops.evaluation.contingency import Contingency
 
 Array = NDArray[np.float64]
 
@@ -48,17 +50,95 @@ def false_alarm_at_95(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, or a difference of two, with its standard `error` and the `freedom` of that."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    def interval(self, confidence: float, *, share: bool = False) -> tuple[float, float]:
+        """Student's interval; of a `share` on the scale of its log-odds, so that it ends within 0 and 1."""
+        from scipy.special import expit, logit, stdtrit
+
+        half = float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
+        if not (share and half and 0 < self.mean < 1):
+            return self.mean - half, self.mean + half
+        middle, half = float(logit(self.mean)), half / (self.mean * (1 - self.mean))
+        return float(expit(middle - half)), float(expit(middle + half))
+
+    def p_value(self) -> float:
+        """Two-sided, of the mean being zero, by the same Student's t as the interval."""
+        from scipy.special import stdtr
+
+        if not self.error:
+            return float(self.mean == 0)
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A metric's `values` `[seeds]` on the test items, and what it is on resamples of these.
+
+    `resampled` is `[resamples, seeds]`. A deterministic row has one value and no seeds to vary. `drawn` is
+    how many items were drawn, `freedom` one less for each class.
+    """
+
+    values: Array
+    resampled: Array
+    drawn: int
+    freedom: int
+
+    def __sub__(self, other: "Replicates") -> "Replicates":
+        """The difference of two metrics, paired by items and by seeds."""
+        return Replicates(
+            self.values - other.values, self.resampled - other.resampled, self.drawn, self.freedom
+        )
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1 on every resample, so that it has log-odds."""
+        return bool((self.resampled >= 0).all() and (self.resampled <= 1).all())
+
+    def estimate(self) -> Estimate:
+        """The mean over seeds as an estimate of what other seeds on other items would give.
+
+        Seeds and items are crossed random effects (Searle, Casella & McCulloch 1992, ch. 4). The variance of
+        the mean is what items alone make of it, which the resamples tell, and the variance between seeds over
+        their number. What seeds differ by because items are few is part of both, and taken off the second.
+        Degrees of freedom are Satterthwaite's (1946), no fewer than the seeds' alone.
+        """
+        seeds, mean = len(self.values), float(self.values.mean())
+        # A class's n items resampled have (n − 1) / n of the variance that is meant.
+        shared = np.atleast_2d(np.cov(self.resampled, rowvar=False)) * (self.drawn / self.freedom)
+        by_items = max(float(shared.mean()), 0.0)
+        if seeds == 1:
+            return Estimate(mean, math.sqrt(by_items), self.freedom)
+        between = float(self.values.var(ddof=1))
+        of_items = (float(np.trace(shared)) / seeds - by_items) * seeds / (seeds - 1)
+        variance = by_items + max(between - of_items, 0.0) / seeds
+        doubt = (between / seeds) ** 2 / (seeds - 1) + by_items**2 / self.freedom
+        freedom = max(seeds - 1, variance**2 / doubt) if doubt else self.freedom
+        return Estimate(mean, math.sqrt(variance), freedom)
+
+
+@dataclass(frozen=True)
 class Resampling:
-    """Bootstrap weights: `items` `[test, resamples]` drawn in each class, `seeds` `[resamples, seeds]`."""
+    """How often each of the test's `items` `[test, resamples]` is drawn, in each class as many as it has.
+
+    `drawn` is how many were drawn each time, `freedom` one less for each class. What else is drawn comes from
+    the random `stream`, the same for all that is compared.
+    """
 
     items: NDArray[np.float32]
-    seeds: Array
+    drawn: int
+    freedom: int
+    stream: tuple[int, ...]
 
     @classmethod
     def draw(
         cls,
         labels: NDArray[np.integer] | NDArray[np.bool_],
-        seeds: int,
         resamples: int,
         seed: int,
         block: int = BLOCK,
@@ -73,32 +153,49 @@ class Resampling:
         random = np.random.default_rng(seed)
         drawn = labels if units is None else labels[np.unique(units, return_index=True)[1]]
         classes = [np.flatnonzero(drawn == label) for label in np.unique(drawn)]
+        freedom = max(1, len(drawn) - len(classes))
         most = max(1, block // max(1, len(labels)))
-        for count in (min(most, resamples - start) for start in range(0, resamples, most)):
+        for start in range(0, resamples, most):
+            count = min(most, resamples - start)
             items = np.empty((len(drawn), count), dtype=np.float32)
             for rows in classes:
                 items[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count).T
-            items = items if units is None else items[units]
-            yield cls(items, random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds)
-
-    def over_seeds(self, values: Array) -> Array:
-        """Values `[resamples, seeds]` averaged over each resample's seeds: `[resamples]`.
-
-        A deterministic row has one value and no seeds to resample.
-        """
-        if values.shape[1] == 1:
-            return values[:, 0]
-        return np.asarray((values * self.seeds).sum(axis=1))
+            yield cls(items if units is None else items[units], len(drawn), freedom, (1, seed, start))
 
     def mean(self, per_item: NDArray[np.floating]) -> Array:
-        """Replicates `[resamples]` of the mean of `per_item` `[seeds, test]`; NaN items are left out."""
+        """The mean of `per_item` `[seeds, test]` on each resample, `[resamples, seeds]`; NaN is left out."""
         counted = np.isfinite(per_item[0])
         weights = self.items[counted]
         values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
-        return self.over_seeds(values.T.astype(np.float64))
+        return values.T.astype(np.float64)
+
+    def mean_of_draws(self, per_item: NDArray[np.number]) -> Array:
+        """The mean of `per_item` `[seeds, draws, test]` on each resample, `[resamples, seeds]`.
+
+        Draws of labels are resampled with the items, independently of them: they cross (Owen 2007, "The
+        pigeonhole bootstrap"), and both are the same for all seeds and all that is compared.
+        """
+        seeds, draws, _ = per_item.shape
+        resamples = self.items.shape[1]
+        weights = np.random.default_rng(self.stream).multinomial(
+            draws, np.full(draws, 1 / draws), size=resamples
+        )
+        flat = per_item.reshape(seeds * draws, -1).astype(np.float32) @ self.items / self.items.sum(axis=0)
+        values = (flat.reshape(seeds, draws, resamples) * weights.T).sum(axis=1) / draws
+        return values.T.astype(np.float64)
+
+    def counted(
+        self,
+        metrics: Mapping[str, Callable[[Contingency], Array]],
+        truth: NDArray[np.integer],
+        found: NDArray[np.integer],
+    ) -> dict[str, Array]:
+        """Each of `metrics` of classes `[test]` and places `[seeds, test]`, likewise."""
+        tables = [Contingency.of(truth, each, self.items) for each in found]
+        return {name: np.stack([of(table) for table in tables], axis=1) for name, of in metrics.items()}
 
     def auroc(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
-        """Replicates `[resamples]` of the AUROC of `scores` `[seeds, test]`."""
+        """The AUROC of `scores` `[seeds, test]` on each resample, `[resamples, seeds]`."""
         return self._of(_weighted_auroc, scores, anomalous)
 
     def average_precision(self, scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> Array:
@@ -116,7 +213,7 @@ class Resampling:
         anomalous: NDArray[np.bool_],
     ) -> Array:
         values = [metric(each, anomalous, self.items) for each in scores]
-        return self.over_seeds(np.stack(values, axis=1))
+        return np.stack(values, axis=1)
 
 
 def _weighted_auroc(
@@ -193,13 +290,6 @@ def _thresholds(
             more = False
 
 
-def interval(replicates: Array, confidence: float) -> tuple[float, float]:
-    """Percentile interval of bootstrap replicates."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def student_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
     """Interval of the mean of at least two `values` by Student's t, which a claim about seeds alone takes."""
     from scipy.special import stdtrit
@@ -207,12 +297,6 @@ def student_interval(values: Sequence[float], confidence: float) -> tuple[float,
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
     return mean - half, mean + half
-
-
-def p_value(replicates: Array) -> float:
-    """Two-sided bootstrap p-value of a difference: how seldom its replicates reach the other side of zero."""
-    other_side = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
-    return min(1.0, 2 * (1 + other_side) / (len(replicates) + 1))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -231,6 +315,41 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+
+
+def rank_correlation_interval(
+    x: Sequence[Replicates], y: Sequence[Replicates], confidence: float, seed: int
+) -> tuple[float, float] | None:
+    """What the rank correlation of two metrics over some rows is between, when seeds and items are redrawn.
+
+    The percentiles of resamples: a rank correlation has no error to be estimated, since it moves in steps.
+    None where it is undefined on some resample.
+    """
+    from scipy.stats import rankdata
+
+    if len(x) < 3:
+        return None
+    random = np.random.default_rng(seed)
+    resamples, seeds = max((each.resampled.shape for each in (*x, *y)), key=lambda shape: shape[1])
+    weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+
+    def standardised(rows: Sequence[Replicates]) -> Array:
+        means = [
+            (each.resampled * weights).sum(axis=1)
+            if each.resampled.shape[1] == seeds
+            else each.resampled[:, 0]
+            for each in rows
+        ]
+        ranks = rankdata(np.stack(means, axis=1), axis=1) - (len(rows) + 1) / 2
+        return np.asarray(ranks / np.sqrt((ranks**2).sum(axis=1, keepdims=True)))
+
+    with np.errstate(invalid="ignore"):
+        found = (standardised(x) * standardised(y)).sum(axis=1)
+    if not np.isfinite(found).all():
+        return None
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found.round(12), [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _ranks(values: NDArray[np.floating] | Sequence[float]) -> Array:

@@ -9,10 +9,24 @@ from numpy.typing import NDArray
 
 from latentops.data.prepared import Samples
 from latentops.errors import DataError
+from latentops.evaluation.rows import evenly
 from latentops.evaluation.statistics import auroc
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 from latentops.variants.parts.copying import copying
+from latentops.variants.parts.sparsity import hoyer
+
+ACTIVE = 0.01
+"""A unit is active where its variance is more than this share of the code's scale (Burda et al. 2016)."""
+
+NEIGHBOURHOODS = 2048
+"""Codes that the intrinsic dimension is taken from, at most."""
+
+SPECTRA = 1024
+"""Images whose checkerboard energy is taken, at most."""
+
+FURTHEST = 0.1
+"""Share of the neighbourhoods that it leaves out, those that are least alike (Facco et al. 2017)."""
 
 
 def effective_rank(codes: NDArray[np.floating]) -> float:
@@ -27,6 +41,47 @@ def effective_rank(codes: NDArray[np.floating]) -> float:
         return 0.0
     shares = values[values > 0] / total
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def active_share(codes: NDArray[np.floating], scale: float | None = None) -> float:
+    """Share of the units of codes `[n, units]` that vary over the rows: 0 of a constant code.
+
+    A unit is active where its variance exceeds `ACTIVE` times the `scale`: the prior's variance where there
+    is a prior (Burda et al. 2016, §4.2), by default that of the unit that varies most.
+    """
+    variances = np.var(codes, axis=0, dtype=np.float64)
+    limit = ACTIVE * (variances.max() if scale is None else scale)
+    return float((variances > np.maximum(limit, 1e-12)).mean())
+
+
+def sparseness(codes: NDArray[np.floating]) -> list[float]:
+    """Mean Hoyer index of codes `[members, n, units]`, one number a member (`parts.sparsity.hoyer`)."""
+    found: list[float] = hoyer(torch.from_numpy(np.array(codes))).tolist()
+    return found
+
+
+def intrinsic_dimension(codes: NDArray[np.floating]) -> float:
+    """How many dimensions the codes `[n, units]` fill where they are, by TwoNN (Facco et al. 2017).
+
+    Of each code μ is the distance to its second nearest neighbour over that to the nearest; where the density
+    hardly changes between them ``P(μ > m) = m^-d``. d is the slope through the origin of ``-log(1 - i / n)``
+    over the i-th smallest log μ. Equal codes count once, so that repeated rows change nothing; of more than
+    `NEIGHBOURHOODS` evenly spaced ones are taken. Fewer than three points have dimension 0; NaN where all
+    neighbours are equally far, as on a grid.
+    """
+    _, first = np.unique(codes, axis=0, return_index=True)
+    distinct = np.asarray(codes[np.sort(first)], dtype=np.float64)
+    points = torch.from_numpy(distinct[evenly(len(distinct), NEIGHBOURHOODS)])
+    if len(points) < 3:
+        return 0.0
+    points = points - points.mean(0)
+    distances = torch.cdist(points, points).fill_diagonal_(torch.inf)
+    nearest, second = distances.topk(2, largest=False).values.unbind(1)
+    ratios = (second / nearest.clamp_min(1e-12)).log().sort().values
+    kept = ratios[: max(2, round((1 - FURTHEST) * len(ratios)))]
+    heights = -torch.log1p(-torch.arange(1, len(kept) + 1, dtype=torch.float64) / len(ratios))
+    squares = float(kept @ kept)
+    return float(kept @ heights) / squares if squares > 1e-12 else math.nan
 
 
 def copy_score(trained: Trained, samples: Samples) -> dict[str, list[float]]:
@@ -117,6 +172,31 @@ def high_frequency_energy(
         squares = squares + (frequency**2).reshape(-1, *(1,) * (signal.ndim - 1 - axis % signal.ndim))
     high = np.broadcast_to(squares >= 0.25**2, power.shape)
     return float(power[high].sum() / len(signal) / np.prod([signal.shape[axis] for axis in axes]))
+
+
+def checkerboard_energy(images: NDArray[np.floating]) -> float:
+    """Share of the power of images `[n, channels, height, width]` at half a cycle a pixel, along any axis.
+
+    That is the frequency of a stride of two: uneven overlaps of a strided kernel show there (Odena et al.
+    2016, "Deconvolution and checkerboard artifacts"). Power is that of differences from an image's means; odd
+    sizes are cut by one; an axis of a single pixel has no such frequency. NaN where images are constant.
+    """
+    high, wide = (max(1, size - size % 2) for size in images.shape[-2:])
+    power = np.abs(np.fft.fft2(np.asarray(images[..., :high, :wide], dtype=np.float64))) ** 2
+    there = (np.arange(high) == high / 2)[:, None] | (np.arange(wide) == wide / 2)
+    constant = power[..., 0, 0].sum()
+    varying = power.sum() - constant
+    return float(power[..., there].sum() / varying) if varying > 1e-12 * constant else math.nan
+
+
+def checkerboard(made: NDArray[np.floating], real: NDArray[np.floating]) -> list[float]:
+    """Checkerboard energy of reconstructions `[members, n, …]` over that of the images themselves.
+
+    1 is no artefact. NaN where the images have none. Taken of up to `SPECTRA` of them.
+    """
+    some = evenly(len(real), SPECTRA)
+    energy = checkerboard_energy(real[some])
+    return [checkerboard_energy(each[some]) / energy if energy > 1e-12 else math.nan for each in made]
 
 
 def sharpness_kept(

@@ -58,7 +58,7 @@ class Candidate:
 
     def is_version(self, version: Version) -> bool:
         """Whether `version` holds this content and this seed, and its files are what they were."""
-        content = (version.tags.get(tracking.CONTENT), version.tags.get(SEED))
+        content = (version.tags.get(results.CONTENT), version.tags.get(SEED))
         if content != (self.result.content_hash, str(self.seed)):
             return False
         folder = versions.files(self.client, version)
@@ -92,7 +92,7 @@ class Candidate:
             run.info.experiment_id,
             name=f"{self.variant}-seed-{self.seed}",
             source_run_id=run_id,
-            tags={tracking.CONTENT: self.result.content_hash},
+            tags={results.CONTENT: self.result.content_hash},
             model_type="autoencoder",
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ class Candidate:
 
     def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
         tags = {
-            tracking.CONTENT: self.result.content_hash,
+            results.CONTENT: self.result.content_hash,
             PACKAGE: package,
             DIGEST: self.digest,
             VARIANT: self.variant,

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from latentops.config import load_params
 from latentops.errors import RegistryError
-from latentops.registry import ledger, results, store, tracking, versions
+from latentops.registry import ledger, results, store, versions
 from latentops.registry.candidate import PACKAGE, PRIMARY, PRIMARY_VALUE, SEED, VARIANT, Candidate, Gate
 from latentops.registry.versions import CHAMPION, PREVIOUS, Version
 
@@ -144,7 +144,7 @@ def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champio
             "previous": former,
             "variant": version.tags[VARIANT],
             "seed": int(version.tags[SEED]),
-            "content_hash": version.tags[tracking.CONTENT],
+            "content_hash": version.tags[results.CONTENT],
             "package_sha256": version.tags[PACKAGE],
         }
     )
@@ -179,7 +179,7 @@ def _decision(version: Version, champion: Version | None, gates: tuple[Gate, ...
         previous=champion.number if champion else None,
         variant=version.tags[VARIANT],
         seed=int(version.tags[SEED]),
-        content_hash=version.tags[tracking.CONTENT],
+        content_hash=version.tags[results.CONTENT],
         gates=gates,
         text=text,
     )
@@ -195,7 +195,7 @@ def _unmoved(dataset: str, champion: Version | None, gates: tuple[Gate, ...], te
         previous=None,
         variant=tags.get(VARIANT),
         seed=int(tags[SEED]) if SEED in tags else None,
-        content_hash=tags.get(tracking.CONTENT),
+        content_hash=tags.get(results.CONTENT),
         gates=gates,
         text=text,
     )

@@ -29,14 +29,14 @@ class Break:
     found: str
 
 
-def entries(dataset: str | None = None) -> list[dict[str, Any]]:
+def entries(dataset: str | None = None, path: Path = LEDGER) -> list[dict[str, Any]]:
     """All lines in their order, or those of `dataset`; `RegistryError` names a line that isn't JSON."""
     parsed = []
-    for number, line in enumerate(_lines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         try:
             parsed.append(dict(json.loads(line)))
         except ValueError as error:
-            raise RegistryError(f"{LEDGER}: line {number} is not JSON ({error})") from None
+            raise RegistryError(f"{path}: line {number} is not JSON ({error})") from None
     return [entry for entry in parsed if dataset in (None, entry.get("dataset"))]
 
 
@@ -65,8 +65,8 @@ def breaks() -> list[Break]:
     return found
 
 
-def _lines() -> list[str]:
-    return LEDGER.read_text(encoding="utf-8").splitlines() if LEDGER.exists() else []
+def _lines(path: Path = LEDGER) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _hash(line: str) -> str:

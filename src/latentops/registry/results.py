@@ -9,6 +9,9 @@ from typing import Any
 from latentops.atomic import canonical
 from latentops.errors import RegistryError
 
+CONTENT = "latentops.content_hash"
+"""The tag that a run in MLflow has its content hash under."""
+
 
 @dataclass(frozen=True)
 class Result:

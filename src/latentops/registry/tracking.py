@@ -24,9 +24,8 @@ from latentops.atomic import write_json, write_text
 from latentops.config import Params
 from latentops.errors import RegistryError
 from latentops.registry import lineage, results, store
-from latentops.registry.results import Result
+from latentops.registry.results import CONTENT, Result
 
-CONTENT = "latentops.content_hash"
 ROLE = "latentops.role"
 VIEW_ALL = "all"  # as in training.members, which would load all of torch
 MEMBERS = "members.json"

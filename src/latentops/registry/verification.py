@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from latentops.registry import candidate, ledger, lineage, packaging, store, tracking, versions
+from latentops.registry import candidate, ledger, lineage, packaging, results, store, versions
 from latentops.registry.package import Package
 from latentops.registry.versions import CHAMPION, PREVIOUS, Version
 
@@ -91,7 +91,7 @@ def _ledger_links(version: Version) -> list[Link]:
         Link(
             "ledger ↔ version: content hash",
             str(mine.get("content_hash", "no line about this version")),
-            version.tags.get(tracking.CONTENT, "none"),
+            version.tags.get(results.CONTENT, "none"),
         ),
         Link(
             "ledger ↔ version: package sha256",
@@ -115,7 +115,7 @@ def _package_links(client: MlflowClient, version: Version) -> list[Link]:
     return [
         bytes_link,
         Link(
-            "version ↔ package: content hash", version.tags.get(tracking.CONTENT, "none"), facts.content_hash
+            "version ↔ package: content hash", version.tags.get(results.CONTENT, "none"), facts.content_hash
         ),
         Link(
             "version ↔ package: dataset digest",
@@ -132,8 +132,8 @@ def _run_links(version: Version, run: Run | None) -> list[Link]:
     return [
         Link(
             "version ↔ run: content hash",
-            version.tags.get(tracking.CONTENT, "none"),
-            run.data.tags.get(tracking.CONTENT, "none"),
+            version.tags.get(results.CONTENT, "none"),
+            run.data.tags.get(results.CONTENT, "none"),
         ),
         Link(
             "version ↔ run: dataset digest",

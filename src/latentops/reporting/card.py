@@ -7,6 +7,8 @@ setting; no section is empty.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from latentops import config
 from latentops.config import Params
 from latentops.data import catalogue
@@ -68,13 +70,34 @@ def model_card(
         "Lineage": _lineage(comparison, chosen, knobs, lineage),
         "Load it": _load(dataset),
     }
+    article = "An" if chosen.name[0] in "aeiou" else "A"
     metric = "AUROC" if primary == "auroc" else title(primary).capitalize()
     summary = (
-        f"A {_plain(chosen.name)} autoencoder of {_plain(dataset)}, seed {comparison.chosen.seed}, that "
-        f"makes {size} of {THINGS[settings.source.kind]}. {metric} {_figure(chosen, primary)} on test rows."
+        f"{article} {_plain(chosen.name)} autoencoder of {_plain(dataset)}, seed {comparison.chosen.seed}, "
+        f"that makes {size} of {THINGS[settings.source.kind]}. {metric} {_figure(chosen, primary)} on test "
+        "rows."
     )
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"# {_plain(dataset)}-autoencoder: {_plain(chosen.name)}\n\n{summary}\n\n{body}\n"
+
+
+def as_html(card: str) -> Markup:
+    """A card as a part of a page, its headings two levels lower; HTML in the card stays text."""
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = reader.parse(card)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{int(token.tag[1:]) + 2}"
+        elif token.type == "th_open":
+            token.attrSet("scope", "col")
+    text = reader.renderer.render(tokens, reader.options, {})
+    opened = '<div class="scroll" role="region" tabindex="0" aria-label="Results of the model"><table>'
+    caption = "<caption>Mean over seeds, with its interval</caption>"
+    return Markup(  # noqa: S704 - the reader escapes
+        text.replace("<table>", opened + caption).replace("</table>", "</table></div>")
+    )
 
 
 def _use(dataset: str, chosen: Row, settings: config.Dataset, size: str) -> str:
@@ -125,8 +148,9 @@ def _protocol(
     lines = [
         f"- Primary metric: {title(comparison.primary)}. The variant is the one that led its best rival of "
         "the same size by most on the stop rows, the seed its best there; the test rows had no say.",
-        f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals from {protocol.resamples:,} joint "
-        "resamples of seeds and test rows; comparisons are paired over test rows, corrected after Holm.",
+        f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals by Student's t from the variance "
+        f"over seeds and over {protocol.resamples:,} resamples of the test rows; comparisons are paired over "
+        "both, corrected after Holm.",
         "- Probe: logistic regression on standardised codes. AUROC: "
         + (
             "classes that are not normal as anomalies."

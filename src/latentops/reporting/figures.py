@@ -140,7 +140,7 @@ def scatter(points: Sequence[Dot], x_title: str, y_title: str, label: str) -> Ma
     across = scale(xs, 52, width - 14, 0.1, log=spread)
     up = scale([bottom, top], height - 44, 14, 0.08)
     drawing = Drawing(width, height, label, "plot")
-    _axes(drawing, across, up, x_title + (" (log)" if spread else ""), y_title)
+    axes(drawing, across, up, x_title + (" (log)" if spread else ""), y_title)
     shown = []
     for p in sorted(points, key=lambda p: (not p.chosen, p.role != "variant", p.name)):
         name = (
@@ -193,7 +193,9 @@ def _place(
             return
 
 
-def _axes(drawing: Drawing, across: Scale, up: Scale, x_title: str, y_title: str) -> None:
+def axes(drawing: Drawing, across: Scale, up: Scale, x_title: str, y_title: str) -> None:
+    """A frame with round ticks and titles for what lies between `across` and `up`."""
+    drawing.scales(across, up, x_title, y_title)
     floor, left = up.start, across.start
     for value in up.ticks(5):
         drawing.add("line", "grid", x1=left, x2=across.end, y1=up(value), y2=up(value))
@@ -216,14 +218,16 @@ def _tick(value: float) -> str:
 
 def curves(by_seed: Mapping[int, Sequence[tuple[int, float | None, float | None]]], label: str) -> Markup:
     """A number by step: a pale line a seed for training, a strong one for the stop rows."""
-    rows = [row for seed in by_seed.values() for row in seed]
-    settled = sorted(value for row in rows for value in row[1:] if value is not None and math.isfinite(value))
+    looks = [row for seed in by_seed.values() for row in seed]
+    found = [value for row in looks for value in row[1:] if value is not None]
+    settled = sorted(value for value in found if math.isfinite(value))
     top = settled[min(len(settled) - 1, int(len(settled) * 0.98))] if settled else 1.0
     bottom = settled[0] if settled else 0.0
     width, height = 216.0, 132.0
-    across = Scale(0, max((row[0] for row in rows), default=1), 38, width - 8)
+    across = Scale(0, max((row[0] for row in looks), default=1), 38, width - 8)
     up = scale([bottom, top], height - 20, 8, 0.05)
     drawing = Drawing(width, height, label, "plot small")
+    drawing.scales(across, up, "step", "")
     ticks = up.ticks(3)
     for value in ticks if len(ticks) > 1 else up.ticks(5):
         drawing.add("line", "grid", x1=38, x2=width - 8, y1=up(value), y2=up(value))
@@ -232,11 +236,11 @@ def curves(by_seed: Mapping[int, Sequence[tuple[int, float | None, float | None]
         anchor = "start" if value == 0 else "end"
         drawing.add("text", "tick", f"{value:g}", x=across(value), y=height - 6, text_anchor=anchor)
     for css, column in (("train", 1), ("stop", 2)):
-        for seed in by_seed.values():
-            line = [(row[0], row[column]) for row in seed]
+        for seed, rows in by_seed.items():
+            line = [(row[0], row[column]) for row in rows]
             kept = [(across(x), up(min(y, up.high))) for x, y in line if y is not None and math.isfinite(y)]
             if kept:
-                drawing.add("path", f"line {css}", d=path(kept))
+                drawing.add("path", f"line {css}", d=path(kept), data_name=f"seed {seed}, {css} rows")
     return drawing.markup()
 
 
@@ -283,12 +287,14 @@ def profile(one: Profile, label: str) -> Drawing:
     spread = min(xs) > 0 and max(xs) / min(xs) > 10
     across = scale(xs, 42, width - 12, 0.02, log=spread)
     _frame(drawing, across, up, one, floor + below - 7)
+    drawing.scales(across, up, one.x_title, one.y_title)
     for value in across.ticks(5) if not spread else xs:
         drawing.add("text", "tick", _tick(value), x=across(value), y=up.start + 15, text_anchor="middle")
-    for css, line in (*(("train", seed) for seed in one.values), ("stop", one.mean)):
+    members = [("train", f"member {k}", seed) for k, seed in enumerate(one.values, start=1)]
+    for css, name, line in (*members, ("stop", "mean", one.mean)):
         points = [(across(x), up(y)) for x, y in zip(xs, line, strict=True) if y is not None]
         if points:
-            drawing.add("path", f"line {css}", d=path(points))
+            drawing.add("path", f"line {css}", d=path(points), data_name=name)
     for x, y in zip(xs, one.mean, strict=True):
         if y is not None:
             drawing.add(

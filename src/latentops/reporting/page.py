@@ -1,8 +1,10 @@
-"""The HTML report: one static page with everything in it, that asks no other host for anything."""
+"""The HTML report: an index of all datasets and a page for each, static, with everything in them.
+
+They ask no other host for anything.
+"""
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from latentops.atomic import write_text
-from latentops.errors import DataError
+from latentops.config import Params
+from latentops.errors import DataError, UnknownNameError
 from latentops.registry.lineage import Lock
-from latentops.reporting import figures, losses, profiles, provenance, results, timelines
-from latentops.reporting.leaderboard import ahead, interval, number, ordered, ranks
+from latentops.reporting import anomalies, card, figures, losses, profiles, provenance, results, timelines
+from latentops.reporting.board import Board, board
+from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.pictures import Gallery, Picture, gallery
+from latentops.reporting.provenance import Champion, Run
 from latentops.reporting.results import (
-    LOWER_IS_BETTER,
     Comparison,
     Difference,
     Health,
@@ -27,45 +31,12 @@ from latentops.reporting.results import (
     Validation,
     title,
 )
+from latentops.reporting.warnings import Warned, warned
 
 TEMPLATES = Path(__file__).parent / "templates"
-PATH = Path("var/report/index.html")
-DRAWN = ("probe_accuracy", "auroc")  # columns with a whisker
+FOLDER = Path("reports")
+INDEX = "index"
 LIKELIHOOD = ("reconstruction", "length")  # terms that every objective has
-STAMPED = ("timestamp_auroc", "marks_hit", "false_alarms_per_day")  # of long series
-PLAIN = ("auroc_reconstruction", "auroc_latent", *STAMPED, "reconstruction_error")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric of a row: the number, its interval as text, what to sort by, and a drawing or none."""
-
-    value: float | None
-    text: str
-    interval: str
-    whisker: Markup | None
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the board as it is shown."""
-
-    row: Row
-    rank: int | None
-    chosen: bool
-    ahead: bool
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric's column: its scale's ends where whiskers are drawn, and whether a row lies beyond."""
-
-    metric: str
-    title: str
-    domain: tuple[float, float] | None
-    lower: bool
-    cut: bool
 
 
 @dataclass(frozen=True)
@@ -87,20 +58,36 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Section:
-    """Everything the page shows of one dataset."""
+class Summary:
+    """What the index says of one dataset."""
 
-    name: str
-    anchor: str
     comparison: Comparison
     headline: Row | None
     leaders: list[Row]
-    columns: list[Column]
-    lines: list[Line]
+    champion: Champion | None
+    warned: list[Warned]
+
+    @property
+    def name(self) -> str:
+        """The dataset's."""
+        return self.comparison.dataset
+
+    @property
+    def raised(self) -> list[Warned]:
+        """The warnings that have come true of some variant."""
+        return [each for each in self.warned if each.raised]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything the page of one dataset shows beside its summary."""
+
+    board: Board
     own_metrics: list[str]
     own: dict[str, dict[str, tuple[Difference, Markup]]]
     others: list[tuple[Difference, Markup]]
     scatter: Markup | None
+    anomalies: Gallery
     health: Diagnosis
     profiles: list[Picture]
     transfer: list[str]
@@ -112,7 +99,10 @@ class Section:
     validation: Validation
     splits: Splits
     docs: str | None
+    sweeps: dict[str, str]
+    card: Markup | None
     digests: dict[str, str]
+    run: Run | None
 
 
 @dataclass(frozen=True)
@@ -126,17 +116,50 @@ class Cost:
     peak: float
 
 
-def write(root: Path = Path(), out: Path = PATH, datasets: Sequence[str] | None = None) -> Path:
-    """Write the report of `datasets` (those compared so far, unless named) to `out` below `root`.
+def write(
+    params: Params, root: Path = Path(), folder: Path = FOLDER, datasets: Sequence[str] | None = None
+) -> Path:
+    """Write the report of `datasets` (those compared so far, unless named) to `folder` below `root`.
 
-    Raises `DataError` that names the first missing result and the command that makes it.
+    Gives back the index's path; pages of datasets that aren't in it any more are removed. Raises `DataError`
+    that names the first missing result and the command that makes it; then all pages are as they were.
     """
-    out = root / out
+    folder = root / folder
     datasets = results.compared(root) if datasets is None else datasets
     if not datasets:
         raise DataError(f"{root / 'results' / 'compare'}: no comparison yet; `dvc repro` makes them")
+    if INDEX in datasets:
+        raise DataError(f"{folder / INDEX}.html is the report's first page: call the dataset something else")
     lock = provenance.lock(root)
-    sections = [_section(name, root, out, lock) for name in datasets]
+    summaries = [_summary(name, params, root) for name in datasets]
+    shared = {
+        "commit": provenance.commit(root),
+        "lock_digest": provenance.lock_digest(root),
+        "summaries": summaries,
+    }
+    pages = {
+        summary.name: render(
+            "dataset.html", s=summary, of=_section(summary.comparison, params, root, folder, lock), **shared
+        )
+        for summary in summaries
+    }
+    pages[INDEX] = render(
+        "index.html",
+        board=board([summary.comparison for summary in summaries]),
+        losses=losses.table(root),
+        costs=_costs(root),
+        **shared,
+    )
+    for name, text in pages.items():
+        write_text(folder / f"{name}.html", text)
+    for path in folder.glob("*.html"):
+        if path.stem not in pages:
+            path.unlink()
+    return folder / f"{INDEX}.html"
+
+
+def render(template: str, **values: object) -> str:
+    """`template` with the report's filters; text is escaped, and a value that is missing is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -152,15 +175,7 @@ def write(root: Path = Path(), out: Path = PATH, datasets: Sequence[str] | None 
         "signed": _signed,
         "p_value": _p_value,
     }
-    page = environment.get_template("report.html").render(
-        sections=sections,
-        losses=losses.table(root),
-        costs=_costs(root),
-        commit=provenance.commit(root),
-        lock_digest=provenance.lock_digest(root),
-    )
-    write_text(out, page)
-    return out
+    return environment.get_template(template).render(values)
 
 
 def _shown(value: float | str | None) -> str:
@@ -182,26 +197,31 @@ def _p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
+def _summary(dataset: str, params: Params, root: Path) -> Summary:
     comparison = results.comparison(dataset, root)
+    return Summary(
+        comparison,
+        comparison.row(comparison.chosen.variant) if comparison.chosen else None,
+        ahead(comparison.rows, comparison.primary),
+        provenance.champion(dataset, root),
+        warned(comparison, params, root),
+    )
+
+
+def _section(comparison: Comparison, params: Params, root: Path, folder: Path, lock: Lock) -> Section:
+    dataset = comparison.dataset
     rows = ordered(comparison.rows, comparison.ranked_by)
     chosen = comparison.chosen.variant if comparison.chosen else None
     variants = [row.name for row in rows if row.role == "variant"]
     panels, terms, failures = _training(dataset, variants, root)
-    columns = [_column(metric, rows) for metric in _metrics(rows, comparison.primary)]
     own = [one for one in comparison.comparisons if one.variant == chosen]
     return Section(
-        name=dataset,
-        anchor=re.sub(r"[^a-z0-9]+", "-", dataset.lower()),
-        comparison=comparison,
-        headline=comparison.row(chosen) if chosen else None,
-        leaders=ahead(rows, comparison.primary),
-        columns=columns,
-        lines=_lines(rows, columns, chosen, comparison.primary),
+        board=board([comparison]),
         own_metrics=_own_metrics(own, comparison.primary),
         own=_differences(own, comparison.primary),
         others=_others(comparison.comparisons, chosen),
         scatter=_scatter(rows, comparison.primary, chosen),
+        anomalies=anomalies.gallery(comparison, root),
         health=_health(rows),
         profiles=profiles.pictures(rows),
         transfer=profiles.transfer(rows),
@@ -212,48 +232,20 @@ def _section(dataset: str, root: Path, out: Path, lock: Lock) -> Section:
         timeline=timelines.gallery(comparison, root),
         validation=results.validation(dataset, root),
         splits=results.splits(dataset, root),
-        docs=_docs(dataset, root, out, lock),
+        docs=_docs(dataset, root, folder, lock),
+        sweeps={name: _beside(path, folder) for name, path in _sweeps(dataset, variants, root).items()},
+        card=_card(dataset, params, root) if chosen else None,
         digests=provenance.digests(dataset, chosen, lock),
+        run=provenance.run(dataset, chosen, root) if chosen else None,
     )
 
 
-def _metrics(rows: Sequence[Row], primary: str) -> list[str]:
-    """The board's columns: the primary metric first, then what any row has."""
-    wanted = [primary, *(m for m in (*DRAWN, *PLAIN) if m != primary)]
-    return [m for m in wanted if any(m in row.metrics for row in rows)]
-
-
-def _column(metric: str, rows: Sequence[Row]) -> Column:
-    """The metric's column; its scale leaves out rows far below or above all others."""
-    domain, cut = None, False
-    if metric in DRAWN:
-        found = [row.metrics[metric] for row in rows if metric in row.metrics]
-        low, high = figures.fences([one.mean for one in found])
-        near = [one for one in found if low <= one.mean <= high]
-        ends = [end for one in near for end in (one.low, one.mean, one.high) if end is not None]
-        domain, cut = (min(ends), max(ends)), len(near) < len(found)
-    return Column(metric, title(metric), domain, metric in LOWER_IS_BETTER, cut)
-
-
-def _lines(rows: Sequence[Row], columns: Sequence[Column], chosen: str | None, primary: str) -> list[Line]:
-    places = ranks(rows)
-    leaders = {row.name for row in ahead(rows, primary)}
-    marks = {row.name: row for row in rows}
-    lines = []
-    for row in rows:
-        mine = row.name == chosen
-        cells = []
-        for column in columns:
-            one = row.metrics.get(column.metric)
-            drawing = None
-            if one is not None and column.domain is not None:
-                at = marks[chosen].mean(column.metric) if chosen in marks else None
-                drawing = figures.whisker(one, column.domain, row.role, mine, at)
-            cells.append(
-                Cell(one.mean if one else None, number(one.mean if one else None), interval(one), drawing)
-            )
-        lines.append(Line(row, places.get(row.name), mine, row.name in leaders, tuple(cells)))
-    return lines
+def _card(dataset: str, params: Params, root: Path) -> Markup | None:
+    """The chosen model's card; None where params.yaml has no longer what it was made with."""
+    try:
+        return card.as_html(card.card_for(dataset, params, root))
+    except UnknownNameError:
+        return None
 
 
 def _own_metrics(own: Sequence[Difference], primary: str) -> list[str]:
@@ -336,15 +328,26 @@ def _detail(trained: Training) -> str:
     return f"{trained.architecture} · {trained.parameters:,} parameters"
 
 
-def _docs(dataset: str, root: Path, out: Path, lock: Lock) -> str | None:
+def _docs(dataset: str, root: Path, folder: Path, lock: Lock) -> str | None:
     """Where the data docs are as seen from the page, if made on this machine: those of the version in use."""
-    folder = root / "var" / "data_docs" / dataset
+    made = root / "var" / "data_docs" / dataset
     ingested = lock.stages.get(f"ingest@{dataset}")
     version = ingested.outs.get(f"data/raw/{dataset}.parquet", "") if ingested else ""
-    for index in (folder / version[:12] / "index.html", folder / "index.html"):
+    for index in (made / version[:12] / "index.html", made / "index.html"):
         if index.exists():
-            return Path(os.path.relpath(index, out.parent)).as_posix()
+            return _beside(index, folder)
     return None
+
+
+def _sweeps(dataset: str, variants: Sequence[str], root: Path) -> dict[str, Path]:
+    """The pages of sweeps over the code's size that were made on this machine, by variant."""
+    pages = {name: root / "var" / "sweep" / f"{dataset}-{name}.html" for name in variants}
+    return {name: path for name, path in pages.items() if path.exists()}
+
+
+def _beside(path: Path, folder: Path) -> str:
+    """`path` as seen from a page in `folder`."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _costs(root: Path) -> list[Cost]:

@@ -77,10 +77,20 @@ def transfer(rows: Sequence[Row]) -> list[str]:
     return [line for row in told if plain is not None for line in _transferred(row, plain)]
 
 
-def _transferred(row: Row, plain: Row) -> list[str]:
+def mismatch(row: Row, plain: Row) -> float | None:
+    """Error under corruptions of other kinds than `row` was trained with, over that of `plain`.
+
+    None where `row` was trained with none, or neither met others.
+    """
+    other = _places(row, plain)[1]
+    return _mean(row, "withstood_error", other) / _mean(plain, "withstood_error", other) if other else None
+
+
+def _places(row: Row, plain: Row) -> tuple[list[str], list[str]]:
+    """What both rows met: the corruption that `row` was trained with, and those of other kinds."""
     names = ("withstood_error", "withstood_probe_accuracy")
     if row.corruption is None or any(name not in each.profiles for name in names for each in (row, plain)):
-        return []
+        return [], []
     known = [each.profiles[name] for name in names for each in (row, plain)]
     places = [
         str(x)
@@ -90,7 +100,14 @@ def _transferred(row: Row, plain: Row) -> list[str]:
     kind = row.corruption.split()[0]
     same = [place for place in places if place.split()[0] == kind]
     same = [row.corruption] if row.corruption in same else same
-    other = [place for place in places if place.split()[0] not in (kind, CLEAN)]
+    return same, [place for place in places if place.split()[0] not in (kind, CLEAN)]
+
+
+def _transferred(row: Row, plain: Row) -> list[str]:
+    if row.corruption is None:
+        return []
+    names = ("withstood_error", "withstood_probe_accuracy")
+    same, other = _places(row, plain)
     told = []
     for where, chosen in (("where it meets that,", same), ("under other corruptions,", other)):
         if not chosen:

@@ -18,6 +18,7 @@ Role = Literal["variant", "rival", "reference"]
 # Metrics where less is more; everything else is better when higher.
 LOWER_IS_BETTER = frozenset(
     {
+        "probe_log_loss",
         "reconstruction_error",
         "false_alarm_at_95",
         "false_alarm_rate",
@@ -29,6 +30,11 @@ LOWER_IS_BETTER = frozenset(
 )
 TITLES = {
     "probe_accuracy": "probe accuracy",
+    "probe_log_loss": "probe log-loss",
+    "probe_macro_f1": "probe macro-F1",
+    "knn_accuracy": "kNN accuracy",
+    "nmi": "NMI of clusters",
+    "ari": "ARI of clusters",
     "auroc": "AUROC",
     "auroc_reconstruction": "AUROC, reconstruction",
     "auroc_latent": "AUROC, code",
@@ -151,6 +157,20 @@ class Difference(Result):
         return "worse" if higher == (self.metric in LOWER_IS_BETTER) else "better"
 
 
+class Pair(Result):
+    """Two variants compared: `variant` less `against` in `metric`, with what the corrected p-value says."""
+
+    variant: str
+    against: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    verdict: Literal["better", "worse", "no difference shown"]
+
+
 class Gate(Result):
     """One condition of promotion, with what was measured and what was asked."""
 
@@ -170,9 +190,12 @@ class Comparison(Result):
     chosen: Chosen | None = None
     rows: tuple[Row, ...]
     comparisons: tuple[Difference, ...] = ()
+    among_variants: tuple[Pair, ...] = ()
+    not_told_apart: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     passed: bool
     error_rank_correlation: float | None = None
+    error_rank_interval: tuple[float, float] | None = None
 
     @property
     def ranked_by(self) -> str:

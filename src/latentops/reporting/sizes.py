@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from latentops.atomic import write_text
 from latentops.reporting.leaderboard import number
-from latentops.reporting.page import TEMPLATES
+from latentops.reporting.page import render
 from latentops.reporting.results import LOWER_IS_BETTER, title
 from latentops.reporting.svg import Drawing, Scale, dots, path, scale
 
@@ -29,18 +28,11 @@ def write(
     latent_dim: int,
 ) -> None:
     """Write the page of one sweep: a drawing a metric, then the numbers."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "title_of": title}
     means = {
         name: {size: float(np.mean(seeds)) for size, seeds in by.items()} for name, by in metrics.items()
     }
-    page = environment.get_template("sweep.html").render(
+    page = render(
+        "sweep.html",
         dataset=dataset,
         variant=variant,
         drawings={name: curve(by, name, knee) for name, by in metrics.items()},

@@ -37,6 +37,13 @@ class Drawing:
         if hover:
             ElementTree.SubElement(element, "title").text = hover
 
+    def scales(self, across: "Scale", up: "Scale", x_title: str, y_title: str) -> None:
+        """Say what positions mean, so that the page can tell the values of a line's points."""
+        for name, one, title in (("x", across, x_title), ("y", up, y_title)):
+            ends = " ".join(f"{float(v):.10g}" for v in (one.low, one.high, one.start, one.end))
+            self.root.set(f"data-{name}", f"{ends} {int(one.log)}")
+            self.root.set(f"data-{name}-title", title)
+
     def file(self, style: str) -> str:
         """The finished drawing as a file of its own, at its natural width, with `style` for its colours."""
         width = self.root.attrib["viewBox"].split()[2]

@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 from latentops import atomic
 from latentops.config import load_params
 from latentops.data.prepared import SplitName
-from latentops.evaluation import prior
+from latentops.evaluation import generative_scores
 from latentops.evaluation.diagnosis import diagnosis
+from latentops.evaluation.generation import generation
 from latentops.evaluation.judge import Coder, Verdict, judge
 from latentops.evaluation.profiles import profiles, to_json
 from latentops.stages.floors import read_field
@@ -51,13 +52,15 @@ def run(dataset_name: str, variant: str) -> None:
         return untrained.select(view=view).encode(field.samples[split], SCRATCH)
 
     def likelihood(view: str, split: SplitName) -> NDArray[np.float64]:
-        return prior.likelihood(members(view), field.samples[split])
+        return generative_scores.likelihood(members(view), field.samples[split])
 
     def improbable(view: str, split: SplitName) -> NDArray[np.float64]:
-        return prior.distance(members(view), codes(view, split), field.settings.anomaly.neighbours)
+        return generative_scores.distance(
+            members(view), codes(view, split), field.settings.anomaly.neighbours
+        )
 
     own = ({"auroc_prior": improbable} if trained.model.has_prior else {}) | (
-        {"auroc_likelihood": likelihood} if prior.has_bound(trained) else {}
+        {"auroc_likelihood": likelihood} if generative_scores.has_bound(trained) else {}
     )
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
@@ -66,6 +69,7 @@ def run(dataset_name: str, variant: str) -> None:
     ]
     test_codes = codes(VIEW_ALL, "test")
     health = diagnosis(members(VIEW_ALL), field.samples["test"], test_codes)
+    health |= generation(members(VIEW_ALL), field)
     along = profiles(members(VIEW_ALL), field, test_codes, verdicts[0].probe)
     write(
         Path("results/evaluate", dataset_name, variant),

@@ -1,11 +1,12 @@
-"""report: the leaderboard of all datasets, and the page that shows it with everything behind it."""
+"""report: the leaderboard of all datasets, and the pages that show it with everything behind it."""
 
 from latentops.config import load_params
-from latentops.reporting import leaderboard, page
+from latentops.reporting import leaderboard, page, ranks
 
 
 def run() -> None:
-    """Write `reports/leaderboard.json`, then `var/report/index.html`."""
-    datasets = load_params().run.datasets
-    leaderboard.write(datasets)
-    page.write(datasets=datasets)
+    """Write leaderboard.json, over_datasets.json, index.html and a page a dataset into `reports/`."""
+    params = load_params()
+    comparisons = leaderboard.write(params.run.datasets)
+    ranks.write(comparisons, params.comparison.confidence)
+    page.write(params, datasets=params.run.datasets)

@@ -9,16 +9,12 @@ Two answers, for each column of a table, each pixel of an image, each value of a
   that is odd and not those that are reconstructed badly because of it, and it is complete: the attributions
   add up to the difference between the row's score and the reference's.
 
-The way comes from the nearest training row as the model decodes it: what this row would be if it were like
-the nearest normal one. Every row that is at all unlike others has a score, and what leads to a usual one
-explains nothing, so the reference is the last place on the way that is scored as training rows are on
-average (each held against the others), or the lowest where none is. A row that is scored no higher has no
-attribution.
+The reference is the nearest training row as the model decodes it: what this row would be if it were like the
+nearest normal one.
 
 Between tokens there is no way, and their residuals are nats; they have these alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,19 +25,12 @@ from torch import Tensor
 
 from latentops.architectures.stack import Batch
 from latentops.data.prepared import Description, Samples
-from latentops.evaluation.anomaly import SMALLEST, Scorer, neighbour_distance
+from latentops.evaluation.anomaly import SMALLEST, Scorer
 from latentops.training.members import Resident
 from latentops.training.trained import Trained
 
-USUAL_BY = 512
-"""Training rows whose mean score is called usual, each held against the others."""
-
 NODES = 64
 """Places at which the gradient is taken, those of the Gauss-Legendre quadrature."""
-
-LOOKS = 16
-HALVINGS = 16
-"""Parts of a way that are looked at for the last one that begins usual, and times that this one is halved."""
 
 ROWS = 256
 PAIRS = 2**22
@@ -116,8 +105,6 @@ class Scored:
         self.model, self.scorer, self.place = member.model, scorer, place
         self.axes = torch.from_numpy(scorer.axes)
         known = np.column_stack([np.asarray(scorer.codes, np.float64) @ scorer.axes, scorer.sizes])
-        some = np.unique(np.linspace(0, len(known) - 1, USUAL_BY).round().astype(np.int64))
-        self.usual = float(neighbour_distance(known, known[some], scorer.neighbours, itself=some).mean())
         self.centre = torch.from_numpy(known.mean(axis=0))
         self.kept = torch.from_numpy(known) - self.centre
         self.weights = torch.from_numpy(1 / scorer.usual)
@@ -173,35 +160,11 @@ class Scored:
             share = way[:, self.place].view(batch.values.shape).to(batch.values.dtype)
             return self.score(batch.with_values(begin + share * (batch.values - begin)))
 
-        def at(share: Float[Tensor, " batch"]) -> Float[Tensor, "batch places"]:
-            return share.unsqueeze(1).repeat(1, count)
-
         with torch.no_grad():
-            begun = departure(lambda share: along(at(share)), len(score), self.usual)
-            start = along(at(begun))
+            start = along(torch.zeros_like(residual))
         attribution = torch.zeros_like(residual)
         for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
-            way = at(begun + (1 - begun) * (node + 1) / 2).requires_grad_()
+            way = torch.full_like(residual, (node + 1) / 2, requires_grad=True)
             (gradient,) = torch.autograd.grad(along(way).sum(), way)
-            attribution += at((1 - begun) * weight / 2) * gradient
+            attribution += weight / 2 * gradient
         return score, start, residual, attribution, nearest[0]
-
-
-def departure(
-    along: Callable[[Float[Tensor, " rows"]], Float[Tensor, " rows"]], rows: int, usual_score: float
-) -> Tensor:
-    """The share of each way `[rows]` from which on it is scored above what is usual, by `along`.
-
-    Where none is usual it is that of the lowest score, and 1 where the end of the way is usual.
-    """
-    shares = torch.linspace(0, 1, LOOKS + 1, dtype=torch.float64)
-    scores = torch.stack([along(share.expand(rows)) for share in shares])
-    usual = scores <= usual_score
-    last = torch.where(usual.any(0), LOOKS - usual.flip(0).to(torch.int64).argmax(0), scores.argmin(0))
-    low = shares[last]
-    high = torch.where(usual.any(0), shares[(last + 1).clamp(max=LOOKS)], low)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        below = along(middle) <= usual_score
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return high

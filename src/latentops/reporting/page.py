@@ -16,7 +16,17 @@ from latentops.atomic import write_text
 from latentops.config import Params
 from latentops.errors import DataError, UnknownNameError
 from latentops.registry.lineage import Lock
-from latentops.reporting import anomalies, card, figures, losses, profiles, provenance, results, timelines
+from latentops.reporting import (
+    anomalies,
+    card,
+    figures,
+    losses,
+    profiles,
+    provenance,
+    reasons,
+    results,
+    timelines,
+)
 from latentops.reporting.board import Board, board
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.pictures import Gallery, Picture, gallery
@@ -96,6 +106,7 @@ class Section:
     failures: list[str]
     gallery: Gallery
     timeline: Gallery
+    reasons: Gallery
     validation: Validation
     splits: Splits
     docs: str | None
@@ -230,6 +241,7 @@ def _section(comparison: Comparison, params: Params, root: Path, folder: Path, l
         failures=failures,
         gallery=gallery(comparison, root),
         timeline=timelines.gallery(comparison, root),
+        reasons=reasons.gallery(comparison, params.evaluation.anomaly, root),
         validation=results.validation(dataset, root),
         splits=results.splits(dataset, root),
         docs=_docs(dataset, root, folder, lock),

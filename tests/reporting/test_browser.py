@@ -16,6 +16,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = ("index", "digits", "breast_cancer", "digit_columns")
+PATIENCE = 180_000  # milliseconds, for a browser that starts beside other tests
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium isn't installed")
@@ -46,6 +47,7 @@ class Visit:
 
     def __init__(self, context: "sync_api.BrowserContext", folder: Path) -> None:
         self.folder, self.complaints, self.asked = folder, [], []
+        context.set_default_timeout(PATIENCE)
         self.page = context.new_page()
         self.page.on("console", lambda said: self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -23,6 +23,7 @@ from latentops.reporting import (
     losses,
     profiles,
     provenance,
+    ranks,
     reasons,
     results,
     timelines,
@@ -96,6 +97,7 @@ class Section:
     own_metrics: list[str]
     own: dict[str, dict[str, tuple[Difference, Markup]]]
     others: list[tuple[Difference, Markup]]
+    pairs: Picture | None
     scatter: Markup | None
     anomalies: Gallery
     health: Diagnosis
@@ -143,6 +145,8 @@ def write(
         raise DataError(f"{folder / INDEX}.html is the report's first page: call the dataset something else")
     lock = provenance.lock(root)
     summaries = [_summary(name, params, root) for name in datasets]
+    comparisons = [summary.comparison for summary in summaries]
+    ranked = ranks.over_datasets(comparisons, params.comparison.confidence)
     shared = {
         "commit": provenance.commit(root),
         "lock_digest": provenance.lock_digest(root),
@@ -156,7 +160,9 @@ def write(
     }
     pages[INDEX] = render(
         "index.html",
-        board=board([summary.comparison for summary in summaries]),
+        board=board(comparisons),
+        ranked=ranked,
+        rank_diagram=ranks.diagram(ranked),
         losses=losses.table(root),
         costs=_costs(root),
         **shared,
@@ -231,6 +237,7 @@ def _section(comparison: Comparison, params: Params, root: Path, folder: Path, l
         own_metrics=_own_metrics(own, comparison.primary),
         own=_differences(own, comparison.primary),
         others=_others(comparison.comparisons, chosen),
+        pairs=ranks.matrix(comparison),
         scatter=_scatter(rows, comparison.primary, chosen),
         anomalies=anomalies.gallery(comparison, root),
         health=_health(rows),

@@ -61,7 +61,7 @@ for (const form of document.querySelectorAll("form.filters")) {
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.setAttribute("role", "status");
-  const spot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+  const spot = document.createElementNS(document.querySelector("svg")?.namespaceURI ?? null, "circle");
   spot.setAttribute("class", "spot");
   spot.setAttribute("r", "6");
   const REACH = 26; // pixels from a mark at which it is meant

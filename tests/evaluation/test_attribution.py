@@ -104,7 +104,7 @@ def test_every_step_with_a_code_of_its_own_is_told_too() -> None:
 
 
 def test_the_more_nodes_the_less_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where another neighbour or the other part of the score takes over, the gradient jumps."""
+    """Where another neighbour takes over, the gradient jumps."""
     made = recipe("undercomplete", "tabular", "mlp")
     member = Trained(made.build(ALL), ALL, made)
     scorer, rows = fitted(member, draw("tabular", 60)), wild("tabular", 30, seed=1)

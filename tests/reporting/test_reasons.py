@@ -69,7 +69,7 @@ def build(root: Path, dataset: str) -> None:
         tensors[f"{variant}/score/{view}/auroc"] = np.stack(each).astype(np.float32)
         tensors[f"untrained {variant}/score/{view}/auroc"] = np.zeros((5, 60), np.float32)
     folder = root / "results/evaluate" / dataset / variant
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "samples.safetensors")
 
 

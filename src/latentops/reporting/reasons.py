@@ -248,7 +248,7 @@ def _columns(reasons: Reasons, description: Description) -> tuple[tuple[str, Mar
         label = f"A test row of class {name}; what adds most to its score"
         drawing = Drawing(WIDTH, 34.0 * COLUMNS + 4, label, "plot")
         if not shown:
-            drawing.add("text", "name", "no more unusual than training rows", x=0, y=14)
+            drawing.add("text", "name", "no column adds to its score", x=0, y=14)
         for line, column in enumerate(shown):
             feature, top = description.features[column], 34.0 * line
             cell = f"{values[at][column]} (nearest {nearest[at][column]})"

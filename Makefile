@@ -13,6 +13,7 @@ UI_PORT ?= 5001
 SERVE_PORT ?= 8080
 INPUT ?=
 OUTPUT ?=
+EXPLAIN ?=
 WORKERS ?=
 SIZES ?=
 ROUNDS ?=
@@ -128,9 +129,9 @@ services-stop: setup ## stop what `make services` started
 retrain: setup ## take in new rows and retrain, once, now
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
 
-score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=, FDR=)
+score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=, FDR=; EXPLAIN=1 says why)
 	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
-	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(FDR),--false-discovery-rate $(FDR))
+	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain)
 
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \

@@ -3,7 +3,8 @@
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
 break an expectation go to `scores.rejected.parquet` with the reasons. With `--false-discovery-rate 0.1` a
-column `flagged` marks rows of the file of which on average at most a tenth are normal.
+column `flagged` marks rows of the file of which on average at most a tenth are normal; with `--explain` each
+row also says where its score comes from, in the columns of `Package.explain`.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from latentops.cli import guard
 from latentops.config import load_params
 from latentops.data import sources
 from latentops.data import table as tables
+from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
 from latentops.registry.package import Input
 
@@ -50,8 +52,12 @@ class Scored:
         return f"{self.scored} rows scored, {self.anomalies} anomalous{flagged}: {self.out}{aside}"
 
 
-def score_file(dataset: str, rows: Path, out: Path, rate: float | None = None) -> Scored:
-    """Score the rows of `rows` with the champion of `dataset` and write `out`; flag at `rate`, if given.
+def score_file(
+    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+) -> Scored:
+    """Score the rows of `rows` with the champion of `dataset` and write `out`.
+
+    Flag them at the false-discovery `rate`, if one is given, and `explain` them, if asked to.
 
     Raises `LatentOpsError` where there is no champion, the file isn't of this dataset's columns, or the
     false-discovery `rate` can't be kept.
@@ -64,17 +70,10 @@ def score_file(dataset: str, rows: Path, out: Path, rate: float | None = None) -
     validated = validate(table, dataset, settings.source, settings.expectations, limits="samples")
     clean = validated.clean
     layout = tables.layout_of(clean, None)
-    if layout.kind == "sequence":
-        flat, sizes = tables.ragged(clean)
-        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
-        samples: Input = [each.reshape(-1, *layout.shape) for each in sequences]
-    elif layout.kind == "text":
-        samples = tables.texts(clean)
-    elif layout.kind == "tabular":
-        samples = pd.DataFrame(tables.columns(clean, layout))
-    else:
-        samples = tables.dense(clean, layout)
-    scores = model.score(samples, rate)
+    raw = _raw(clean, layout)
+    scores = model.score(raw, rate)
+    if explain:
+        scores = scores.join(model.explain(raw))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
     if "time" in layout.extras and clean.column(".time").null_count < clean.num_rows:
         scores.insert(1, "time", iso(clean.column(".time").to_numpy()))
@@ -94,6 +93,19 @@ def score_file(dataset: str, rows: Path, out: Path, rate: float | None = None) -
     )
 
 
+def _raw(clean: pa.Table, layout: Layout) -> Input:
+    """The rows of a table as a package takes them."""
+    if layout.kind == "sequence":
+        flat, sizes = tables.ragged(clean)
+        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
+        return [each.reshape(-1, *layout.shape) for each in sequences]
+    if layout.kind == "text":
+        return tables.texts(clean)
+    if layout.kind == "tabular":
+        return pd.DataFrame(tables.columns(clean, layout))
+    return tables.dense(clean, layout)
+
+
 def iso(times: NDArray[np.float64]) -> list[str | None]:
     """Seconds since 1970 as ISO 8601, to the millisecond; None where there is no time."""
     known = np.isfinite(times)
@@ -103,18 +115,20 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
-def score_task(dataset: str, rows: Path, out: Path, rate: float | None) -> State[Scored]:
+def score_task(dataset: str, rows: Path, out: Path, rate: float | None, explain: bool) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out, rate))
+        return Completed(data=score_file(dataset, rows, out, rate, explain))
     except LatentOpsError as error:
         return Failed(message=str(error))
 
 
 @flow(name="score", flow_run_name="score {dataset}")
-def score(dataset: str, rows: Path, out: Path, rate: float | None = None) -> State[Scored]:
+def score(
+    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+) -> State[Scored]:
     """Score the rows of a Parquet file with the champion of `dataset`; flag at the false-discovery `rate`."""
-    state = score_task(dataset, rows, out, rate, return_state=True)
+    state = score_task(dataset, rows, out, rate, explain, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     scored = state.result()
@@ -133,12 +147,13 @@ def main(
     false_discovery_rate: Annotated[
         float | None, typer.Option(metavar="RATE", help="Flag rows of which at most that share are normal.")
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say where each score comes from.")] = False,
 ) -> None:
     """Score the rows of a file with the champion."""
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
-    state = score(dataset, rows, out, false_discovery_rate, return_state=True)
+    state = score(dataset, rows, out, false_discovery_rate, explain, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

@@ -23,6 +23,11 @@ class FirstValue:
         verdicts = {"is_anomaly": values > np.median(values)} | flagged
         return pd.DataFrame({"score": values, "p_value": 1.0} | verdicts)
 
+    def explain(self, x: np.ndarray | list[np.ndarray] | pd.DataFrame) -> pd.DataFrame:
+        if isinstance(x, pd.DataFrame):
+            return x.add_prefix("attribution ")
+        return pd.DataFrame({"attribution": [np.asarray(row, dtype=float).tolist() for row in x]})
+
 
 @pytest.fixture(params=["digits", "breast_cancer", "digit_columns"])
 def dataset(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -48,6 +53,23 @@ def test_rows_need_no_label_and_one_changes_nothing(dataset: str, tmp_path: Path
     one, other = (pd.read_parquet(tmp_path / f"{name}-scores.parquet") for name in ("with", "without"))
     pd.testing.assert_frame_equal(one, other)
     assert one["row"].tolist() == list(range(12))
+
+
+def test_scores_are_explained_on_request(dataset: str, tmp_path: Path) -> None:
+    """A column of numbers each of a table, else as deeply nested as the rows are."""
+    rows = file_of(dataset, tmp_path / "rows.parquet", load_params().dataset(dataset).source.label)
+    for name, explain in (("plain", False), ("told", True)):
+        score_file(dataset, tmp_path / "rows.parquet", tmp_path / f"{name}.parquet", explain=explain)
+    plain, told = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "told"))
+    pd.testing.assert_frame_equal(told[plain.columns], plain)
+    added = told.drop(columns=plain.columns)
+    if dataset == "breast_cancer":
+        assert added.columns.tolist() == [f"attribution {name}" for name in rows.column_names]
+        assert not added.select_dtypes(exclude="number").columns.tolist()
+    else:
+        depth = {"digits": 3, "digit_columns": 2}[dataset]
+        kind = pq.read_schema(tmp_path / "told.parquet").field("attribution").type
+        assert str(kind).count("list") == depth
 
 
 def test_a_false_discovery_rate_is_passed_on_and_its_flags_are_counted(dataset: str, tmp_path: Path) -> None:

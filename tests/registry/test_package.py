@@ -23,6 +23,7 @@ from latentops.config import LikelihoodSettings
 from latentops.data import prepared
 from latentops.data.prepared import Samples
 from latentops.errors import DataError, LatentOpsError, RegistryError
+from latentops.evaluation.attribution import attribute
 from latentops.evaluation.conformal import discoveries, needed
 from latentops.registry import packaging, store, versions
 from latentops.registry.package import Facts, Package
@@ -102,12 +103,52 @@ def test_a_row_is_an_anomaly_where_every_view_scores_it_above_its_threshold(
 
 
 @pytest.mark.parametrize("dataset", ALL)
+def test_what_explains_a_score_is_what_the_pipeline_finds(at_live: Path, dataset: str) -> None:
+    """Of each row by the member and the scorer of the class that it is least unlike."""
+    rows = test_rows(dataset)
+    model = latentops.load(dataset)
+    raw, views = model.raw(rows), list(model.references)
+    told = pyfunc(dataset).predict(model.frame(raw), params={"task": "score", "explain": True})
+    scored, explained = model.score(raw), model.explain(raw)
+    assert told.columns.tolist() == [*scored.columns, *explained.columns]
+    np.testing.assert_allclose(told["score"], scored["score"], atol=1e-5)
+    stack = Trained.load(Path("models") / dataset / "variational").select(seed=1)
+    for row in range(0, len(rows), 7):
+        view = explained["normal"][row] if len(views) > 1 else views[0]
+        if len(views) > 1:
+            assert scored["score"][row] == scored[f"score {view}"][row]
+        own = rows.select(slice(row, row + 1))
+        found = attribute(stack.select(view=view), model.references[view].scorer, own)
+        for table in (told, explained):
+            if dataset == "table":
+                shown = [
+                    table.loc[row, [f"{name} feature {k}" for k in range(5)]].to_numpy(float)
+                    for name in ("attribution", "residual", "nearest")
+                ]
+            else:
+                shown = [np.array(table[name][row]) for name in ("attribution", "residual", "nearest")]
+            end = slice(None) if rows.lengths is None else slice(rows.lengths[row])
+            np.testing.assert_allclose(shown[0], found.attribution[0][end], atol=1e-3)
+            np.testing.assert_allclose(shown[1], found.residual[0][end], atol=1e-5)
+            np.testing.assert_allclose(shown[2], model.raw(found.nearest)[0], atol=1e-4)
+
+
+def test_only_a_score_is_explained(at_live: Path) -> None:
+    model = latentops.load("table")
+    with pytest.raises(
+        LatentOpsError, match="task 'encode' explains nothing; explain goes with task 'score'"
+    ):
+        model.predict(model.frame(np.zeros((1, 5))), "encode", explain=True)
+
+
+@pytest.mark.parametrize("dataset", ALL)
 def test_no_rows_give_no_rows(at_live: Path, dataset: str) -> None:
     model = latentops.load(dataset)
     none = model.raw(test_rows(dataset).select(slice(0, 0)))
     assert model.encode(none).shape == (0, 3)
     assert len(model.score(none)) == 0
     assert len(model.predict(model.frame(none))) == 0
+    assert len(model.predict(model.frame(none), "score", explain=True)) == 0
 
 
 def test_what_is_far_from_everything_is_an_anomaly(at_live: Path) -> None:
@@ -240,7 +281,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones(at_live: Path) -> None:
 @pytest.mark.parametrize("dataset", ALL)
 def test_the_package_carries_a_signature_and_an_example(at_live: Path, dataset: str) -> None:
     signature = mlflow.models.Model.load(str(folder(dataset))).signature
-    assert {param.name for param in signature.params.params} == {"task", "n", "seed"}
+    assert {param.name for param in signature.params.params} == {"task", "n", "seed", "explain"}
     model = mlflow.pyfunc.load_model(str(folder(dataset)))
     assert len(model.predict(model.input_example)) == packaging.EXAMPLE_ROWS
 

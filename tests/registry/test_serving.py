@@ -96,6 +96,9 @@ def test_a_request_over_http_scores_as_the_model_here(
     expected = model.score(raw)
     np.testing.assert_allclose(answer["score"], expected["score"], atol=1e-5)
     assert answer["is_anomaly"].tolist() == expected["is_anomaly"].tolist()
+    explained = pd.DataFrame(post(server, model.request(raw, "score", explain=True)))
+    for row, here in enumerate(model.explain(raw)["attribution"]):
+        np.testing.assert_allclose(explained["attribution"][row], here, atol=1e-3)
     codes = pd.DataFrame(post(server, model.request(raw)))
     np.testing.assert_allclose(codes, model.encode(raw), atol=1e-5)
     assert len(post(server, model.request(raw[:1], "sample", n=3))) == 3

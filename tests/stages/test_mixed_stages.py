@@ -230,3 +230,11 @@ def test_a_table_without_labels_goes_through_every_stage(project: Path) -> None:
     scores = package.score(pd.DataFrame({name: told[name] for name in TYPES}))
     assert list(package.references) == [VIEW_ALL]
     assert scores["p_value"].between(0, 1).all()
+    explained = package.explain(pd.DataFrame({name: told[name] for name in TYPES}))
+    kinds = ("attribution", "residual", "nearest")
+    assert explained.columns.tolist() == [f"{kind} {name}" for kind in kinds for name in TYPES]
+    gone = np.isnan(np.asarray(told["income"], dtype=float))
+    assert gone.any()
+    assert not explained.loc[gone, "attribution income"].any()
+    assert not explained.loc[gone, "residual income"].any()
+    assert explained["nearest income"].notna().all()

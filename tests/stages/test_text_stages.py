@@ -146,6 +146,10 @@ def test_text_goes_through_every_stage(project: Path) -> None:
     assert list(package.predict(frame, "reconstruct")["text"]) == rebuilt
     assert package.request(texts)["dataframe_split"]["data"] == [[text] for text in texts]
     assert set(package.predict(frame, "score").columns) == {"score", "p_value", "is_anomaly"}
+    explained = package.predict(frame, "score", explain=True)
+    assert ["".join(tokens) for tokens in explained["tokens"]] == [text.lower() for text in texts]
+    assert [len(nats) for nats in explained["residual"]] == samples.lengths.tolist()
+    assert "attribution" not in explained
     assert load_params().dataset("news").likelihood.name == "categorical"
 
     packaging.write(package, train, Path("served"))

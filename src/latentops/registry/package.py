@@ -26,8 +26,9 @@ from latentops.data.prepared import Description, Samples, pad
 from latentops.data.tokenizer import Tokenizer
 from latentops.errors import DataError, LatentOpsError, RegistryError
 from latentops.evaluation.anomaly import Scorer
+from latentops.evaluation.attribution import attribute
 from latentops.evaluation.conformal import discoveries, needed, p_values
-from latentops.registry import cells
+from latentops.registry import cells, reasons
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
 
@@ -131,16 +132,8 @@ class Package:
         where the rate isn't between 0 and 1, or no p-value could be as small.
         Raises `LatentOpsError` where the dataset names no normal class.
         """
-        if not self.references:
-            raise LatentOpsError(
-                f"{self.facts.dataset}: no score, because params.yaml names no class under "
-                f"datasets.{self.facts.dataset}.normal"
-            )
-        samples = self.samples(x)
-        scores, chances = {}, {}
-        for view, reference in self.references.items():
-            scores[view] = combined_score(reference.scorer, self._normal[view], samples)
-            chances[view] = p_values(reference.calibration, scores[view])
+        scores = self._scores(self.samples(x))
+        chances = {view: p_values(self.references[view].calibration, own) for view, own in scores.items()}
         chance = np.max(list(chances.values()), axis=0)
         columns = {
             "score": np.min(list(scores.values()), axis=0),
@@ -154,6 +147,43 @@ class Package:
             for view, own in scores.items():
                 columns |= {f"score {view}": own, f"p_value {view}": chances[view]}
         return pd.DataFrame(columns)
+
+    def explain(self, x: Input) -> pd.DataFrame:
+        """Where the `score` of each row of `x` comes from, as `latentops.evaluation.attribution` has it.
+
+        Of a table each column c has three: `attribution c`, what it adds to the score; `residual c`, its part
+        in the reconstruction error; and `nearest c`, what it is in the nearest normal row, in raw units. Of
+        images `attribution` and `residual` are [H, W], of sequences [steps, C], and `nearest` is a row like
+        those of `x`. Of texts there are the `tokens`, the `residual` of each, and the `nearest` text. With
+        several normal classes `normal` names the one that the row is least unlike, which it is held against.
+        Raises `LatentOpsError` as `score` does.
+        """
+        samples = self.samples(x)
+        scores = self._scores(samples)
+        least = np.argmin(list(scores.values()), axis=0)
+        parts = []
+        for at, view in enumerate(scores):
+            (rows,) = np.nonzero(least == at)
+            own = samples.select(rows)
+            found = attribute(self._normal[view], self.references[view].scorer, own)
+            nearest = self.frame(self.raw(found.nearest))
+            part = reasons.frame(found, own, nearest, self.description).set_index(rows)
+            if len(scores) > 1:
+                part.insert(0, "normal", view)
+            parts.append(part)
+        return pd.concat([part for part in parts if len(part)] or parts[:1]).sort_index()
+
+    def _scores(self, samples: Samples) -> dict[str, NDArray[np.float64]]:
+        """The combined score [n] of each normal view."""
+        if not self.references:
+            raise LatentOpsError(
+                f"{self.facts.dataset}: no score, because params.yaml names no class under "
+                f"datasets.{self.facts.dataset}.normal"
+            )
+        return {
+            view: combined_score(reference.scorer, self._normal[view], samples)
+            for view, reference in self.references.items()
+        }
 
     def _verdict(self, chance: NDArray[np.float64]) -> list[bool] | list[None]:
         if any(reference.threshold is None for reference in self.references.values()):
@@ -171,21 +201,26 @@ class Package:
                 "share and promote again"
             )
 
-    def predict(self, x: pd.DataFrame, task: str = "encode", n: int = 1, seed: int = 0) -> pd.DataFrame:
+    def predict(
+        self, x: pd.DataFrame, task: str = "encode", n: int = 1, seed: int = 0, explain: bool = False
+    ) -> pd.DataFrame:
         """What the served model answers: the result of `task` as a table, a row for each row of `x`.
 
         `encode` gives columns `z0`, `z1`, …; `reconstruct` and `denoise` those of the input; `score` those of
-        `Package.score`; `sample` gives `n` rows drawn with `seed` and doesn't look at `x`.
+        `Package.score`, followed by those of `Package.explain` if asked to `explain`; `sample` gives `n` rows
+        drawn with `seed` and doesn't look at `x`.
         """
         tasks: dict[str, Callable[[], pd.DataFrame]] = {
             "encode": lambda: _codes(self.encode(x)),
             "reconstruct": lambda: self.frame(self.reconstruct(x)),
             "denoise": lambda: self.frame(self.denoise(x)),
-            "score": lambda: self.score(x),
+            "score": lambda: self.score(x).join(self.explain(x)) if explain else self.score(x),
             "sample": lambda: self.frame(self.sample(n, seed)),
         }
         if task not in tasks:
             raise LatentOpsError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if explain and task != "score":
+            raise LatentOpsError(f"task {task!r} explains nothing; explain goes with task 'score'")
         return tasks[task]()
 
     def frame(self, x: Input) -> pd.DataFrame:

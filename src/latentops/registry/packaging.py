@@ -118,6 +118,7 @@ def signature(description: Description) -> ModelSignature:
         ParamSpec("task", DataType.string, "encode"),
         ParamSpec("n", DataType.long, 1),
         ParamSpec("seed", DataType.long, 0),
+        ParamSpec("explain", DataType.boolean, False),
     ]
     return ModelSignature(inputs=schema, params=ParamSchema(params))
 

@@ -24,6 +24,7 @@ from latentops.reporting import (
     profiles,
     provenance,
     ranks,
+    reasons,
     results,
     timelines,
 )
@@ -107,6 +108,7 @@ class Section:
     failures: list[str]
     gallery: Gallery
     timeline: Gallery
+    reasons: Gallery
     validation: Validation
     splits: Splits
     docs: str | None
@@ -246,6 +248,7 @@ def _section(comparison: Comparison, params: Params, root: Path, folder: Path, l
         failures=failures,
         gallery=gallery(comparison, root),
         timeline=timelines.gallery(comparison, root),
+        reasons=reasons.gallery(comparison, params.evaluation.anomaly, root),
         validation=results.validation(dataset, root),
         splits=results.splits(dataset, root),
         docs=_docs(dataset, root, folder, lock),

@@ -196,13 +196,13 @@ def _images(
     classes = ", ".join(description.classes[k] for k in few.labels)
     strips = [
         Strip(
-            "original", svg.strip(_shades(few.values, few, description)), f"Test images of classes {classes}"
+            "original", svg.strip(shades(few.values, few, description)), f"Test images of classes {classes}"
         )
     ]
     for name in names:
         stack = member(name)
         if stack is not None:
-            source = svg.strip(_shades(stack.reconstruct(few)[0], few, description))
+            source = svg.strip(shades(stack.reconstruct(few)[0], few, description))
             strips.append(Strip(name, source, f"The same images as {name} reconstructs them"))
     caption = "Test images and what each variant makes of them from its code, the chosen variant first."
     return Picture("Reconstructions", caption, strips=tuple(strips))
@@ -313,7 +313,7 @@ def _walks(stack: "Trained", test: Samples, few: Samples) -> list[Picture]:
             heading,
             caption,
             strips=tuple(
-                Strip(row, svg.strip(_shades(images, few, description)), f"{heading}: {row}")
+                Strip(row, svg.strip(shades(images, few, description)), f"{heading}: {row}")
                 for row, images in rows.items()
             ),
         )
@@ -388,7 +388,7 @@ def _sampled_images(drawn: Mapping[str, Floats], few: Samples, description: Desc
     strips = tuple(
         Strip(
             name,
-            svg.strip(_shades(images, few, description)),
+            svg.strip(shades(images, few, description)),
             f"Images decoded from draws of {name}'s prior",
         )
         for name, images in drawn.items()
@@ -396,7 +396,7 @@ def _sampled_images(drawn: Mapping[str, Floats], few: Samples, description: Desc
     return Picture("Samples", "Decoded from random draws of each variant's prior.", strips=strips)
 
 
-def _shades(images: Floats, like: Samples, description: Description) -> Floats:
+def shades(images: Floats, like: Samples, description: Description) -> Floats:
     """Prepared `images` [n, C, H, W] in raw units: the darkest value of `like` is 0, its brightest 1."""
     known = description.transform.invert(like.values)
     low, high = float(known.min()), float(known.max())

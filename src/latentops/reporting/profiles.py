@@ -1,11 +1,13 @@
 """Health along something, as the page and a run in MLflow show it.
 
-What several variants have is a table of them, what one alone has a drawing of its own.
+What variants have at the same places is a table of them, anything else is drawn.
 """
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
+
+from markupsafe import Markup
 
 from latentops.reporting import figures
 from latentops.reporting.leaderboard import number
@@ -15,7 +17,7 @@ from latentops.reporting.results import LOWER_IS_BETTER, Profile, Row, title
 PLAIN = "undercomplete"  # what a denoising code is held against
 CLEAN = "clean"
 
-# Heading and caption of each table; what is not here goes by its name.
+# Heading and caption of each table.
 TABLES = {
     "withstood_error": (
         "Error by the corruption met",
@@ -27,6 +29,14 @@ TABLES = {
         "Probe accuracy by the corruption met",
         "A probe fitted on clean codes reads the codes of corrupted rows: where it still can, the features "
         "are stable.",
+    ),
+    "withstood_psnr": (
+        "PSNR by the corruption met",
+        "Peak signal-to-noise ratio in dB of what is made of corrupted rows, against the clean ones.",
+    ),
+    "withstood_ssim": (
+        "SSIM by the corruption met",
+        "Structural similarity of what is made of corrupted images to the clean ones: 1 is the same image.",
     ),
     "imputation_error": (
         "Missing values",
@@ -47,15 +57,15 @@ TABLES = {
 
 
 def pictures(rows: Sequence[Row]) -> list[Picture]:
-    """Tables of what several of the variants have, then one picture of all that are a variant's own."""
+    """The tables, then what else several of the variants have, then all that are a variant's own."""
     variants = [row for row in rows if row.role == "variant"]
     names = dict.fromkeys(name for row in variants for name in row.profiles)
     of = {name: [row for row in variants if name in row.profiles] for name in names}
-    ordered = sorted(of, key=lambda name: (list(TABLES).index(name) if name in TABLES else len(TABLES), name))
-    tables = [_table(name, of[name]) for name in ordered if name in TABLES or len(of[name]) > 1]
+    tables = [_table(name, of[name]) for name in TABLES if name in of]
+    drawn = sorted(name for name in names if name not in TABLES and len(of[name]) > 1)
     single = {name for name in names if name not in TABLES and len(of[name]) == 1}
     own = [(row, name) for row in variants for name in row.profiles if name in single]
-    return [*tables, *([_drawings(own)] if own else [])]
+    return [*tables, *(_shared(name, of[name]) for name in drawn), *([_own(own)] if own else [])]
 
 
 def drawings(row: Mapping[str, Any]) -> dict[str, str]:
@@ -135,7 +145,7 @@ def _words(name: str) -> str:
 
 def _table(name: str, rows: Sequence[Row]) -> Picture:
     one = rows[0].profiles[name]
-    heading, caption = TABLES.get(name, (_opened(title(name)), f"{_opened(one.y_title)} by {one.x_title}."))
+    heading, caption = TABLES[name]
     lower = name in LOWER_IS_BETTER
     alike = [row for row in rows if row.profiles[name].x == one.x]
     columns = list(zip(*(row.profiles[name].mean for row in alike), strict=True))
@@ -175,19 +185,26 @@ def shades(values: Sequence[float | None], *, lower: bool) -> list[int]:
     return result
 
 
-def _drawings(own: Sequence[tuple[Row, str]]) -> Picture:
-    drawn = tuple(
-        (
-            f"{row.name}: {title(name)}",
-            figures.profile(row.profiles[name], _label(row, name, row.profiles[name])).markup(),
-        )
-        for row, name in own
-    )
+def _shared(name: str, rows: Sequence[Row]) -> Picture:
+    """A drawing a variant: each may have places of its own, such as the ranks of codes of other sizes."""
+    drawn = tuple((row.name, _drawing(row, name)) for row in rows)
+    one = rows[0].profiles[name]
+    caption = f"{_opened(one.y_title)} by {one.x_title}, on the test rows; each variant has its own scale."
+    return Picture(_opened(title(name)), caption, drawings=drawn, panel=200)
+
+
+def _own(own: Sequence[tuple[Row, str]]) -> Picture:
+    drawn = tuple((f"{row.name}: {title(name)}", _drawing(row, name)) for row, name in own)
     caption = (
         "What single variants are looked into for, on the test rows: the mean over seeds, bars with "
         "Student's interval, lines with a pale one a seed."
     )
     return Picture("Variant by variant", caption, drawings=drawn, panel=260)
+
+
+def _drawing(row: Row, name: str) -> Markup:
+    one = row.profiles[name]
+    return figures.profile(one, _label(row, name, one)).markup()
 
 
 def _label(row: Row, name: str, one: Profile) -> str:

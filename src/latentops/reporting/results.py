@@ -64,6 +64,10 @@ TITLES = {
     "two_sample_accuracy": "two-sample accuracy",
     "two_sample_low": "its low",
     "two_sample_high": "its high",
+    "kid": "KID",
+    "kid_real": "KID of real rows",
+    "generated_two_sample_accuracy": "two-sample accuracy of samples",
+    "jacobian_spectrum": "Jacobian spectrum",
     "singular_values": "singular values of the Jacobian",
     "contraction_ratio": "contraction ratio by distance",
 }

@@ -30,7 +30,8 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
             return ON if met.corruption == corruption else OFF
 
         return [
-            Withstood(met, [value(met), value(met) + 1], None, [value(met)] * 2, [0.5, 0.5]) for met in every
+            Withstood(met, [value(met), value(met) + 1], None, None, [value(met)] * 2, [0.5, 0.5])
+            for met in every
         ]
 
     monkeypatch.setattr(denoising, "row", row)

@@ -262,7 +262,6 @@ def test_the_speed_section_and_its_drawing_say_what_was_measured(project: Path) 
 def test_a_picture_needs_a_report_and_a_browser(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LatentOpsError, match="make report"):
         render.picture(project)
-    (project / "reports").mkdir(parents=True)
     (project / render.REPORT).write_text("<p>report</p>")
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(LatentOpsError, match="Chromium"):

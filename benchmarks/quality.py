@@ -190,12 +190,18 @@ def _best(floors: Iterable[Mapping[str, Any]], role: str, metric: str) -> Held |
     return Held(name, of[name]["mean"], of[name]["low"], of[name]["high"])
 
 
-def together(against: Against, rows: Sequence[Mapping[str, Any]], commit: str) -> dict[str, Any] | None:
-    """The mean difference to a floor over the sets, with Student's interval over them; None for one set."""
-    own = [row for row in rows if row["dataset"].startswith(against.sets) and row["metric"] == against.metric]
-    differences = [row["value"] - row["floors"][against.floor] for row in own]
-    if len(differences) < 2:
+def together(
+    against: Against, sets: Iterable[str], rows: Sequence[Mapping[str, Any]], commit: str
+) -> dict[str, Any] | None:
+    """The mean difference to a floor over the sets, with Student's interval over them.
+
+    None until all of `sets` that it is of have their rows: what a part of them says is another figure.
+    """
+    wanted = {name for name in sets if name.startswith(against.sets)}
+    own = [row for row in rows if row["dataset"] in wanted and row["metric"] == against.metric]
+    if {row["dataset"] for row in own} != wanted or len(wanted) < 2:
         return None
+    differences = [row["value"] - row["floors"][against.floor] for row in own]
     low, high = student_interval(differences, CONFIDENCE)
     return {
         "name": against.name,
@@ -245,7 +251,7 @@ def main(
             rows |= {row.name: asdict(row) for row in found}
             order = [measure.name for quality in sets.sets for measure in quality.measures]
             kept = [rows[one] for one in order if one in rows]
-            over = [one for against in sets.together if (one := together(against, kept, commit))]
+            over = [one for against in sets.together if (one := together(against, known, kept, commit))]
             written = {"machine": taken_on, "commit": commit, "rows": [*kept, *over]}
             atomic.write_json(RESULT, written)
             for row in found:

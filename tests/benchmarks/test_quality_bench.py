@@ -74,13 +74,14 @@ def test_sets_are_held_against_a_floor_together() -> None:
         for at, gain in enumerate((0.0, 0.01, 0.02))
     ]
     other = {"dataset": "digits", "metric": "auroc", "value": 0.1, "floors": {"kNN": 0.9}}
-    found = together(against, [*rows, other], "abc")
+    sets = ["set_0", "set_1", "set_2", "digits"]
+    found = together(against, sets, [*rows, other], "abc")
     assert found is not None
     assert found["value"] == pytest.approx(0.01)
     assert (found["sets"], found["met"]) == (3, True)
     # Student's t of three values: 4.303 deviations of the mean.
     assert found["high"] - found["value"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
-    assert together(against, rows[:1], "abc") is None
+    assert together(against, sets, [*rows[:2], other], "abc") is None, "one isn't measured yet"
 
 
 def test_every_set_is_one_that_can_be_added() -> None:

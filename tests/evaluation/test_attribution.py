@@ -56,7 +56,7 @@ def missing_share(found: Attribution) -> float:
     assert found.attribution is not None
     told = found.attribution.reshape(len(found.score), -1).sum(1)
     exceeding = found.score - found.start
-    assert np.abs(exceeding).max() > 0
+    assert np.abs(exceeding).max() > 0.1 * found.score.max(), "there is something to tell"
     return float(np.abs(told - exceeding).sum() / np.abs(exceeding).sum())
 
 

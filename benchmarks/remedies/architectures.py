@@ -11,11 +11,10 @@ from latentops.config import Architectures, Budget, load_params
 from latentops.data.prepared import Description, Samples
 from latentops.data.transforms import Transform
 from latentops.evaluation.probe import linear_probe
-from latentops.evaluation.structure import hidden_error
+from latentops.evaluation.structure import checkerboard_energy, hidden_error
 from latentops.training.loop import Look, fit
 from latentops.training.members import Member
 from latentops.training.trained import Recipe, Trained
-from latentops.variants.convolutional import checkerboard_energy
 
 LAGS = (4, 16, 32)
 """Steps between what is to be recalled and the last one."""
@@ -168,8 +167,7 @@ def history() -> Iterator[Finding]:
 
 
 def _energy(images: np.ndarray) -> list[float]:
-    found: list[float] = checkerboard_energy(torch.tensor(images)).tolist()
-    return found
+    return [checkerboard_energy(each) for each in images]
 
 
 def _probe(model: Trained, dataset: str) -> list[float]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from latentops.errors import DataError
 from latentops.evaluation.structure import (
@@ -15,10 +14,11 @@ from latentops.evaluation.structure import (
     sparseness,
     with_irrelevant,
 )
-from latentops.variants import convolutional
 from tests.toy import draw
 
 LABELS = np.arange(90) % 3
+GRID = np.arange(8.0)
+BOARD = (-1.0) ** np.indices((8, 8)).sum(axis=0)
 
 
 def test_a_unit_a_class_is_perfectly_interpretable() -> None:
@@ -121,14 +121,31 @@ def test_the_hoyer_index_is_one_of_a_unit_a_sample_and_nothing_of_equal_ones() -
     assert found == pytest.approx([1, 0, 1], abs=1e-6)
 
 
-def test_a_checkerboard_is_told_as_the_convolutional_variant_tells_it() -> None:
-    board = (-1.0) ** np.indices((8, 8)).sum(axis=0)
+def test_energy_at_the_strides_frequency_is_all_of_a_checkerboard_s_and_none_of_a_slow_wave_s() -> None:
+    stripes = np.broadcast_to((-1) ** GRID, (8, 8))
+    wave = np.broadcast_to(np.cos(2 * np.pi * GRID / 8), (8, 8))
+    for image, expected in ((BOARD, 1), (stripes, 1), (wave, 0), (BOARD + wave * 2**0.5, 0.5)):
+        assert checkerboard_energy(image[None, None] + 3) == pytest.approx(expected, abs=1e-9)
+    images = np.random.default_rng(0).random((6, 2, 8, 8))
+    assert checkerboard_energy(images[..., :7, :7]) == pytest.approx(checkerboard_energy(images[..., :6, :6]))
+
+
+def test_one_pixel_along_an_axis_has_no_stride_and_constant_images_no_energy() -> None:
+    stripes = ((-1.0) ** GRID)[None, None, None] + 3
+    assert checkerboard_energy(stripes) == pytest.approx(1)
+    assert checkerboard_energy(stripes.swapaxes(2, 3)) == pytest.approx(1)
+    for constant in (np.full((4, 1, 8, 8), 0.3), np.ones((4, 1, 1, 1))):
+        assert np.isnan(checkerboard_energy(constant))
+
+
+def test_noise_has_its_share_of_the_frequencies() -> None:
+    noise = np.random.default_rng(0).standard_normal((4000, 1, 8, 8))
+    assert abs(checkerboard_energy(noise) - 15 / 63) < 0.01
+
+
+def test_a_checkerboard_is_told_over_that_of_the_images() -> None:
     images = np.random.default_rng(0).random((6, 2, 8, 8)).astype(np.float32)
-    same, boarded = checkerboard(np.stack([images, images + board]), images)
+    same, boarded = checkerboard(np.stack([images, images + BOARD]), images)
     assert same == pytest.approx(1)
     assert boarded > 2
     assert np.isnan(checkerboard(images[None], np.ones((6, 2, 8, 8)))).all()
-    assert np.isnan(checkerboard_energy(np.full((3, 1, 8, 8), 0.3)))
-    for some in (images, images[..., :7, :5], images[..., :1], images[..., :1, :]):
-        expected = convolutional.checkerboard_energy(torch.from_numpy(some[None])).item()
-        assert checkerboard_energy(some) == pytest.approx(expected, rel=1e-4)

@@ -63,7 +63,7 @@ class ContractiveSettings(VariantSettings):
 
     weight: Annotated[float, Field(ge=0)]
     warmup: Fraction = 0.0
-    norm: Literal["auto", "exact", "estimate"] = "exact"
+    norm: Literal["auto", "exact", "estimate"] = "auto"
     samples: Annotated[int, Field(gt=0, multiple_of=16)]
     draws: Count = 1
     code: Literal["linear", "sigmoid"] = "linear"

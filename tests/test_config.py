@@ -51,6 +51,8 @@ def test_the_projects_own_params_are_valid_down_to_each_variant() -> None:
         ("datasets/breast_cancer/scaling", "range", r"scaling: range needs source\.value_range"),
         ("datasets/breast_cancer/likelihood", "bernoulli", "only scaling: range gives"),
         ("datasets/breast_cancer/scaling", {"name": "power", "buckets": 4}, "buckets is of categories"),
+        ("datasets/digits/scaling", {"name": "standard", "orientations": 4}, "of the edges in images"),
+        ("datasets/digit_columns/scaling", {"name": "range", "orientations": 4}, "of the edges in images"),
         ("datasets/breast_cancer/primary", "none", "primary: none is for rows without a label"),
         ("datasets/breast_cancer/expectations/missing", {"mean radius": 0.1}, "may have missing values"),
         ("datasets/digit_columns/architectures/transformer/patch", 2, "patch is for images, but .* sequence"),

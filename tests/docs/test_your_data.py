@@ -11,11 +11,18 @@ from tests.pipelines.projects import Project, copy_project
 
 @pytest.fixture(scope="module")
 def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy with the page's file, added as the page says."""
+    """A copy with the page's file."""
     made = copy_project(root, tmp_path_factory.mktemp("project"))
     (made.path / "draw.py").write_text(blocks(root, "python")[0])
     made.run("draw")
     return made
+
+
+@pytest.fixture(scope="module")
+def shown(project: Project, root: Path) -> str:
+    """What is said where the file is added as the page says."""
+    command, _ = blocks(root, "sh")[0].splitlines()
+    return project.run("latentops.cli", *command.split()[1:])
 
 
 def blocks(root: Path, language: str) -> list[str]:
@@ -23,9 +30,8 @@ def blocks(root: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-def test_the_page_s_table_is_added_and_shown_as_it_says(project: Project, root: Path) -> None:
-    command, repro = blocks(root, "sh")[0].splitlines()
-    shown = project.run("latentops.cli", *command.split()[1:])
+def test_the_page_s_table_is_added_and_shown_as_it_says(project: Project, root: Path, shown: str) -> None:
+    _, repro = blocks(root, "sh")[0].splitlines()
     for line in (
         "closure categorical 2 values",
         "bottle passed over the row's number",
@@ -49,6 +55,7 @@ def test_every_option_of_the_page_exists(project: Project, root: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shown")
 def test_the_second_command_ends_with_its_board(project: Project) -> None:
     project.edit("run", {"datasets": ["wine"], "variants": ["undercomplete", "denoising"]})
     project.edit("training.seeds", [0, 1])

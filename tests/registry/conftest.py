@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -59,6 +60,7 @@ def write_params() -> None:
                 "value_range": [0, 16],
             },
             "expectations": {**pattern["expectations"], "classes": list(classes)},
+            "scaling": {"name": "range", "orientations": 2} if kind == "image" else "range",
             "normal": normal,
             "primary": primary,
             "latent_dim": 3,
@@ -81,6 +83,8 @@ def write_rows(name: str) -> None:
         transform = Transform(
             tuple(random.normal(size=shape[0])), tuple(random.uniform(0.5, 2, size=shape[0]))
         )
+    elif kind == "image":
+        transform = replace(transform, orientations=2)
     directions = random.uniform(size=(len(classes), 2, *shape))
     splits = {}
     for split, count in ROWS.items():
@@ -90,7 +94,9 @@ def write_rows(name: str) -> None:
         mix = random.uniform(size=(count, 2, *[1] * len(shape)))
         values = (mix * directions[labels]).mean(axis=1) + 0.05 * random.uniform(size=(count, *shape))
         lengths = None
-        if kind == "sequence":
+        if kind == "image":
+            values = transform.apply(16 * values)
+        elif kind == "sequence":
             lengths = random.integers(1, shape[0] + 1, size=count)
             values[np.arange(shape[0]) >= lengths[:, None]] = 0
         ids = random.integers(0, 256, size=(count, 32), dtype=np.uint8)
@@ -98,7 +104,7 @@ def write_rows(name: str) -> None:
     features = tuple(f"feature {k}" for k in range(shape[0])) if kind == "tabular" else ()
     described = Description(
         kind=kind,
-        shape=shape,
+        shape=transform.shape(shape),
         features=features,
         classes=classes,
         transform=transform,

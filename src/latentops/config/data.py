@@ -296,13 +296,15 @@ class Scaling(Settings):
     median and interquartile range to those of a normal, `power` and `quantile` make them as normal as a power
     can and normal altogether, and then standardise. Of a table's categories the `categories` most frequent in
     the training rows are kept; the others, and what is met later on, share `buckets` by their hash: one is a
-    pool. Of text `vocabulary` is the most tokens that are learned, padding and the unknown among them,
+    pool. Images, scaled by `range`, are given so many channels for the `orientations` of edges. Of text
+    `vocabulary` is the most tokens that are learned, padding and the unknown among them,
     `longest` the most that are kept of a text.
     """
 
     name: Literal["range", "standard", "robust", "power", "quantile", "tokens"]
     categories: Count = 32
     buckets: Count = 1
+    orientations: Annotated[int, Field(ge=0)] = 0
     vocabulary: Annotated[int, Field(ge=4)] | None = None
     longest: Count | None = None
 
@@ -366,6 +368,11 @@ class Dataset(Settings):
             )
         if self.scaling.name == "range" and self.source.value_range is None:
             raise ValueError("scaling: range needs source.value_range")
+        if self.scaling.orientations and (self.source.kind, self.scaling.name) != ("image", "range"):
+            raise ValueError(
+                "scaling: orientations are of the edges in images, scaled by range; drop them from "
+                f"{self.scaling.name} of kind: {self.source.kind}"
+            )
         if self.likelihood.name == "bernoulli" and self.scaling.name != "range":
             raise ValueError("likelihood: bernoulli takes values in [0, 1], which only scaling: range gives")
         if self.architectures.transformer.patch is not None and self.source.kind != "image":

@@ -6,7 +6,7 @@ the training rows that transforms are fitted on, and for the values. What is kep
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -290,7 +290,7 @@ class Fit:
         """Of a prepared row, or of a step of one."""
         if self.encoding is not None:
             return (self.encoding.entries,)
-        return (1,) if self.tokenizer is not None else self.layout.shape
+        return (1,) if self.tokenizer is not None else self.transform.shape(self.layout.shape)
 
     def apply(self, part: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
         """Rows [n, *shape]; of sequences all steps end to end, and how many each row has [n]."""
@@ -331,7 +331,8 @@ def _fit(settings: Dataset, layout: Layout, sample: pa.Table, missing: Collectio
 
 def _transform(settings: Dataset, rows: NDArray[np.floating]) -> Transform:
     if settings.source.value_range is not None and settings.scaling.name == "range":
-        return Transform.from_range(*settings.source.value_range)
+        known = Transform.from_range(*settings.source.value_range)
+        return replace(known, orientations=settings.scaling.orientations)
     fits = {
         "power": Transform.fit_power,
         "robust": Transform.fit_robust,

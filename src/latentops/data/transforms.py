@@ -2,8 +2,9 @@
 
 Values of a known range are scaled to [0, 1]; others are standardised a column (or channel) at a time, by mean
 and deviation or by median and quartiles, after a power transform or one to normal scores ψ where that is
-asked for. It is fitted on training rows alone and is nothing but numbers, so that it can travel inside a
-model's package. A number that is missing is NaN; it has no part in the fit, and stays NaN.
+asked for. Images may be given further channels, which say where their edges run. It is fitted on training
+rows alone and is nothing but numbers, so that it can travel inside a model's package. A number that is
+missing is NaN; it has no part in the fit, and stays NaN.
 """
 
 import warnings
@@ -30,13 +31,15 @@ class Transform:
     """Shift and scale: one number each for all values, or one for each entry of the last axis.
 
     `power` holds Yeo and Johnson's λ of each column, `points` of each column values that rise and their
-    normal scores; where both are empty ψ is the identity.
+    normal scores; where both are empty ψ is the identity. `orientations` are the further channels that each
+    channel of an image is followed by, all of them after the image's own.
     """
 
     shift: tuple[float, ...]
     scale: tuple[float, ...]
     power: tuple[float, ...] = ()
     points: tuple[Points, ...] = ()
+    orientations: int = 0
 
     @classmethod
     def identity(cls) -> Self:
@@ -104,17 +107,29 @@ class Transform:
         return cls(linear.shift, linear.scale, power)
 
     def apply(self, raw: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Raw values [..., D] as a model sees them, float32 of the same shape."""
+        """Raw values [..., D] as a model sees them, float32 of the same shape, or of images with `edges`."""
         values = np.asarray(raw, dtype=np.float64)
         if self.power:
             values = yeo_johnson(values, np.array(self.power))
         if self.points:
             values = _scored(values, self.points)
         prepared: NDArray[np.float32] = ((values - self._shift) / self._scale).astype(np.float32)
+        if self.orientations:
+            return np.concatenate([prepared, edges(prepared, self.orientations)], axis=-3)
         return prepared
 
+    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
+        """Of a prepared row whose raw one has shape `raw`."""
+        return (raw[0] * (1 + self.orientations), *raw[1:])
+
+    def raw_shape(self, prepared: tuple[int, ...]) -> tuple[int, ...]:
+        """Of a raw row whose prepared one has shape `prepared`."""
+        return (prepared[0] // (1 + self.orientations), *prepared[1:])
+
     def invert(self, prepared: NDArray[np.floating]) -> NDArray[np.float64]:
-        """What a model sees [..., D] in raw units, float64 of the same shape."""
+        """What a model sees [..., D] in raw units, float64 of the same shape; of images without `edges`."""
+        if self.orientations:
+            prepared = prepared[..., : self.raw_shape(prepared.shape[-3:])[0], :, :]
         values: NDArray[np.float64] = np.asarray(prepared, dtype=np.float64) * self._scale + self._shift
         if self.points:
             values = _scored(values, tuple(tuple((y, x) for x, y in each) for each in self.points))
@@ -135,6 +150,7 @@ class Transform:
             "scale": list(self.scale),
             "power": list(self.power),
             **({"points": [list(map(list, each)) for each in self.points]} if self.points else {}),
+            **({"orientations": self.orientations} if self.orientations else {}),
         }
 
     @classmethod
@@ -144,7 +160,42 @@ class Transform:
             tuple((float(at), float(score)) for at, score in each) for each in value.get("points", ())
         )
         shift, scale, power = (tuple(map(float, value[name])) for name in ("shift", "scale", "power"))
-        return cls(shift, scale, power, points)
+        return cls(shift, scale, power, points, value.get("orientations", 0))
+
+
+def edges(images: NDArray[np.float32], orientations: int) -> NDArray[np.float32]:
+    """How strongly edges run in each direction around each pixel of `images` [..., C, H, W].
+
+    Channels [..., C · orientations, H, W]: the lengths of the gradients (central differences) shared out over
+    directions that are evenly spaced over half a turn, those between two linearly between them; then their
+    means over 3×3 pixels, and the root of these (Dalal & Triggs 2005, "Histograms of oriented gradients for
+    human detection", §6.1–6.3). Of values in [0, 1] they are in [0, 1].
+    """
+    *rows, channels, height, width = images.shape
+    near = _beyond(images)
+    across = (near[..., 1:-1, 2:] - near[..., 1:-1, :-2]) / 2
+    down = (near[..., 2:, 1:-1] - near[..., :-2, 1:-1]) / 2
+    length = np.hypot(across, down)
+    direction = np.arctan2(down, across) % np.float32(np.pi) * np.float32(orientations / np.pi)
+    found = np.empty((*rows, channels, orientations, height, width), np.float32)
+    for at in range(orientations):
+        away = np.abs(direction - at)
+        share = np.maximum(1 - np.minimum(away, orientations - away), 0)
+        found[..., at, :, :] = np.sqrt(_mean_around(length * share))
+    return found.reshape(*rows, channels * orientations, height, width)
+
+
+def _beyond(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With a further pixel on each side, the same as the outermost."""
+    return np.pad(images, [(0, 0)] * (images.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+
+
+def _mean_around(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the 3×3 pixels around each."""
+    near = _beyond(images)
+    rows = near[..., :-2, :] + near[..., 1:-1, :] + near[..., 2:, :]
+    mean: NDArray[np.float32] = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9)
+    return mean
 
 
 def _known(of: Any, values: NDArray[np.float64], **options: float) -> NDArray[np.float64]:

@@ -65,8 +65,12 @@ class Projection:
 def pca(train: Array, latent_dim: int) -> Projection:
     """The first `latent_dim` principal components of `train` `[n, inputs]`."""
     mean = train.mean(axis=0)
-    _, _, axes = np.linalg.svd(train - mean, full_matrices=False)
-    return Projection(mean, axes[:latent_dim].T)
+    centred = train - mean
+    if len(centred) < centred.shape[1]:
+        _, _, axes = np.linalg.svd(centred, full_matrices=False)
+        return Projection(mean, axes[:latent_dim].T)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    return Projection(mean, vectors[:, : -latent_dim - 1 : -1])
 
 
 def random_projection(train: Array, latent_dim: int, seed: int) -> Projection:

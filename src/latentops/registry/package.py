@@ -300,7 +300,7 @@ class Package:
         return pad(ids, lengths, longest), lengths
 
     def _dense(self, rows: Any) -> tuple[NDArray[np.float32], None]:
-        shape = self.description.shape
+        shape = self.description.transform.raw_shape(self.description.shape)
         for number, row in enumerate(rows):
             if np.shape(row) != shape:
                 raise DataError(f"row {number}: shape {list(np.shape(row))}, expected {list(shape)}")

@@ -174,8 +174,8 @@ bench-growth: setup ## fit how time and memory grow with members, samples, featu
 bench-startup: setup ## time what stages and commands import, against what stages work (ROUNDS=)
 	@python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-large: setup ## ten million rows and 200,000 pictures from file to training: memory and time
-	@python -m benchmarks.large
+bench-large: setup ## measure what large data takes, from its file to training, and judging it (TASK=table, images or judge)
+	@python -m benchmarks.large $(TASK)
 
 bench-quality: setup ## each set of benchmarks/quality.yaml through the DAG, against its floors and what is cited (DATASET=)
 	@python -m benchmarks.quality $(if $(DATASET),--only '$(DATASET)')

@@ -1,11 +1,13 @@
-"""Ten million rows and 200,000 pictures from their files to training, and the memory that takes.
+"""Ten million rows and 200,000 pictures from file to training, 60,000 pictures judged, and what it takes.
 
-    python -m benchmarks.large [table|images] [--rows 10000000] [--images 200000]
+    python -m benchmarks.large [table|images|judge] [--rows 10000000] [--images 200000] [--judged 60000]
 
 Draws a table of 30 columns as CSV and pictures of 3×64×64 bytes as `.npy`, writes a project around each in a
-temporary folder under `var/bench`, and runs its stages as DVC does, each in a process of its own. Memory is
-that of the process, without what it maps from files, which the kernel takes back when it likes; what is
-mapped is told beside it. Writes `benchmarks/large.json`.
+temporary folder under `var/bench`, and runs its stages as DVC does, each in a process of its own. What is
+judged are pictures of 28×28 bytes in ten classes: of all variants, trained for a few steps with the seeds of
+`params.yaml`, codes of 32 numbers and those of three one-class views, two processes at once, as `make flow`
+has them on two cores. Memory is that of the processes, without what they map from files, which the kernel
+takes back when it likes; what is mapped is told beside it. Writes `benchmarks/large.json`.
 """
 
 import json
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,17 +36,27 @@ from latentops.cli import guard
 from latentops.data.fetch import digest
 from latentops.errors import LatentOpsError
 from latentops.progress import bar
+from latentops.variants import NAMES
 
 RESULT = ROOT / "benchmarks/large.json"
 COLUMNS = 30
 SHAPE = (3, 64, 64)
 CHUNK = 100_000
 LIMIT_GB = 2.0
-STAGES = (("ingest",), ("validate",), ("prepare",), ("train", "undercomplete"))
+PREPARED = (("ingest",), ("validate",), ("prepare",))
+STAGES = (*PREPARED, ("train", "undercomplete"))
 STEPS = 100
 EVERY = 0.02  # seconds between looks at a process's memory
 
-Task = Literal["table", "images"]
+JUDGED_SHAPE = (1, 28, 28)
+CLASSES = [str(each) for each in range(10)]
+LATENT = 32
+SHARES = {"stop": 0.1, "calibration": 0.05, "test": 0.1}
+WORKERS = 2
+JUDGE_GB = 3.0
+JUDGE_SECONDS = 180.0
+
+Task = Literal["table", "images", "judge"]
 
 
 def draw_table(path: Path, rows: int) -> None:
@@ -75,6 +88,17 @@ def draw_images(path: Path, count: int) -> None:
     made.flush()
 
 
+def draw_classes(path: Path, count: int) -> None:
+    """An `.npz` file of pictures in bytes, each near that of its class, and the classes."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % len(CLASSES)
+    tiles = random.uniform(size=(len(CLASSES), 8, 7, 7))
+    mixed = random.dirichlet(np.ones(8), size=count)
+    coarse = np.einsum("nk,nkhw->nhw", mixed, tiles[labels]).repeat(4, axis=1).repeat(4, axis=2)
+    noisy = 255 * coarse + 8 * random.normal(size=coarse.shape)
+    np.savez(path, X=np.clip(noisy, 0, 255).astype(np.uint8).reshape(count, *JUDGED_SHAPE), y=labels)
+
+
 def entry(task: Task, path: Path, size: int) -> dict[str, Any]:
     """The dataset's section of params.yaml."""
     file = {"path": path.name, "sha256": digest(path)}
@@ -102,6 +126,12 @@ def entry(task: Task, path: Path, size: int) -> dict[str, Any]:
             "read": {"format": "csv"},
         }
         shared["expectations"] |= {"columns": {name: [-60, 60] for name in columns}}
+    elif task == "judge":
+        source = {"kind": "image", "label": "class", "channels": 1, "value_range": [0, 255]}
+        source |= {"read": {"format": "array", "values": "X", "labels": "y"}}
+        shared |= {"scaling": "range", "normal": CLASSES[:3], "primary": "probe_accuracy"}
+        shared["latent_dim"], shared["split"] = LATENT, {"seed": 0, **SHARES}
+        shared["expectations"] |= {"classes": CLASSES}
     else:
         source = {"kind": "image", "label": None, "channels": 3, "value_range": [0, 255]}
         source |= {"read": {"format": "array", "labels": None}}
@@ -114,10 +144,16 @@ def project(folder: Path, task: Task, path: Path, size: int) -> None:
     """A folder to run stages in."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["datasets"] = {"large": entry(task, path, size)}
-    params["run"] = {"datasets": ["large"], "variants": ["undercomplete"]}
-    params["training"] |= {"seeds": [0, 1], "check_every": 50, "look_rows": 512}
+    if task == "judge":
+        params["run"] = {"datasets": ["large"], "variants": list(NAMES)}
+        steps = STEPS // 5
+    else:
+        params["run"] = {"datasets": ["large"], "variants": ["undercomplete"]}
+        params["training"]["seeds"] = [0, 1]
+        steps = STEPS
+    params["training"] |= {"check_every": 50, "look_rows": 512}
     for budget in params["training"]["budget"].values():
-        budget["steps"] = STEPS
+        budget["steps"] = steps
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     for each in ("accepted", "profiles"):
         (folder / "data" / each / "large").mkdir(parents=True)
@@ -156,8 +192,42 @@ def memory(process: int) -> Mapping[str, float]:
     return {name: int(value.split()[0]) * 1024 / 1e9 for name, value in pairs}
 
 
+def measure_judge(train: int) -> list[Row]:
+    """Seconds and memory of judging all variants on so many training rows."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    size = round(train / (1 - sum(SHARES.values())))
+    stages = [*PREPARED, *(("train", name) for name in NAMES)]
+    with (
+        tempfile.TemporaryDirectory(prefix="large-", dir=LOGS) as scratch,
+        bar("large judge", len(stages) + 2) as progress,
+    ):
+        folder = Path(scratch)
+        draw_classes(folder / "images.npz", size)
+        project(folder, "judge", folder / "images.npz", size)
+        progress(1)
+        for number, stage in enumerate(stages, 2):
+            run(folder, *stage)
+            progress(number)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(WORKERS) as workers:
+            found = list(workers.map(lambda name: run(folder, "evaluate", name), NAMES))
+        seconds = time.perf_counter() - began
+        seeds = len(yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["training"]["seeds"])
+    name = f"judge {train:,} × {LATENT}: {len(NAMES)} variants × {seeds} seeds"
+    largest = [sum(sorted(each)[-WORKERS:]) for each in list(zip(*found, strict=True))[1:]]
+    each_variant = zip(NAMES, found, strict=True)
+    return [
+        row(f"{name}, memory of the largest two", [largest[0]], "GB", JUDGE_GB),
+        row(f"{name}, with mapped files", [largest[1]], "GB"),
+        row(f"{name}, time", [seconds], "s", JUDGE_SECONDS),
+        *(row(f"judge {train:,} × {LATENT}: {each}, time", [took], "s") for each, (took, *_) in each_variant),
+    ]
+
+
 def measure(task: Task, size: int) -> list[Row]:
     """Seconds and memory of each stage on one data set of that size."""
+    if task == "judge":
+        return measure_judge(size)
     draw: Callable[[Path, int], None] = draw_table if task == "table" else draw_images
     LOGS.mkdir(parents=True, exist_ok=True)
     what = f"{size:,} × {COLUMNS}" if task == "table" else f"{size:,} × {'×'.join(map(str, SHAPE))}"
@@ -193,17 +263,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    only: Annotated[str | None, typer.Argument(metavar="table|images", help="Both, unless named.")] = None,
+    only: Annotated[
+        str | None, typer.Argument(metavar="table|images|judge", help="All, unless named.")
+    ] = None,
     rows: Annotated[int, typer.Option(min=1000, help="Of the table.")] = 10_000_000,
     images: Annotated[int, typer.Option(min=1000, help="Pictures.")] = 200_000,
+    judged: Annotated[int, typer.Option(min=5000, help="Training rows of what is judged.")] = 60_000,
 ) -> None:
     """Measure what large data takes, and write it."""
     commit = git("rev-parse", "HEAD")
     taken_on = machine("pyarrow", "great_expectations", "torch")
     warn_if_busy(taken_on)
-    sizes: dict[Task, int] = {"table": rows, "images": images}
+    sizes: dict[Task, int] = {"table": rows, "images": images, "judge": judged}
     if only is not None and only not in sizes:
-        raise LatentOpsError(f"{only!r} is neither table nor images")
+        raise LatentOpsError(f"{only!r} is none of {', '.join(sizes)}")
     kept = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() and only else []
     tasks = [task for task in sizes if only in (None, task)]
     made = [each for task in tasks for each in measure(task, sizes[task])]

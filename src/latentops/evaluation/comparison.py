@@ -24,13 +24,13 @@ from latentops.evaluation.statistics import (
     student_interval,
 )
 
-COMPARED = ("probe_accuracy", "auroc")
+COMPARED = ("probe_accuracy", "r2", "auroc")
 """Metrics on which every variant is paired with its rivals."""
 
 PLAIN = "undercomplete"
 """The variant that asks nothing more of the code than the reconstruction."""
 
-TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC"}
+TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC", "r2": "R²"}
 """What a gate's text calls them."""
 
 
@@ -71,7 +71,7 @@ class Row:
             result |= resampling.counted(CLUSTERED, labels, self.samples["cluster"])
         if "knn_correct" in self.samples:
             result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
-        for metric in ("probe_log_loss", "reconstruction_error"):
+        for metric in ("probe_log_loss", "reconstruction_error", "r2", "mae", "knn_r2"):
             if metric in self.samples:
                 result[metric] = resampling.mean(self.samples[metric])
         views: dict[str, list[Array]] = {}
@@ -136,9 +136,10 @@ def compare(
     """
     variants = [row for row in rows if row.role == "variant"]
     if primary != "none" and any(primary not in row.values for row in variants):
+        takes = "labels that differ" if primary == "r2" else "both normal rows and anomalies"
         raise DataError(
-            f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
-            "larger share, or move `split.cuts`"
+            f"the test rows have no {primary}: it takes {takes}; give `split.test` a larger share, or move "
+            "`split.cuts`"
         )
     replicates = _replicates(
         rows,
@@ -402,15 +403,19 @@ def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) 
 
 
 def retention_gate(chosen: Row, rows: Sequence[Row], primary: str, limit: float) -> dict[str, Any]:
-    """The chosen variant keeps at least `limit` of the best reference's primary metric."""
+    """The chosen variant keeps at least `limit` of the best reference's primary metric.
+
+    Where that is no better than the mean of all rows, R² 0, there is no share to keep; to be better is enough.
+    """
     references = [row for row in rows if row.role == "reference" and primary in row.values]
     best = max(references, key=lambda row: float(np.mean(row.values[primary])))
     ours, theirs = float(np.mean(chosen.values[primary])), float(np.mean(best.values[primary]))
+    share = ours / theirs if theirs > 0 else float(ours > 0)
     return {
         "gate": f"keeps its share of {best.name}",
-        "value": ours / theirs,
+        "value": share,
         "limit": limit,
-        "passed": ours / theirs >= limit,
+        "passed": share >= limit,
         "text": f"{TITLES[primary]} {ours:.4f} of {theirs:.4f}",
     }
 

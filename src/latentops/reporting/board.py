@@ -9,7 +9,7 @@ from latentops.reporting import figures
 from latentops.reporting.leaderboard import ahead, goodness, interval, number, ordered, ranks
 from latentops.reporting.results import LOWER_IS_BETTER, Comparison, Row, title
 
-DRAWN = ("probe_accuracy", "auroc")  # a whisker each, beside that of the primary metric
+DRAWN = ("probe_accuracy", "r2", "auroc")  # a whisker each, beside that of the primary metric
 FIRST = (*DRAWN, "reconstruction_error")  # shown from the start; all others on demand
 
 

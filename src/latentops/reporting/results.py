@@ -20,6 +20,7 @@ LOWER_IS_BETTER = frozenset(
     {
         "probe_log_loss",
         "reconstruction_error",
+        "mae",
         "false_alarm_at_95",
         "false_alarm_rate",
         "false_alarms_per_day",
@@ -33,6 +34,9 @@ TITLES = {
     "probe_log_loss": "probe log-loss",
     "probe_macro_f1": "probe macro-F1",
     "knn_accuracy": "kNN accuracy",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "knn_r2": "kNN R²",
     "nmi": "NMI of clusters",
     "ari": "ARI of clusters",
     "auroc": "AUROC",

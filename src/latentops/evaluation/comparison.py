@@ -405,7 +405,7 @@ def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) 
 def retention_gate(chosen: Row, rows: Sequence[Row], primary: str, limit: float) -> dict[str, Any]:
     """The chosen variant keeps at least `limit` of the best reference's primary metric.
 
-    Where that is no better than the mean of all rows, R² 0, there is no share to keep; to be better is enough.
+    Where that is no better than the mean of all rows, R² 0, there is no share to keep: to be better will do.
     """
     references = [row for row in rows if row.role == "reference" and primary in row.values]
     best = max(references, key=lambda row: float(np.mean(row.values[primary])))

@@ -1,4 +1,6 @@
-"""kNN probe: the class that most of a row's nearest training codes are of (Fix & Hodges 1951), or their mean."""
+"""kNN probe: the class that most of a row's nearest training codes are of (Fix & Hodges 1951), or the mean of
+their numbers.
+"""
 
 from collections.abc import Iterator
 

@@ -19,7 +19,7 @@ from latentops.evaluation.probe import BLOCK, Standard
 
 @dataclass(frozen=True)
 class Ridge:
-    """What a code is read by: the strength chosen, weights, and how codes and the target were standardised."""
+    """What a code is read by: the strength chosen, weights, and how codes and target were standardised."""
 
     strength: float
     weights: Float[Tensor, " latent"]

@@ -210,6 +210,12 @@ class Comparison(Result):
         """The metric that rows are in the order of: the primary one, or for want of one their error."""
         return "reconstruction_error" if self.primary == "none" else self.primary
 
+    @property
+    def unchosen(self) -> str:
+        """Why there is nothing to choose a variant by where the primary metric is none."""
+        labelled = any("r2" in row.metrics for row in self.rows)
+        return "the primary metric is none" if labelled else "the rows have no labels"
+
     def row(self, name: str) -> Row | None:
         """The row called `name`."""
         return next((row for row in self.rows if row.name == name), None)

@@ -38,7 +38,8 @@ def test_an_entry_says_all_there_is_to_say(name: str) -> None:
     assert entry.citation
     assert entry.homepage.startswith("http")
     assert (entry.source.label is None) == (entry.primary == "none")
-    assert set(entry.normal) < set(classes(name)) or entry.source.label is None
+    assert (entry.primary == "r2") == entry.source.numeric_label
+    assert set(entry.normal) < set(classes(name)) or entry.source.label is None or entry.primary == "r2"
     assert (entry.split.get("test") == "official") == any(file.part for file in entry.source.files)
     assert catalogue.entry_of(entry.source) == entry
 

@@ -6,7 +6,15 @@ import pytest
 
 from latentops.reporting.page import TEMPLATES
 
-MARKS = ("accent", "variant", "floor", "pass", "fail", *(f"c{k}" for k in range(10)))
+MARKS = (
+    "accent",
+    "variant",
+    "floor",
+    "pass",
+    "fail",
+    *(f"c{k}" for k in range(10)),
+    *(f"g{k}" for k in range(8)),
+)
 ENOUGH = 3.0  # WCAG 2.2, 1.4.11
 DOTS = 0.85  # how opaque the dots of a map are
 

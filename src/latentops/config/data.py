@@ -371,6 +371,10 @@ class Dataset(Settings):
             for key, named in (("expectations.classes", self.expectations.classes), ("normal", self.normal)):
                 if named:
                     raise ValueError(f"{key} names classes, and source.label_type is numeric; use {key}: []")
+            if self.primary not in ("r2", "none"):
+                raise ValueError(
+                    f"primary: {self.primary} is of classes, and source.label_type is numeric; use r2 or none"
+                )
             if self.source.label in self.expectations.missing:
                 raise ValueError(
                     f"expectations.missing: a row without its label, {self.source.label}, is set aside, and "
@@ -427,18 +431,13 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _what_is_chosen_by_needs_a_label(self) -> Self:
-        numeric = self.source.numeric_label
         if self.source.label is None and self.primary != "none":
             raise ValueError(
                 f"primary: {self.primary} is of a label, and source.label is null; use primary: none"
             )
         if self.source.label is None and self.expectations.max_leak is not None:
             raise ValueError("expectations.max_leak is of a label, and source.label is null; drop it")
-        if numeric and self.primary not in ("r2", "none"):
-            raise ValueError(
-                f"primary: {self.primary} is of classes, and source.label_type is numeric; use r2 or none"
-            )
-        if self.source.label is not None and not numeric and self.primary in ("r2", "none"):
+        if self.source.label is not None and not self.source.numeric_label and self.primary in ("r2", "none"):
             raise ValueError(
                 "primary: none is for rows without a label; use probe_accuracy or auroc"
                 if self.primary == "none"

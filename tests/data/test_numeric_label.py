@@ -1,5 +1,8 @@
 """A label that is a number, from the file to the prepared arrays."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from latentops.config import Dataset, Expectations, Source, load_params, parse
-from latentops.data import leaks, prepared, table
+from latentops.data import history, leaks, prepared, table
 from latentops.data import profile as profiles
 from latentops.data.detection import Said, detect
 from latentops.data.drift import distances
@@ -299,9 +302,7 @@ def test_data_without_a_target_says_nothing_of_one(tmp_path: Path) -> None:
     assert prepared.Description.from_json(description.to_json()) == description
     rows_ = prepared.load(tmp_path / "made", "stop")
     plain = Samples(rows_.values, None, rows_.labels, rows_.ids)
-    prepared.write(
-        tmp_path / "plain", prepared.Description(**(vars(description) | {"target": None})), {"stop": plain}
-    )
+    prepared.write(tmp_path / "plain", replace(description, target=None), {"stop": plain})
     assert not (tmp_path / "plain/stop/targets.npy").exists()
     assert "target" not in (tmp_path / "plain/dataset.json").read_text()
     assert prepared.load(tmp_path / "plain", "stop").targets is None
@@ -369,3 +370,24 @@ def test_arrays_parquet_lists_and_archives_may_have_numbers(
         "lists.parquet": "numeric",
         "x.ts": "numeric",
     }
+
+
+def test_rows_of_two_revisions_are_held_against_each_other_without_a_class(tmp_path: Path) -> None:
+    class Here:
+        name = "here"
+
+        def label(self, dataset: str) -> str:
+            return "price"
+
+        @contextmanager
+        def open(self, path: str, stage: str) -> Iterator[pq.ParquetFile]:
+            yield pq.ParquetFile(tmp_path / Path(path).parent.name)
+
+    prepared_rows(tmp_path)
+    (tmp_path / "clean").write_bytes((tmp_path / "clean.parquet").read_bytes())
+    (tmp_path / "quarantine").write_bytes((tmp_path / "clean.parquet").read_bytes())
+    (tmp_path / "splits.parquet").rename(tmp_path / "splits")
+    codes: dict[str, int] = {}
+    listed = history._listed(Here(), "houses", codes)  # type: ignore[arg-type]
+    assert len(listed) == 150
+    assert {list(codes)[label] for label in listed.label} == {UNLABELLED}

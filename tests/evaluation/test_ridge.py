@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import Ridge as Peer
 from sklearn.metrics import r2_score
 
-from latentops.evaluation.ridge import Ridge, fit_ridge, r2_terms, ridge_regression
+from latentops.evaluation.ridge import Ridge, fit_ridge, ridge_regression, unexplained
 
 STRENGTHS = [0.001, 0.01, 0.1, 1.0, 10.0]
 
@@ -65,7 +65,7 @@ def test_the_strength_is_the_best_on_stop_and_of_equals_the_strongest() -> None:
 def test_a_perfect_code_tells_the_target_and_a_constant_one_its_mean() -> None:
     _, targets = made(400, 3)
     asked = torch.from_numpy(targets[200:, None])
-    assert r2_terms(fitted(targets[:, None], targets).predict(asked), targets[200:]).mean() > 0.999
+    assert unexplained(fitted(targets[:, None], targets).predict(asked), targets[200:]).mean() < 0.001
     constant = fitted(np.full((400, 2), 7.0), targets).predict(torch.full((200, 2), 7.0))
     assert constant == pytest.approx(np.full(200, targets[:200].mean()))
 
@@ -74,7 +74,7 @@ def test_a_duplicated_code_is_worth_what_it_was() -> None:
     codes, targets = made(400, 3)
     twice = np.concatenate([codes, codes], axis=1)
     one, other = (
-        r2_terms(fitted(each, targets, [1e-4]).predict(torch.from_numpy(each[200:])), targets[200:]).mean()
+        unexplained(fitted(each, targets, [1e-4]).predict(torch.from_numpy(each[200:])), targets[200:]).mean()
         for each in (codes, twice)
     )
     assert other == pytest.approx(one, abs=1e-3)
@@ -87,9 +87,9 @@ def test_units_of_code_and_target_do_not_matter() -> None:
     assert other == pytest.approx(plain * 0.01 + 3, rel=1e-4)
 
 
-def test_the_mean_of_what_rows_add_is_r_squared() -> None:
+def test_what_is_unexplained_is_short_of_one_by_r_squared() -> None:
     _, targets = made(100, 3)
     predicted = targets + np.random.default_rng(1).normal(size=(2, 100)) * 500
     theirs = [r2_score(targets, each) for each in predicted]
-    assert r2_terms(predicted, targets).mean(axis=1) == pytest.approx(theirs)
-    assert r2_terms(np.full(100, targets.mean()), targets).mean() == pytest.approx(0)
+    assert 1 - unexplained(predicted, targets).mean(axis=1) == pytest.approx(theirs)
+    assert unexplained(np.full(100, targets.mean()), targets).mean() == pytest.approx(1)

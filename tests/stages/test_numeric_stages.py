@@ -117,9 +117,9 @@ def test_what_is_said_of_a_row_is_what_was_measured_on_it() -> None:
     tensors = load_file("results/floors/houses/samples.safetensors")
     targets = prepared.load(FOLDER, "test").targets
     assert targets is not None
-    terms = tensors["raw/r2"][0].astype(np.float64)
-    missed = np.sqrt((1 - terms) * targets.var())
-    assert missed == pytest.approx(tensors["raw/mae"][0], abs=0.01 * targets.std())
+    assert tensors["targets"].tolist() == targets.tolist()
+    missed = np.sqrt(tensors["raw/unexplained"][0] * targets.var())
+    assert missed == pytest.approx(tensors["raw/absolute_error"][0], abs=0.01 * targets.std())
     told = json.loads(Path("results/floors/houses/metrics.json").read_text())["rows"]
     raw = next(row for row in told if row["name"] == "raw")["metrics"]
     signs = np.sign(np.random.default_rng(0).normal(size=len(targets)))

@@ -27,7 +27,7 @@ from latentops.evaluation.few_labels import draw, few_label_classes, few_label_m
 from latentops.evaluation.floors import numbers
 from latentops.evaluation.knn import knn_classes, knn_means
 from latentops.evaluation.probe import Probe, fit_probe
-from latentops.evaluation.ridge import fit_ridge, r2_terms
+from latentops.evaluation.ridge import fit_ridge, unexplained
 from latentops.evaluation.statistics import auroc, average_precision, false_alarm_at_95
 from latentops.evaluation.timeline import Alarms, Timeline
 
@@ -210,17 +210,16 @@ def judge_regression(field: Field, verdict: Verdict, codes: Codes) -> None:
         near, asked = (ridge.standard.apply(rows).numpy() for rows in (train, test))
         told["knn"].append(knn_means(reference_rows(near, knn.reference), known, asked, knn.neighbours))
     found = {name: np.stack(each) for name, each in told.items()}
+    missed = np.abs(found["test"] - targets["test"])
+    verdict.samples["absolute_error"] = missed.astype(np.float32)
+    verdict.metrics["mae"] = missed.mean(axis=1).tolist()
     if np.ptp(targets["stop"]) > 0:
-        verdict.metrics["stop_r2"] = r2_terms(found["stop"], targets["stop"]).mean(axis=1).tolist()
-    terms = {"mae": np.abs(found["test"] - targets["test"])}
+        verdict.metrics["stop_r2"] = (1 - unexplained(found["stop"], targets["stop"]).mean(axis=1)).tolist()
     if np.ptp(targets["test"]) > 0:
-        terms |= {
-            "r2": r2_terms(found["test"], targets["test"]),
-            "knn_r2": r2_terms(found["knn"], targets["test"]),
-        }
-    for name, each in terms.items():
-        verdict.samples[name] = each.astype(np.float32)
-        verdict.metrics[name] = each.mean(axis=1).tolist()
+        for prefix, name in (("", "test"), ("knn_", "knn")):
+            terms = unexplained(found[name], targets["test"])
+            verdict.samples[f"{prefix}unexplained"] = terms.astype(np.float32)
+            verdict.metrics[f"{prefix}r2"] = (1 - terms.mean(axis=1)).tolist()
 
 
 def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:

@@ -80,6 +80,6 @@ def ridge_regression(
     return found
 
 
-def r2_terms(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row of `predicted` `[…, rows]` ``1 − (y − ŷ)² / var(y)``, whose mean over rows is R²."""
-    return np.asarray(1 - (targets - predicted) ** 2 / targets.var())
+def unexplained(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row of `predicted` `[…, rows]` ``(y − ŷ)² / var(y)``; R² is what their mean is short of 1."""
+    return np.asarray((targets - predicted) ** 2 / targets.var())

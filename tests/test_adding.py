@@ -84,6 +84,43 @@ def test_normal_classes_make_the_others_anomalies() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_label_of_numbers_is_proposed_as_one_and_said_to_be() -> None:
+    random = np.random.default_rng(0)
+    rows = [f"{size:.1f},{1000 * size + random.normal(0, 9):.2f}" for size in random.normal(90, 9, 200)]
+    Path("houses.csv").write_text("\n".join(["size,price", *rows, "80.1,?"]) + "\n")
+    added = adding.add("houses.csv", Said(label="price"))
+    settings = load_params().dataset("houses")
+    assert (settings.source.label, settings.source.label_type) == ("price", "numeric")
+    assert (settings.primary, settings.normal, settings.expectations.classes) == ("r2", [], [])
+    assert settings.likelihood.name == "gaussian", "no column may be missing"
+    low, high = settings.expectations.columns["price"]
+    assert low < 80_000 < high
+    title = added.text.splitlines()[0]
+    assert title.endswith("its label, price, is a number of 200 values")
+    assert "ridge regression" in next(line for line in added.text.splitlines() if "label_type" in line)
+    assert {name: type_ for name, type_, _ in adding.table(added)} == {
+        "size": "numeric",
+        "price": "numeric label",
+    }
+    told = adding.validated(added)
+    assert (told["clean"], told["quarantined"]) == (200, 1)
+    with pytest.raises(DataError, match="no row is of class 'cheap'"):
+        adding.add("houses.csv", Said(label="price"), "other", ["cheap"])
+    Path("same.csv").write_text("\n".join(["size,price", *(f"{at}.5,3.5" for at in range(30))]) + "\n")
+    with pytest.raises(DataError, match="the label 'price' has fewer than two values"):
+        adding.add("same.csv", Said(label="price", types={"price": "numeric"}))
+
+
+@pytest.mark.usefixtures("project")
+def test_cars_are_added_by_name_with_their_price(mirror: Path) -> None:
+    added = adding.add("auto_imports", Said(), "autos")
+    settings = load_params().dataset("autos")
+    assert (settings.source.label, settings.source.numeric_label, settings.primary) == ("price", True, "r2")
+    assert added.profile.column("price").distinct == 186
+    assert len(settings.source.columns) == 25
+
+
+@pytest.mark.usefixtures("project")
 def test_columns_are_shown_with_what_they_are_like() -> None:
     write_csv(Path("people.csv"))
     added = adding.add("people.csv", Said(drop=("age",)))

@@ -95,6 +95,9 @@ def _enter(
 
     profiled = profile(Rows(rows.layout, counted()))
     _check_label(source, profiled, title)
+    if source.label is not None and source.numeric_label:
+        values = profiled.column(source.label).distinct
+        title = f"{title}; its label, {source.label}, is a number of {values:,} values"
     normal = hints.get("normal")
     for each in normal if isinstance(normal, list) else []:
         if each not in profiled.classes:
@@ -112,7 +115,11 @@ def _enter(
 
 
 def _check_label(source: Source, profiled: Profile, title: str) -> None:
-    """`DataError` where the label tells no rows apart, or all of them."""
+    """`DataError` where the label tells no rows apart, or of classes all of them."""
+    if source.label is not None and source.numeric_label:
+        if profiled.column(source.label).distinct < 2:
+            raise DataError(f"{title}: the label {source.label!r} has fewer than two values; name another")
+        return
     classes, rows = profiled.classes, sum(profiled.classes.values())
     if source.label is None or 1 < len(classes) <= max(rows / 2, 2):
         return
@@ -135,7 +142,8 @@ def preview(added: Added) -> Iterator[tuple[str, ...]]:
 def table(added: Added) -> Iterator[tuple[str, str, str]]:
     """Each column: its name, its type, and what it is like, or why it is passed over."""
     for column in added.profile.columns:
-        yield column.name, column.type, _like(added.profile, column.name)
+        type_ = "numeric label" if column.name == added.source.label else column.type
+        yield column.name, type_, _like(added.profile, column.name)
     for name in added.source.drop:
         yield name, "passed over", added.remarks.get(name, "")
 

@@ -89,7 +89,7 @@ def add_dataset(
         str, typer.Argument(metavar="PATH|NAME", help="A file, a folder, or a set of `latentops datasets`.")
     ],
     name: Annotated[str | None, typer.Option(help="What to call it; from the path, unless given.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class, or of a number to tell.")] = None,
     normal: Annotated[
         list[str] | None,
         typer.Option(help="Class that is normal; others are anomalies. May be repeated."),

@@ -28,7 +28,7 @@ from latentops.training.members import VIEW_ALL, Member, stack_members
 from latentops.training.trained import Recipe, Trained
 
 FOLDER = Path("var/sweep")
-METRICS = ("reconstruction_error", "probe_accuracy", "auroc")
+METRICS = ("reconstruction_error", "probe_accuracy", "r2", "auroc")
 LEAST = 0.05
 """Distance from the chord, in the unit square, below which a curve has no knee worth the name."""
 

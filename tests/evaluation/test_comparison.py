@@ -13,6 +13,7 @@ from latentops.evaluation.comparison import (
     health,
     reconstruction_cost,
     reconstruction_costs,
+    retention_gate,
     rivals_of,
 )
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
@@ -123,6 +124,20 @@ def test_each_gate_can_hold(change: str, gate: str) -> None:
     result = compare(rows, LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, gates)
     assert not result["passed"]
     assert [each["gate"] for each in result["gates"] if not each["passed"]] == [gate]
+
+
+def test_no_share_is_kept_of_a_reference_that_tells_nothing() -> None:
+    def of(name: str, role: str, r2: float) -> Row:
+        return Row(name, role, 8, [0], {"r2": [r2]}, {})
+
+    for ours, theirs, passed in (
+        (-0.3, -0.1, False),
+        (0.1, -0.1, True),
+        (0.8, 0.85, True),
+        (0.7, 0.85, False),
+    ):
+        gate = retention_gate(of("x", "variant", ours), [of("raw", "reference", theirs)], "r2", 0.9)
+        assert gate["passed"] is passed
 
 
 def test_every_metric_has_an_interval_around_its_mean() -> None:

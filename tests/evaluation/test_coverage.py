@@ -106,3 +106,25 @@ def test_an_interval_covers_what_it_is_of(
     Accuracy, AUROC and their paired differences, also from what is deterministic.
     """
     assert 0.93 <= covered(World(sizes, spread), metric, expected, against, seeds) <= 0.97
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_an_interval_of_r_squared_holds_it_where_few_rows_tell_the_variance_too(skewed: bool) -> None:
+    """Targets vary from draw to draw as errors do; where errors alone are drawn anew it is 83 % (normal)."""
+    random, trials, rows = np.random.default_rng(0), 300, 60
+    (resampling,) = Resampling.draw(np.zeros(rows, np.int64), 300, 0)
+    plain = random.normal(size=1_000_000)
+    targets = np.exp(0.8 * plain) if skewed else plain
+    errors = random.normal(size=len(plain)) * (0.35 * targets if skewed else 0.5)
+    truth = 1 - (errors**2).mean() / targets.var()
+    held = 0
+    for _ in range(trials):
+        at = random.integers(len(plain), size=rows)
+        unexplained = (errors[at] ** 2 / targets[at].var())[None]
+        resampled = resampling.r2(unexplained, targets[at])
+        found = Replicates(
+            1 - unexplained.mean(axis=1), resampled, resampling.drawn, resampling.freedom
+        ).estimate()
+        low, high = found.interval(0.95, share=False)
+        held += low <= truth <= high
+    assert held / trials >= 0.9

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, r2_score
 
 from latentops.config import Evaluation
-from latentops.data.prepared import SPLITS, Samples, SplitName
+from latentops.data.prepared import SPLITS, UNLABELLED, Samples, SplitName
 from latentops.evaluation.comparison import Row
 from latentops.evaluation.judge import Coder, Field, Made, judge
 from latentops.evaluation.statistics import Resampling
@@ -226,3 +226,72 @@ def test_the_thresholds_that_are_kept_are_those_that_flag(field: Field, residual
         scores, normals = samples[f"score/{view}/auroc"], field.is_normal("test", view)
         flagged = scores > samples[f"limit/{view}"][:, None]
         assert np.array_equal(flagged[:, normals], samples[f"false_alarm/{view}"][:, normals] == 1)
+
+
+def numbered(field: Field, told: float = 1.0) -> Field:
+    """The same rows of one class, with a number that the first value tells, but for some noise."""
+    rows = {}
+    for seed, (split, each) in enumerate(field.samples.items()):
+        noise = np.random.default_rng(10 + seed).normal(size=len(each))
+        targets = 10_000 + 2_000 * (told * each.values[:, 0] + 0.3 * noise)
+        rows[split] = replace(each, labels=np.zeros(len(each), np.int64), targets=targets)
+    return Field(rows, (UNLABELLED,), (), SETTINGS)
+
+
+def test_a_number_is_read_by_ridge_and_by_neighbours_in_its_own_units(field: Field) -> None:
+    asked = numbered(field)
+    verdict = judge(asked, "x", "variant", 4, SEEDS, whole(asked))
+    assert set(verdict.metrics) == {"r2", "stop_r2", "mae", "knn_r2"}
+    targets = asked.targets("test")
+    means = {name: each.mean(axis=1) for name, each in verdict.samples.items()}
+    assert {each.shape for each in verdict.samples.values()} == {(len(SEEDS), len(targets))}
+    assert verdict.metrics["mae"] == pytest.approx(means["absolute_error"].tolist(), rel=1e-5)
+    assert verdict.metrics["r2"] == pytest.approx((1 - means["unexplained"]).tolist(), rel=1e-5)
+    assert verdict.metrics["knn_r2"] == pytest.approx((1 - means["knn_unexplained"]).tolist(), rel=1e-5)
+    assert min(verdict.metrics["r2"]) > 0.8
+    assert 0 < verdict.metrics["mae"][0] < 1_000
+    missed = np.sqrt(verdict.samples["unexplained"][0] * targets.var())
+    assert missed == pytest.approx(verdict.samples["absolute_error"][0], abs=1)
+    assert verdict.metrics["knn_r2"][0] > 0.3
+
+
+def whole(field: Field) -> Coder:
+    return Coder(lambda _, split: np.stack([field.samples[split].values] * len(SEEDS)))
+
+
+def test_a_code_that_tells_nothing_is_worth_nothing(field: Field) -> None:
+    asked = numbered(field)
+    nothing = Coder(lambda _, split: np.zeros((1, len(asked.samples[split]), 2)))
+    verdict = judge(asked, "x", "variant", 2, [0], nothing)
+    assert abs(verdict.metrics["r2"][0]) < 0.1
+    assert abs(verdict.metrics["knn_r2"][0]) < 1
+
+
+def test_resamples_of_a_number_are_of_what_is_measured(field: Field) -> None:
+    asked = numbered(field)
+    verdict = judge(asked, "x", "variant", 4, SEEDS, whole(asked))
+    row = Row("x", "variant", 4, SEEDS, verdict.metrics, verdict.samples)
+    (drawn,) = Resampling.draw(asked.labels("test"), 400, seed=0)
+    targets = asked.targets("test")
+    found = row.resampled(drawn, asked.labels("test"), asked.classes, targets)
+    assert set(found) == {"r2", "mae", "knn_r2"}
+    missed = verdict.samples["unexplained"] * targets.var()
+    for resample in range(3):
+        often = drawn.items[:, resample].astype(int)
+        theirs = [
+            r2_score(np.repeat(targets, often), np.repeat(targets + each, often)) for each in missed**0.5
+        ]
+        assert found["r2"][resample] == pytest.approx(theirs, abs=1e-4)
+    for metric, each in found.items():
+        assert each.mean(axis=0) == pytest.approx(verdict.metrics[metric], rel=0.1)
+
+
+@pytest.mark.parametrize(("split", "gone"), [("stop", {"stop_r2"}), ("test", {"r2", "knn_r2"})])
+def test_of_targets_that_are_all_the_same_there_is_no_r_squared(
+    field: Field, split: SplitName, gone: set[str]
+) -> None:
+    asked = numbered(field)
+    same = {split: replace(asked.samples[split], targets=np.full(60, 5.0))}
+    alone = replace(asked, samples=asked.samples | same)
+    verdict = judge(alone, "x", "variant", 4, SEEDS, whole(alone))
+    assert {"r2", "stop_r2", "mae", "knn_r2"} - set(verdict.metrics) == gone

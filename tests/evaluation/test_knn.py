@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from latentops.evaluation.knn import knn_classes
+from latentops.evaluation.knn import knn_classes, knn_means
 
 
 @pytest.mark.parametrize("neighbours", [1, 2, 5, 20])
@@ -51,3 +51,14 @@ def test_distances_far_from_the_origin_are_told_apart() -> None:
     reference = 1e6 + np.array([[0.0], [0.01], [0.02], [0.03]])
     labels = np.arange(4)
     assert knn_classes(reference, labels, reference + 0.002, 1).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 20])
+def test_means_are_scikit_learns(neighbours: int) -> None:
+    rows = load_digits().data + 1e-3 * np.random.default_rng(0).normal(size=(1797, 64))
+    targets = rows[:, 20:40].sum(axis=1)
+    known, asked = rows[:900], rows[900:1100]
+    peer = KNeighborsRegressor(neighbours, algorithm="brute").fit(known, targets[:900])
+    assert knn_means(known, targets[:900], asked, neighbours) == pytest.approx(peer.predict(asked))
+    everyone = knn_means(known, targets[:900], asked[:3], 10_000)
+    assert everyone == pytest.approx(np.full(3, targets[:900].mean()))

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentops.data.prepared import Description, Samples
+from latentops.data.transforms import Transform
 from latentops.reporting import figures, svg
-from latentops.reporting.pictures import one_of_each, principal
+from latentops.reporting.pictures import names, one_of_each, principal, some
 from latentops.reporting.results import Estimate
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -141,6 +143,30 @@ def test_a_large_map_draws_no_more_points_than_it_may() -> None:
     assert drawing.count("h0") <= figures.MOST_POINTS
 
 
+@pytest.mark.parametrize("rows", [1, 5, 400])
+def test_a_map_by_a_number_has_a_grade_for_each_eighth_in_order(rows: int) -> None:
+    random = np.random.default_rng(0)
+    points, values = random.normal(size=(rows, 2)), np.exp(random.normal(size=rows) * 3)
+    drawing = figures.graded(points, values, "price <€>", ("a", "b"), "map")
+    assert "price &lt;€&gt;" in drawing
+    groups = re.findall(
+        r'class="dots g(\d)" d="[^"]+"><title>price &lt;€&gt; (\S+) to (\S+): (\d+) rows', drawing
+    )
+    assert sum(int(count) for *_, count in groups) == rows
+    grades = [int(grade) for grade, *_ in groups]
+    assert grades == sorted(set(grades))
+    ends = [float(end.replace(",", "")) for _, low, high, _ in groups for end in (low, high)]
+    assert ends == sorted(ends)
+    assert len(re.findall(r'class="dots g\d" d="M[^M"]+" />', drawing)) == 8, "the key"
+    if rows == 400:
+        assert [int(count) for *_, count in groups] == [50] * 8
+
+
+def test_a_number_that_is_the_same_everywhere_is_drawn_in_one_colour() -> None:
+    drawing = figures.graded(np.eye(2), np.full(2, 7.0), "price", ("a", "b"), "map")
+    assert "price 7 to 7: 2 rows" in drawing
+
+
 def test_the_principal_plane_finds_the_directions_of_most_variance() -> None:
     random = np.random.default_rng(3)
     turn = np.linalg.qr(random.standard_normal((5, 5)))[0]
@@ -155,6 +181,22 @@ def test_a_code_of_one_number_has_a_plane() -> None:
     plane, shares = principal(values, values)
     assert plane.shape == (50, 2)
     assert shares == pytest.approx((1.0, 0.0))
+
+
+def test_rows_with_a_number_are_taken_from_the_lowest_to_the_highest_and_named_by_it() -> None:
+    targets = np.random.default_rng(0).permutation(100) * 1_000.0
+    zeros = np.zeros(100, np.int64)
+    test = Samples(np.zeros((100, 2), np.float32), None, zeros, np.zeros((100, 32), np.uint8), None, targets)
+    few = some(test, 1)
+    assert few.targets is not None
+    assert few.targets.tolist() == sorted(few.targets)
+    assert (few.targets[0], few.targets[-1]) == (0, 99_000)
+    assert np.ptp(np.diff(few.targets)) <= 1_000
+    description = Description(
+        "tabular", (2,), ("a", "b"), ("unlabelled",), Transform.identity(), 1.0, target="price"
+    )
+    assert names(few, description)[-1] == "price 99,000"
+    assert len(some(test.select(slice(0, 3)), 1)) == 3
 
 
 def test_samples_are_taken_from_the_classes_in_turn() -> None:

@@ -35,6 +35,23 @@ def row(name: str, role: str, value: float | None, metric: str = "probe_accuracy
     return Row.model_validate({**fields, "metrics": metrics})
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (-0.01234, "−0.0123"),
+        (1.23456, "1.235"),
+        (123.456, "123"),
+        (1234.5, "1,230"),
+        (-98765.0, "−98,800"),
+        (12345678.0, "1.23e+07"),
+    ],
+)
+def test_numbers_have_as_many_digits_as_say_something(value: float | None, text: str) -> None:
+    assert leaderboard.number(value) == text
+
+
 def printed(comparisons: list[results.Comparison], width: int, terminal: bool) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, highlight=False

@@ -10,7 +10,7 @@ import torch
 
 from latentops.config import Params
 from latentops.data import prepared
-from latentops.data.prepared import Description, Samples
+from latentops.data.prepared import UNLABELLED, Description, Samples
 from latentops.data.tokenizer import Tokenizer
 from latentops.data.transforms import Transform
 from latentops.reporting import latents, page
@@ -68,6 +68,25 @@ def test_each_unit_is_held_against_each_class(trained: Path) -> None:
     (_, told), (_, ignorant), *_ = table.rows
     assert (told[1].text, told[1].percent) == ("1.000", 100)
     assert {(cell.text, cell.percent) for cell in ignorant} == {("0.500", 0)}
+
+
+@pytest.mark.parametrize("dataset", ["digits", "digit_columns"])
+def test_rows_with_a_number_are_named_and_coloured_by_it(dataset: str, trained: Path) -> None:
+    folder = trained / "data/prepared" / dataset
+    samples = prepared.load(folder, "test")
+    description = replace(prepared.describe(folder), classes=(UNLABELLED,), target="price")
+    targets = np.arange(len(samples)) * 1_000.0
+    one = replace(samples, labels=np.zeros(len(samples), np.int64), targets=targets)
+    prepared.write(folder, description, {"test": one})
+    pictures = drawn(trained, dataset)
+    shown = [pictures.map, *pictures.others]
+    told = "".join(f"{each}" for each in shown)
+    assert pictures.map is not None
+    assert "coloured by price" in pictures.map.drawings[0][1]
+    assert UNLABELLED not in told
+    assert f"price {targets[-1]:,.0f}" in told
+    tables = [each.table for each in pictures.others if each.table is not None]
+    assert all(table.columns == ("price",) for table in tables)
 
 
 def test_the_maps_that_vary_most_are_shown_layer_by_layer(trained: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from latentops.reporting.page import TEMPLATES
 
-MARKS = ("accent", "variant", "floor", "pass", "fail", *(f"c{k}" for k in range(10)))
+CLASSES, GRADES = ([f"{kind}{k}" for k in range(many)] for kind, many in (("c", 10), ("g", 8)))
+MARKS = ("accent", "variant", "floor", "pass", "fail", *CLASSES, *GRADES)
 ENOUGH = 3.0  # WCAG 2.2, 1.4.11
 DOTS = 0.85  # how opaque the dots of a map are
 
@@ -38,6 +39,14 @@ def test_marks_stand_out_from_the_page(scheme: str, name: str) -> None:
     if name[1:].isdigit():
         mark = tuple(DOTS * m + (1 - DOTS) * p for m, p in zip(mark, paper, strict=True))  # type: ignore[assignment]
     assert contrast(mark, paper) >= ENOUGH
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_higher_a_number_the_more_its_grade_stands_out(scheme: str) -> None:
+    """So that the order of the grades can be told without telling hues apart."""
+    known = colours(scheme)
+    marks = [contrast(known[name], known["paper"]) for name in GRADES]
+    assert marks == sorted(marks)
 
 
 def test_contrast_is_that_of_the_guideline() -> None:

@@ -13,7 +13,8 @@ Format = Literal[
     "csv", "parquet", "array", "idx", "cifar", "images", "ts", "long", "folder", "series", "lines"
 ]
 Part = Literal["train", "test"]
-PrimaryMetric = Literal["probe_accuracy", "auroc", "none"]
+LabelType = Literal["categorical", "numeric"]
+PrimaryMetric = Literal["probe_accuracy", "auroc", "r2", "none"]
 
 
 class File(Settings):
@@ -114,16 +115,17 @@ _OPTIONS: dict[Format, set[str]] = {
 class Source(Settings):
     """Where rows come from and what they are.
 
-    `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class,
-    `group` one of what must stay on one side of a split, `time` one that a split by time goes by; none of
-    them reaches a model. `columns` are those of a table that do, with their types; those under `drop` are
-    known and passed over. `text` are the columns that make up a text, in their order; `values` those that a
-    sequence's steps are made of.
+    `name` is an embedded set, or `file`: the `files`, as `read` says. `label` is the column of the class, or
+    of the number where `label_type` is numeric, `group` one of what must stay on one side of a split, `time`
+    one that a split by time goes by; none of them reaches a model. `columns` are those of a table that do,
+    with their types; those under `drop` are known and passed over. `text` are the columns that make up a
+    text, in their order; `values` those that a sequence's steps are made of.
     """
 
     name: str
     kind: Kind
     label: str | None
+    label_type: LabelType = "categorical"
     group: str | None = None
     time: str | None = None
     channels: Count = 1
@@ -163,6 +165,27 @@ class Source(Settings):
                 raise ValueError(f"{key} belongs to kind: {kind}; drop it")
         return self
 
+    @property
+    def numeric_label(self) -> bool:
+        """Whether the label is a number, not a class."""
+        return self.label_type == "numeric"
+
+    @model_validator(mode="after")
+    def _a_number_is_read_from_a_column(self) -> Self:
+        if not self.numeric_label:
+            return self
+        if self.label is None:
+            raise ValueError("label_type: numeric is of a label, and label is null; name its column")
+        if self.read is None or self.read.format not in _NUMBERED:
+            what = self.name if self.read is None else f"read.format: {self.read.format}"
+            raise ValueError(
+                f"label_type: numeric doesn't go with {what}, whose labels are classes; "
+                f"{', '.join(_NUMBERED)} may have numbers"
+            )
+        if self.read.relabel:
+            raise ValueError("read.relabel is of classes, and label_type is numeric; drop it")
+        return self
+
     @model_validator(mode="after")
     def _a_column_has_one_use(self) -> Self:
         used = [self.label, self.group, self.time, *self.columns, *self.drop, *self.text, *self.values]
@@ -191,6 +214,9 @@ _OURS = {f".{name}" for name in ("source", "position", "reasons", "part", "group
 _OURS |= {".height", ".width", ".problem", ".row"}
 """What a raw table calls the columns that say of a row where it is from."""
 
+_NUMBERED: tuple[Format, ...] = ("csv", "parquet", "array", "ts", "long")
+"""Formats whose rows may have a number for a label."""
+
 _KINDS: dict[Format, tuple[Kind, ...]] = {
     "csv": ("tabular", "text"),
     "parquet": ("tabular", "text", "image", "sequence"),
@@ -209,12 +235,12 @@ _KINDS: dict[Format, tuple[Kind, ...]] = {
 class Expectations(Settings):
     """Limits that the rows are held to.
 
-    Of single rows, which are set aside where they break one: `classes` (none where there is no label);
-    `columns`, closed ranges of a table's numbers; `categories`, the values that a column of them may have;
-    `unique`, columns in which nothing comes twice (`.name` is what a row is called where it comes from,
-    `.row` all its values and its label); `lengths`, the least and most steps of a sequence; `sizes`, the
-    least and greatest [height, width] of pictures in a folder, as they are there. No value may be missing but
-    in the columns under `missing`.
+    Of single rows, which are set aside where they break one: `classes` (none where there is no label, or
+    where it is a number); `columns`, closed ranges of a table's numbers, and of a label that is one;
+    `categories`, the values that a column of them may have; `unique`, columns in which nothing comes twice
+    (`.name` is what a row is called where it comes from, `.row` all its values and its label); `lengths`, the
+    least and most steps of a sequence; `sizes`, the least and greatest [height, width] of pictures in a
+    folder, as they are there. No value may be missing but in the columns under `missing`.
 
     Of the table, where a broken one stops the pipeline: `min_rows` and `max_rows`; `max_quarantined`, the
     share of rows set aside; `min_class_share`; `missing`, the largest share of a column's values that may be;
@@ -246,8 +272,8 @@ class Expectations(Settings):
                 f"classes names {self.classes[0]!r} alone, and one class tells no rows apart; "
                 "name at least two, or none where there is no label"
             )
-        if not self.classes and (self.min_class_share or self.min_split_rows or self.max_leak is not None):
-            raise ValueError("min_class_share, min_split_rows and max_leak need classes; drop them")
+        if not self.classes and (self.min_class_share or self.min_split_rows):
+            raise ValueError("min_class_share and min_split_rows need classes; drop them")
         if self.max_rows is not None and self.max_rows < self.min_rows:
             raise ValueError(f"max_rows: {self.max_rows} is below min_rows: {self.min_rows}")
         pairs = {f"columns.{name}": limits for name, limits in self.columns.items()}
@@ -343,7 +369,20 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _a_label_has_classes(self) -> Self:
-        if (self.source.label is None) != (not self.expectations.classes):
+        if self.source.numeric_label:
+            for key, named in (("expectations.classes", self.expectations.classes), ("normal", self.normal)):
+                if named:
+                    raise ValueError(f"{key} names classes, and source.label_type is numeric; use {key}: []")
+            if self.primary not in ("r2", "none"):
+                raise ValueError(
+                    f"primary: {self.primary} is of classes, and source.label_type is numeric; use r2 or none"
+                )
+            if self.source.label in self.expectations.missing:
+                raise ValueError(
+                    f"expectations.missing: a row without its label, {self.source.label}, is set aside, and "
+                    "max_quarantined says how many may be; drop it there"
+                )
+        elif (self.source.label is None) != (not self.expectations.classes):
             raise ValueError(
                 "expectations.classes are those of source.label: name them, or use label: null"
                 if self.source.label is not None
@@ -399,11 +438,17 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _what_is_chosen_by_needs_a_label(self) -> Self:
-        if (self.source.label is None) != (self.primary == "none"):
+        if self.source.label is None and self.primary != "none":
             raise ValueError(
                 f"primary: {self.primary} is of a label, and source.label is null; use primary: none"
-                if self.source.label is None
-                else "primary: none is for rows without a label; use probe_accuracy or auroc"
+            )
+        if self.source.label is None and self.expectations.max_leak is not None:
+            raise ValueError("expectations.max_leak is of a label, and source.label is null; drop it")
+        if self.source.label is not None and not self.source.numeric_label and self.primary in ("r2", "none"):
+            raise ValueError(
+                "primary: none is for rows without a label; use probe_accuracy or auroc"
+                if self.primary == "none"
+                else "primary: r2 is of a number; use probe_accuracy or auroc, or source.label_type: numeric"
             )
         return self
 

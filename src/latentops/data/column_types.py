@@ -23,6 +23,7 @@ _READABLE = 0.99  # share of a column's cells that must be of its type
 _APART = 1000  # values told apart
 _WORDS = 4  # in a cell, from which on it is a text
 _FEW = 20  # cells that may well differ by chance
+_CLASSES = 20  # values that may well be classes, and cells that each of more would have
 
 
 @dataclass
@@ -53,6 +54,14 @@ class Looked:
     def wordy(self) -> bool:
         """Whether it holds texts."""
         return bool(self.cells) and self.words >= _WORDS * self.cells
+
+    @property
+    def measured(self) -> bool:
+        """Whether its cells are numbers that are no classes: many, and not whole ones that come often."""
+        if self.type != "numeric" or len(self.counts) <= _CLASSES:
+            return False
+        whole = all(re.fullmatch(r"[+-]?\d+", cell) for cell in self.counts)
+        return self.more or not whole or self.cells < _CLASSES * len(self.counts)
 
     @property
     def useless(self) -> str | None:

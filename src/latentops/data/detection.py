@@ -21,6 +21,7 @@ from latentops.config import (
     File,
     Format,
     Kind,
+    LabelType,
     Part,
     Read,
     Source,
@@ -28,6 +29,7 @@ from latentops.config import (
     parse,
 )
 from latentops.data import column_types, fetch, readers
+from latentops.data import table as tables
 from latentops.data.dialect import beginning, dialect, encoding_of, is_number
 from latentops.data.readers import arrays, delimited
 from latentops.data.readers.cells import Columns
@@ -176,6 +178,19 @@ def _file(path: Path, part: Part | None = None) -> File:
     return File(path=fetch.named(path), sha256=fetch.digest(path), part=part)
 
 
+def _label_type(
+    path: Path, label: str, parts: Iterable[Columns], read: Read, said: Said
+) -> tuple[LabelType, list[str]]:
+    """What is said of a label, or else what its cells are; and what stands for nothing in one of numbers."""
+    looked, missing = column_types.look(parts, [label], read)
+    type_ = said.types.get(label, "numeric" if looked[label].measured else "categorical")
+    if type_ == "numeric":
+        return type_, missing
+    if type_ != "categorical":
+        raise DataError(f"{path}: --type {label}={type_}: a label is categorical or numeric")
+    return type_, list(read.missing)
+
+
 def _source(kind: Kind, label: str | None, files: list[File], read: Read, **more: object) -> Source:
     section = {"name": "file", "kind": kind, "label": label, "files": files, "read": read, **more}
     return parse(Source, section, files[0].path)
@@ -225,10 +240,13 @@ def _idx(files: list[Path], said: Said) -> Found:
 
 def _sequences(files: list[tuple[Path, Part | None]], said: Said) -> Found:
     head, _, data = beginning(files[0][0]).decode("utf-8", errors="replace").partition("@data")
-    classed = bool(re.search(r"^@classlabel\s+true", head, re.MULTILINE | re.IGNORECASE))
-    channels = max(1, len(data.strip().partition("\n")[0].split(":")) - classed)
+    told = re.search(r"^@(class|target)label\s+true", head, re.MULTILINE | re.IGNORECASE)
+    channels = max(1, len(data.strip().partition("\n")[0].split(":")) - bool(told))
     listed = [_file(path, part) for path, part in files]
-    source = _source("sequence", "label" if classed else None, listed, Read(format="ts"), channels=channels)
+    label = "label" if told else None
+    type_ = "numeric" if told and told[1].lower() == "target" else "categorical"
+    read = Read(format="ts")
+    source = _source("sequence", label, listed, read, label_type=type_, channels=channels)
     return Found(source, {"": f"sequences of {channels} channels"})
 
 
@@ -251,6 +269,13 @@ def _arrays(path: Path, said: Said) -> Found:
         channels = shape[3] if shape[3] <= _CHANNELS < shape[1] else shape[1]
     label = None if labels is None else "label"
     source = _source(kind, label, [file], read, channels=channels, **bounds)
+    if label is not None:
+        cells = (
+            Columns({label: tables.whole(part.column(label))}, part.num_rows, 0)
+            for part in readers.read([(path, file)], source).parts
+        )
+        type_, _ = _label_type(path, label, cells, read, said)
+        source = source.model_copy(update={"label_type": type_})
     rows_ = readers.read([(path, file)], source)
     if kind == "image" and not rows_.layout.bytes:
         source = source.model_copy(update={"value_range": _bounds(path, rows_.parts)})
@@ -320,7 +345,15 @@ def _parquet(path: Path, said: Said) -> Found:
         channels = len(value[0])
     elif kind == "image" and value and isinstance(value[0][0], list):
         channels = len(value)
-    source = _source(kind, label, [listed], Read(format="parquet"), drop=drop, channels=channels, **bounds)
+    read, label_type = Read(format="parquet"), "categorical"
+    if label is not None:
+        batches = file.iter_batches(_BATCH, columns=[label])
+        cells = (Columns({label: batch.column(0)}, batch.num_rows, 0) for batch in batches)
+        label_type, missing = _label_type(path, label, cells, read, said)
+        read = read.model_copy(update={"missing": missing})
+    source = _source(
+        kind, label, [listed], read, label_type=label_type, drop=drop, channels=channels, **bounds
+    )
     return Found(source, {})
 
 
@@ -441,6 +474,10 @@ class _Table:
         if options.get("format") == "series":
             label = "label" if "marks" in options else None
         placed = {"group": said.group, "time": said.time, **more}
+        if label in self.names and options.get("format") != "series":
+            read = self.read.model_copy(update={"missing": options.get("missing", [])})
+            type_, options["missing"] = _label_type(self.path, str(label), self.parts(read), read, said)
+            placed["label_type"] = type_
         apart = {label, said.group, placed["time"], said.id, said.part, *used}
         drop = [name for name in self.names if name not in apart]
         read = parse(Read, options, str(self.path))

@@ -18,7 +18,7 @@ def distances(accepted: Profile, found: Profile) -> dict[str, float]:
     now = {column.name: column for column in found.columns}
     names = [*now, *(name for name in before if name not in now)]
     moved = {name: _of_columns(before.get(name), now.get(name)) for name in names}
-    if found.label is not None and accepted.label is not None:
+    if found.label is not None and accepted.label is not None and found.label not in moved:
         moved[found.label] = _total_variation(accepted.classes, found.classes)
     return {name: round(distance, 4) for name, distance in moved.items()}
 

@@ -52,7 +52,7 @@ def propose(
     split = hints.get("split") or {}
     if not isinstance(split, dict):
         raise TypeError(f"split is a section, not {split!r}")
-    inputs = {"tabular": len(profile.columns)}.get(profile.kind, 64)
+    inputs = {"tabular": len(profile.inputs)}.get(profile.kind, 64)
     scaling: object = "standard"
     if source.value_range is not None:
         scaling = "range"
@@ -86,13 +86,15 @@ def propose(
 
 
 def _primary(source: Source, classes: Sequence[str], hints: Mapping[str, object]) -> str:
+    if source.numeric_label:
+        return "r2"
     if source.label is None or len(classes) < 2:
         return "none"
     return "auroc" if hints.get("normal") else "probe_accuracy"
 
 
 def _mixed(profile: Profile) -> bool:
-    return any(column.type in ("categorical", "boolean") or column.missing for column in profile.columns)
+    return any(column.type in ("categorical", "boolean") or column.missing for column in profile.inputs)
 
 
 def _split(source: Source, profile: Profile, normals: int) -> dict[str, object]:
@@ -116,7 +118,8 @@ COMMENTS = {
     "source": "where rows come from, and what they are",
     "source.name": "an embedded set, or file: the files below",
     "source.kind": "image, tabular, sequence or text",
-    "source.label": "column of the class; it never reaches a model",
+    "source.label": "column of the class, or of the number; it never reaches a model",
+    "source.label_type": "categorical: a class; numeric: a number, told from a code by ridge regression",
     "source.group": "rows of one stay on one side of a split",
     "source.time": "what a split by time goes by",
     "source.channels": "of a picture, or of a sequence's step",
@@ -159,10 +162,10 @@ COMMENTS = {
     "expectations.min_rows": "fewer stop the pipeline",
     "expectations.max_rows": "more stop it",
     "expectations.max_quarantined": "a larger share of bad rows stops the pipeline",
-    "expectations.classes": "none where there is no label",
+    "expectations.classes": "none where there is no label, or where it is a number",
     "expectations.min_class_share": "a class with a smaller share stops the pipeline",
     "expectations.min_split_rows": "fewer of a class in a split stop it",
-    "expectations.columns": "closed ranges a row's values must lie in",
+    "expectations.columns": "closed ranges a row's values, or its label, must lie in",
     "expectations.categories": "values a row may have",
     "expectations.missing": "share of a column's values that may be; more stop the pipeline",
     "expectations.unique": "columns in which nothing comes twice; .name: a row's name, .row: all of it",
@@ -187,7 +190,7 @@ COMMENTS = {
     "split.cuts": "the three moments between the splits by time, in place of shares",
     "split.near": "pictures whose perceptual hashes differ in no more of 64 bits stay on one side",
     "normal": "classes called normal, one view of the members each",
-    "primary": "what the champion is chosen by: probe_accuracy, auroc, or none without a label",
+    "primary": "what the champion is chosen by: probe_accuracy, auroc, r2 of a numeric label, or none",
     "architecture": "what a variant's `architecture: auto` means here",
     "architectures": "sizes, the same for every variant; digits has all their keys",
     "latent_dim": "size of the code",

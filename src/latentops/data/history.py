@@ -56,7 +56,7 @@ class Revision:
         return known.get("md5")
 
     def label(self, dataset: str) -> str | None:
-        """The column of the class, as params.yaml says."""
+        """The column of the label, as params.yaml says."""
         try:
             found: dict[str, Any] = yaml.safe_load(self.files.read_text("params.yaml"))
             label: str | None = found["datasets"][dataset]["source"]["label"]
@@ -216,11 +216,14 @@ def _listed(revision: Revision, dataset: str, codes: dict[str, int]) -> Listed:
             parts["split"].append(np.array(split, np.int8))
     rows = sum(map(len, parts["high"]))
     label = revision.label(dataset)
+    if label is not None:
+        with revision.open(f"data/clean/{dataset}.parquet", f"validate@{dataset}") as clean:
+            if pa.types.is_string(clean.schema_arrow.field(label).type):
+                parts["label"] = [coded(part.column(label)) for part in _parts(clean, [label])]
+            else:  # a number, by which rows are no more told apart here than without a label
+                label = None
     if label is None:
         parts["label"] = [np.full(rows, codes.setdefault(UNLABELLED, len(codes)), np.int32)]
-    else:
-        with revision.open(f"data/clean/{dataset}.parquet", f"validate@{dataset}") as clean:
-            parts["label"] = [coded(part.column(label)) for part in _parts(clean, [label])]
     if sum(map(len, parts["label"])) != rows:
         raise DataError(
             f"{revision.name}: data/clean/{dataset}.parquet and data/splits/{dataset}.parquet are not of the "

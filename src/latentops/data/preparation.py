@@ -45,6 +45,7 @@ class Facts:
     tested: NDArray[np.bool_] | None = None
     looks: NDArray[np.uint64] | None = None
     missing: frozenset[str] = frozenset()
+    targets: NDArray[np.float64] | None = None
 
     @property
     def series(self) -> NDArray[np.int64]:
@@ -93,6 +94,8 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
     also = {"lengths"} if steps is not None else set()
     if every is not None:
         also |= {"times", "series", *({"marks"} if "marked" in layout.extras else ())}
+    if facts.targets is not None:
+        also.add("targets")
     with prepared.writing(folder, sizes, shape, also) as arrays:
         start = 0
         for part in clean.parts():
@@ -102,7 +105,10 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
                 values = prepared.pad(values, lengths, shape[0])
             windows = None if every is None else _windows(part, layout, facts, these, shape[0])
             labels = facts.labels[these].astype(np.int64)
-            arrays.put(assigned[these], Samples(values, lengths, labels, facts.content[these], windows))
+            targets = None if facts.targets is None else facts.targets[these]
+            arrays.put(
+                assigned[these], Samples(values, lengths, labels, facts.content[these], windows, targets)
+            )
             start += part.num_rows
         arrays.describe(
             Description(
@@ -119,6 +125,7 @@ def prepare(clean: Stored, settings: Dataset, dataset: str, folder: Path, listed
                 vocabulary=fit.tokenizer.vocabulary if fit.tokenizer else None,
                 tokenizer=fit.tokenizer,
                 every=every,
+                target=layout.label if layout.numeric_label else None,
             )
         )
     _list(clean, listed, assigned, units, facts)
@@ -144,6 +151,8 @@ def _look(clean: Stored, layout: Layout, classes: Sequence[str], *, near: bool) 
         found = [each or UNLABELLED for each in table.labels(part, layout)]
         keep("content", table.content_hashes(part, layout))
         keep("labels", np.array([place[name] for name in found], dtype=np.int32))
+        if layout.numeric_label:
+            keep("targets", table.targets(part, layout))
         sources = part.column(table.SOURCE).to_pylist()
         pairs = zip(sources, found, strict=True)
         keep("stratum", np.array([strata.setdefault(pair, len(strata)) for pair in pairs], dtype=np.int32))

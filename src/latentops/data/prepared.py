@@ -5,6 +5,7 @@ data/prepared/<dataset>/<split>/values.npy    float32 [n, *shape]; sequences are
 data/prepared/<dataset>/<split>/lengths.npy   int64 [n], sequences only: steps that are not padding
 data/prepared/<dataset>/<split>/labels.npy    int64 [n], index into classes
 data/prepared/<dataset>/<split>/ids.npy       uint8 [n, 32], hash of the row's content
+data/prepared/<dataset>/<split>/targets.npy   float64 [n], the label where it is a number
 
 and where rows are windows of long series:
 
@@ -31,7 +32,7 @@ from latentops.data.transforms import Transform
 from latentops.errors import DataError
 
 UNLABELLED = "unlabelled"
-"""The one class of rows without a label."""
+"""The one class of rows without a label, or with one that is a number."""
 
 SplitName = Literal["train", "stop", "calibration", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -52,7 +53,8 @@ class Description:
     `spread` is of numbers alone, and of those that are there. The `encoding` makes such rows of columns. Of
     tokens `vocabulary` is how many there are, padding and the unknown among them; their sequences hold ids,
     one a step, and `spread` is that of the numbers which models read them as, 1. The `tokenizer` makes them
-    of text. Where rows are windows of long series `every` is the seconds from one step to the next.
+    of text. Where rows are windows of long series `every` is the seconds from one step to the next. Where the
+    label is a number `target` is its name.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Description:
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
     every: float | None = None
+    target: str | None = None
 
     def present(self, rows: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which entries of a table's prepared rows `[n, D]` say something of a value that is there."""
@@ -97,6 +100,7 @@ class Description:
             **({"vocabulary": self.vocabulary} if self.vocabulary else {}),
             **({"tokenizer": asdict(self.tokenizer)} if self.tokenizer else {}),
             **({"every": self.every} if self.every else {}),
+            **({"target": self.target} if self.target else {}),
         }
 
     @classmethod
@@ -117,6 +121,7 @@ class Description:
             vocabulary=value.get("vocabulary"),
             tokenizer=Tokenizer(**value["tokenizer"]) if "tokenizer" in value else None,
             every=value.get("every"),
+            target=value.get("target"),
         )
 
 
@@ -142,7 +147,8 @@ class Windows:
 class Samples:
     """Rows of one split: `values` [n, *shape], `lengths` [n] (sequences), `labels` [n], `ids` [n, 32].
 
-    Of long series they are `windows`.
+    Of long series they are `windows`. Where the label is a number they have `targets` [n], and are of one
+    class.
     """
 
     values: NDArray[np.float32]
@@ -150,6 +156,7 @@ class Samples:
     labels: NDArray[np.int64]
     ids: NDArray[np.uint8]
     windows: Windows | None = None
+    targets: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -159,7 +166,8 @@ class Samples:
         """The rows at `index` (numbers, a mask or a slice), in its order."""
         lengths = None if self.lengths is None else self.lengths[index]
         windows = None if self.windows is None else self.windows.select(index)
-        return Samples(self.values[index], lengths, self.labels[index], self.ids[index], windows)
+        targets = None if self.targets is None else self.targets[index]
+        return Samples(self.values[index], lengths, self.labels[index], self.ids[index], windows, targets)
 
 
 def pad(flat: NDArray[np.float32], lengths: NDArray[np.int64], longest: int) -> NDArray[np.float32]:
@@ -198,6 +206,7 @@ def load(directory: Path, split: SplitName) -> Samples:
         labels=_array(folder / "labels.npy"),
         ids=_array(folder / "ids.npy"),
         windows=windows,
+        targets=None if description.target is None else _array(folder / "targets.npy"),
     )
 
 
@@ -219,6 +228,7 @@ class Writer:
             "times": (np.float64, ()),
             "series": (np.int64, ()),
             "marks": (np.uint8, tuple(shape)[:1]),
+            "targets": (np.float64, ()),
         }
         for split, count in counts.items():
             (folder / split).mkdir(parents=True)
@@ -317,6 +327,7 @@ def _arrays(rows: Samples) -> dict[str, NDArray[Any]]:
         "times": None if windows is None else windows.times,
         "series": None if windows is None else windows.series,
         "marks": None if windows is None else windows.marks,
+        "targets": rows.targets,
     }
     return {name: array for name, array in found.items() if array is not None}
 

@@ -3,7 +3,7 @@
 It is made in one pass, a part at a time, and is the same however the rows are cut into parts. What is counted
 (rows, missing, least, greatest, classes, duplicates) is exact; quantiles are those of a sample. Images and
 sequences have a column `pixels` or `values` (the mean of each row's), sequences also `steps`, and texts have
-`characters`.
+`characters`. A label that is a number is the last column.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class Column:
 class Profile:
     """What `rows` rows look like.
 
-    `classes` counts the rows of each class, by name, and `unlabelled` those without one. `duplicates` are
+    `classes` counts the rows of each class, by name, and `unlabelled` those without a label. `duplicates` are
     rows whose values and label were met before, `problems` those that couldn't be read in whole. `sizes` are
     the least and the greatest [height, width] of pictures in a folder, as they are there. `preview`
     has the first rows, a text a column.
@@ -96,6 +96,16 @@ class Profile:
     def column(self, name: str) -> Column:
         """The column called `name`."""
         return next(each for each in self.columns if each.name == name)
+
+    @property
+    def numeric_label(self) -> bool:
+        """Whether the label is a number, and so the last column."""
+        return any(each.name == self.label for each in self.columns)
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns but the label."""
+        return self.columns[:-1] if self.numeric_label else self.columns
 
     @property
     def lengths(self) -> tuple[int, int, int] | None:
@@ -155,6 +165,9 @@ class Profiler:
             "text": [("characters", "numeric")],
         }
         self._columns = [_Gathered(name, type_) for name, type_ in named[layout.kind]]
+        self._target: _Gathered | None = None
+        if layout.label is not None and layout.numeric_label:
+            self._target = _Gathered(layout.label, "numeric")
         self._rows = 0
         self._classes: Counter[str | None] = Counter()
         self._problems = 0
@@ -173,7 +186,9 @@ class Profiler:
             self._preview += _preview(part.slice(0, SHOWN - len(self._preview)), layout)
         if "problem" in layout.extras:
             self._problems += part.num_rows - part.column(".problem").null_count
-        if layout.label is not None:
+        if self._target is not None:
+            self._classes[None] += part.column(self._target.name).null_count
+        elif layout.label is not None:
             counts = pc.value_counts(part.column(layout.label)).to_pylist()
             self._classes.update({each["values"]: each["counts"] for each in counts})
         if "height" in layout.extras:
@@ -192,16 +207,19 @@ class Profiler:
         self._labels = np.concatenate([self._labels[old], labels])
         for gathered, look in zip(self._columns, _looks(part, layout), strict=True):
             gathered.add(look, old, new)
+        if self._target is not None:
+            self._target.add(_Look(tables.targets(part, layout)), old, new)
 
     def finish(self) -> Profile:
         """The profile of all that was taken in."""
         met = np.sort(np.concatenate([np.zeros(0, np.uint64), *self._contents]))
         classes = {str(name): self._classes[name] for name in self._classes if name is not None}
+        gathered = [*self._columns, *([] if self._target is None else [self._target])]
         return Profile(
             kind=self._layout.kind,
             label=self._layout.label,
             rows=self._rows,
-            columns=tuple(each.finish(self._rows) for each in self._columns),
+            columns=tuple(each.finish(self._rows) for each in gathered),
             classes=dict(sorted(classes.items())),
             unlabelled=self._classes[None],
             duplicates=int(np.count_nonzero(met[1:] == met[:-1])),
@@ -210,9 +228,10 @@ class Profiler:
             preview=tuple(self._preview),
         )
 
-    def sample(self) -> tuple[dict[str, NDArray[np.floating] | Texts], Texts]:
+    def sample(self) -> tuple[dict[str, NDArray[np.floating] | Texts], NDArray[np.floating] | Texts]:
         """Up to `SAMPLED` rows: each column's values (categories as text or None), and their labels."""
-        return {each.name: each.sampled for each in self._columns}, self._labels
+        labels = self._labels if self._target is None else self._target.sampled
+        return {each.name: each.sampled for each in self._columns}, labels
 
 
 @dataclass(frozen=True)

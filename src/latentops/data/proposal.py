@@ -23,10 +23,13 @@ def propose(profile: Profile) -> dict[str, object]:
     if profile.classes:
         smallest = min(profile.classes.values()) / sum(profile.classes.values())
         section["min_class_share"] = _down(smallest / 2, 1 - floor(log10(smallest / 2)))
+    ranged = profile.columns if profile.kind == "tabular" else profile.columns[len(profile.inputs) :]
+    numbers = [column for column in ranged if column.type == "numeric" and not column.constant]
+    if numbers:
+        section["columns"] = {column.name: _range(column) for column in numbers}
     if profile.kind == "tabular":
-        told = [column for column in profile.columns if not column.constant]
+        told = [column for column in profile.inputs if not column.constant]
         limits = {
-            "columns": {column.name: _range(column) for column in told if column.type == "numeric"},
             "categories": {
                 column.name: sorted(column.categories)
                 for column in told
@@ -53,7 +56,7 @@ def _bad(profile: Profile) -> float:
     unlabelled = profile.unlabelled if profile.label is not None else 0
     infinite = sum(column.infinite for column in profile.columns)
     share = (unlabelled + infinite + profile.problems) / max(profile.rows, 1)
-    gaps = 0.0 if profile.kind == "tabular" else max(column.missing for column in profile.columns)
+    gaps = 0.0 if profile.kind == "tabular" else max(column.missing for column in profile.inputs)
     return min(0.5, share + gaps)
 
 

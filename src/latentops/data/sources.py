@@ -42,7 +42,8 @@ def read_source(source: Source) -> Rows:
     """The rows of a source's own, without any that were accepted; raises as `ingest` does."""
     if source.name not in _READERS:
         raise UnknownNameError(f"unknown source {source.name!r}{nearest(source.name, list(_READERS))}")
-    if source.label in {"pixels", "values", "text"}:
+    used = {"pixels", "values", "text"} | ({"steps", "characters"} if source.numeric_label else set())
+    if source.label in used:
         raise DataError(f"source {source.name!r}: {source.label!r} can't be the label column: it has a use")
     rows = _READERS[source.name](source)
     layout = rows.layout

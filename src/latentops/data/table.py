@@ -2,7 +2,7 @@
 
 Our own columns start with a dot, so that yours may have any name: `.source` (text: "embedded" or the name of
 a file), `.position` (the row's number in it) and, where there are any, the `EXTRAS`. Then follow the label
-column (text), if there is one, and what the sample is made of:
+column (text; float64 where it is a number), if there is one, and what the sample is made of:
 
 - image: `pixels`, C·H·W values in raw units, bytes or float32;
 - tabular: a column a feature, float64 (numbers, and dates as seconds since 1970) or text (categories);
@@ -58,7 +58,8 @@ class Layout:
     `shape` is [C, H, W] for images, [D] for tables, [C] for sequences and empty for text; `features` names a
     table's D columns, and `types` says what each is (nothing: they are all numbers). Images of whole numbers
     from 0 to 255 are kept in `bytes`. `extras` are the columns of `EXTRAS` that there are, in their order.
-    Rows to be scored have no `label`, nor have those of which none is known.
+    Rows to be scored have no `label`, nor have those of which none is known; a `numeric_label` is a number,
+    not a class.
     """
 
     kind: Kind
@@ -68,6 +69,7 @@ class Layout:
     types: tuple[ColumnType, ...] = ()
     bytes: bool = False
     extras: tuple[Extra, ...] = ()
+    numeric_label: bool = False
 
     def columns(self) -> list[tuple[str, ColumnType]]:
         """A table's features with their types."""
@@ -77,7 +79,8 @@ class Layout:
 
     def sample_fields(self) -> list[pa.Field]:
         """The label column, if there is one, and those that the sample is made of."""
-        label = [] if self.label is None else [pa.field(self.label, pa.string())]
+        type_ = pa.float64() if self.numeric_label else pa.string()
+        label = [] if self.label is None else [pa.field(self.label, type_)]
         if self.kind == "image":
             return [*label, pa.field("pixels", pa.list_(_BYTE if self.bytes else _VALUE, prod(self.shape)))]
         if self.kind == "sequence":
@@ -100,7 +103,8 @@ class Layout:
     def schema(self) -> pa.Schema:
         """Columns of a raw table, with kind, shape and features as metadata."""
         origin = [pa.field(SOURCE, pa.string()), pa.field(POSITION, pa.int64())]
-        value = {name: each for name, each in asdict(self).items() if name != "label"}
+        told = asdict(self).items()
+        value = {name: each for name, each in told if name not in ("label", "numeric_label")}
         text = json.dumps(value, sort_keys=True)
         return pa.schema([*origin, *self.fields()], metadata={_METADATA: text.encode()})
 
@@ -111,10 +115,15 @@ class Layout:
 
 
 def layout_of(stored: "pa.Table | Stored", label: str | None) -> Layout:
-    """The layout that a table says it has. Its columns may break it: expectations look into that."""
+    """The layout that a table says it has. Its columns may break it: expectations look into that.
+
+    What its label is, a class or a number, is what the column is.
+    """
+    at = -1 if label is None else stored.schema.get_field_index(label)
     value = json.loads(stored.schema.metadata[_METADATA])
     lists = {name: tuple(value[name]) for name in ("shape", "features", "types", "extras")}
-    return Layout(kind=value["kind"], label=label, bytes=value["bytes"], **lists)
+    numeric = at >= 0 and pa.types.is_floating(stored.schema.field(at).type)
+    return Layout(kind=value["kind"], label=label, bytes=value["bytes"], numeric_label=numeric, **lists)
 
 
 @dataclass(frozen=True)
@@ -236,10 +245,16 @@ def read(path: Path, stage: str) -> pa.Table:
 
 
 def labels(table: pa.Table, layout: Layout) -> list[str | None]:
-    """Class name of each row; None for all where there is no label."""
-    if layout.label is None:
+    """Class name of each row; None for all where there is no label, or where it is a number."""
+    if layout.label is None or layout.numeric_label:
         return [None] * table.num_rows
     return cast("list[str | None]", table.column(layout.label).to_pylist())
+
+
+def targets(table: pa.Table, layout: Layout) -> NDArray[np.float64]:
+    """The label of each row where it is a number, float64 [n]; NaN where it is missing."""
+    values: NDArray[np.float64] = table.column(str(layout.label)).to_numpy()
+    return values
 
 
 def dense(table: pa.Table, layout: Layout) -> NDArray[np.floating]:
@@ -300,9 +315,12 @@ def texts(table: pa.Table) -> list[str]:
 
 def content_hashes(table: pa.Table, layout: Layout) -> NDArray[np.uint8]:
     """SHA-256 of each row's label and values, uint8 [n, 32]; where the row came from has no part in it."""
+    told: Sequence[object] = labels(table, layout)
+    if layout.label is not None and layout.numeric_label:
+        told = (targets(table, layout) + 0).tolist()
     digests = (
         hashlib.sha256(f"{label}\0".encode() + content).digest()
-        for label, content in zip(labels(table, layout), _contents(table, layout), strict=True)
+        for label, content in zip(told, _contents(table, layout), strict=True)
     )
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
 

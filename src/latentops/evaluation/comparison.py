@@ -24,13 +24,13 @@ from latentops.evaluation.statistics import (
     student_interval,
 )
 
-COMPARED = ("probe_accuracy", "auroc")
+COMPARED = ("probe_accuracy", "r2", "auroc")
 """Metrics on which every variant is paired with its rivals."""
 
 PLAIN = "undercomplete"
 """The variant that asks nothing more of the code than the reconstruction."""
 
-TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC"}
+TITLES = {"probe_accuracy": "probe accuracy", "auroc": "AUROC", "r2": "R²"}
 """What a gate's text calls them."""
 
 
@@ -59,7 +59,11 @@ class Row:
         )
 
     def resampled(
-        self, resampling: Resampling, labels: NDArray[np.int64], classes: Sequence[str]
+        self,
+        resampling: Resampling,
+        labels: NDArray[np.int64],
+        classes: Sequence[str],
+        targets: NDArray[np.float64] | None = None,
     ) -> dict[str, Array]:
         """Every test metric that this row has on each resample, `[resamples, seeds]`."""
         result: dict[str, Array] = {}
@@ -71,9 +75,22 @@ class Row:
             result |= resampling.counted(CLUSTERED, labels, self.samples["cluster"])
         if "knn_correct" in self.samples:
             result["knn_accuracy"] = resampling.mean(self.samples["knn_correct"].astype(np.float32))
-        for metric in ("probe_log_loss", "reconstruction_error"):
-            if metric in self.samples:
-                result[metric] = resampling.mean(self.samples[metric])
+        for metric, name in _MEANS.items():
+            if name in self.samples:
+                result[metric] = resampling.mean(self.samples[name])
+        if targets is not None:
+            result |= {
+                metric: resampling.r2(self.samples[name], targets)
+                for metric, name in _EXPLAINED.items()
+                if name in self.samples
+            }
+        return result | self._views_resampled(resampling, labels, classes)
+
+    def _views_resampled(
+        self, resampling: Resampling, labels: NDArray[np.int64], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        """What is of views, the mean over them, and of few labels."""
+        result: dict[str, Array] = {}
         views: dict[str, list[Array]] = {}
         for key, values in self.samples.items():
             kind, _, rest = key.partition("/")
@@ -106,6 +123,16 @@ class Row:
         return {metric: np.asarray(np.mean(each, axis=0)) for metric, each in views.items()}
 
 
+_MEANS = {
+    "probe_log_loss": "probe_log_loss",
+    "reconstruction_error": "reconstruction_error",
+    "mae": "absolute_error",
+}
+"""Metrics that are means over items, by what they are the means of."""
+
+_EXPLAINED = {"r2": "unexplained", "knn_r2": "knn_unexplained"}
+"""Those that are the share of the targets' variance that is explained, by what isn't."""
+
 _STAMPED = {"stamp_hit": "marks_hit", "stamp_alarm": "false_alarms_per_day"}
 
 
@@ -126,24 +153,26 @@ def compare(
     settings: Comparison,
     gates: Gates,
     stamps: Stamps | None = None,
+    targets: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Everything `compare` writes about one dataset but its name.
 
     `labels` `[test]` are the test items' classes; `alive` says of each variant whether it passed its checks.
-    Of long series there are `stamps` as well. Without a primary metric, as without labels, or without one on
-    the stop rows, nothing is chosen, and there are no gates to pass. Raises `DataError` where it has no value
-    on the test rows.
+    Of long series there are `stamps` as well, of a label that is a number the items' `targets` `[test]`.
+    Without a primary metric, as without labels, or without one on the stop rows, nothing is chosen, and there
+    are no gates to pass. Raises `DataError` where it has no value on the test rows.
     """
     variants = [row for row in rows if row.role == "variant"]
     if primary != "none" and any(primary not in row.values for row in variants):
+        takes = "labels that differ" if primary == "r2" else "both normal rows and anomalies"
         raise DataError(
-            f"the test rows have no {primary}: it takes both normal rows and anomalies; give `split.test` a "
-            "larger share, or move `split.cuts`"
+            f"the test rows have no {primary}: it takes {takes}; give `split.test` a larger share, or move "
+            "`split.cuts`"
         )
     replicates = _replicates(
         rows,
         Resampling.draw(labels, settings.resamples, settings.seed),
-        lambda row, resampling: row.resampled(resampling, labels, classes),
+        lambda row, resampling: row.resampled(resampling, labels, classes, targets),
     )
     if stamps is not None:
         marked = stamps.marked
@@ -402,15 +431,19 @@ def rival_gates(chosen: Row, primary: str, paired: Sequence[Mapping[str, Any]]) 
 
 
 def retention_gate(chosen: Row, rows: Sequence[Row], primary: str, limit: float) -> dict[str, Any]:
-    """The chosen variant keeps at least `limit` of the best reference's primary metric."""
+    """The chosen variant keeps at least `limit` of the best reference's primary metric.
+
+    Where that is no better than the mean of all rows, R² 0, there is no share to keep: to be better will do.
+    """
     references = [row for row in rows if row.role == "reference" and primary in row.values]
     best = max(references, key=lambda row: float(np.mean(row.values[primary])))
     ours, theirs = float(np.mean(chosen.values[primary])), float(np.mean(best.values[primary]))
+    share = ours / theirs if theirs > 0 else float(ours > 0)
     return {
         "gate": f"keeps its share of {best.name}",
-        "value": ours / theirs,
+        "value": share,
         "limit": limit,
-        "passed": ours / theirs >= limit,
+        "passed": share >= limit,
         "text": f"{TITLES[primary]} {ours:.4f} of {theirs:.4f}",
     }
 

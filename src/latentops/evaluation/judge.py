@@ -25,8 +25,9 @@ from latentops.evaluation.conformal import threshold
 from latentops.evaluation.contingency import CLASSIFIED, Contingency
 from latentops.evaluation.few_labels import draw, few_label_classes, few_label_metric
 from latentops.evaluation.floors import numbers
-from latentops.evaluation.knn import knn_classes
+from latentops.evaluation.knn import knn_classes, knn_means
 from latentops.evaluation.probe import Probe, fit_probe
+from latentops.evaluation.ridge import fit_ridge, unexplained
 from latentops.evaluation.statistics import auroc, average_precision, false_alarm_at_95
 from latentops.evaluation.timeline import Alarms, Timeline
 
@@ -79,6 +80,15 @@ class Field:
     def labels(self, split: SplitName) -> NDArray[np.int64]:
         """Class index of each row."""
         return np.array(self.samples[split].labels)
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the label is a number."""
+        return self.samples["train"].targets is not None
+
+    def targets(self, split: SplitName) -> NDArray[np.float64]:
+        """The label of each row where it is a number."""
+        return np.array(self.samples[split].targets, dtype=np.float64)
 
     def inputs(self, split: SplitName, rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """What some rows are made of `[m, …]`; of tokens how many there are of each."""
@@ -148,9 +158,12 @@ Standardised = dict[SplitName, list[NDArray[np.float32]]]
 
 def judge_probe(field: Field, verdict: Verdict, coder: Coder) -> None:
     """What reads labels from the codes of the members that saw all rows, where there are labels to read."""
-    if not field.labelled:
+    if not (field.labelled or field.targeted):
         return
     codes = {split: torch.from_numpy(np.array(coder.codes(VIEW_ALL, split))) for split in READ}
+    if field.targeted:
+        judge_regression(field, verdict, codes)
+        return
     judge_linear(field, verdict, codes)
     standardised: Standardised = {}
     for split in LEARNED:
@@ -179,6 +192,34 @@ def judge_linear(field: Field, verdict: Verdict, codes: Codes) -> None:
         "probe_log_loss": nats.mean(axis=1, dtype=np.float64).tolist(),
         "stop_probe_accuracy": list(verdict.probe.stop_accuracy),
     }
+
+
+def judge_regression(field: Field, verdict: Verdict, codes: Codes) -> None:
+    """Ridge regression and the mean of the nearest codes: how far off they are, row by row.
+
+    R² is of nothing where all rows of a split have the same target, and then left out.
+    """
+    knn, strengths = field.settings.knn, field.settings.probe.strengths
+    targets = {split: field.targets(split) for split in READ}
+    known = reference_rows(targets["train"], knn.reference)
+    told: dict[str, list[NDArray[np.float64]]] = {"stop": [], "test": [], "knn": []}
+    for train, stop, test in zip(*(codes[split] for split in READ), strict=True):
+        ridge = fit_ridge(train, targets["train"], stop, targets["stop"], strengths)
+        told["stop"].append(ridge.predict(stop))
+        told["test"].append(ridge.predict(test))
+        near, asked = (ridge.standard.apply(rows).numpy() for rows in (train, test))
+        told["knn"].append(knn_means(reference_rows(near, knn.reference), known, asked, knn.neighbours))
+    found = {name: np.stack(each) for name, each in told.items()}
+    missed = np.abs(found["test"] - targets["test"])
+    verdict.samples["absolute_error"] = missed.astype(np.float32)
+    verdict.metrics["mae"] = missed.mean(axis=1).tolist()
+    if np.ptp(targets["stop"]) > 0:
+        verdict.metrics["stop_r2"] = (1 - unexplained(found["stop"], targets["stop"]).mean(axis=1)).tolist()
+    if np.ptp(targets["test"]) > 0:
+        for prefix, name in (("", "test"), ("knn_", "knn")):
+            terms = unexplained(found[name], targets["test"])
+            verdict.samples[f"{prefix}unexplained"] = terms.astype(np.float32)
+            verdict.metrics[f"{prefix}r2"] = (1 - terms.mean(axis=1)).tolist()
 
 
 def judge_knn(field: Field, verdict: Verdict, codes: Standardised) -> None:

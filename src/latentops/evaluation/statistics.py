@@ -169,6 +169,18 @@ class Resampling:
         values = per_item[:, counted].astype(np.float32) @ weights / weights.sum(axis=0)
         return values.T.astype(np.float64)
 
+    def r2(self, unexplained: NDArray[np.floating], targets: NDArray[np.float64]) -> Array:
+        """R² on each resample, `[resamples, seeds]`, of squared errors over the variance of all `targets`.
+
+        `unexplained` is `[seeds, test]`. The variance is taken anew of each resample: a target far off weighs
+        in both. Where a resample has next to none, it is taken for a thousandth of what all have.
+        """
+        centred = (targets - targets.mean()) / targets.std()
+        total = self.items.sum(axis=0, dtype=np.float64)
+        mean, square = (each.astype(np.float32) @ self.items / total for each in (centred, centred**2))
+        variance = np.maximum(square - mean**2, 1e-3)
+        return np.asarray(1 - self.mean(unexplained) / variance[:, None])
+
     def mean_of_draws(self, per_item: NDArray[np.number]) -> Array:
         """The mean of `per_item` `[seeds, draws, test]` on each resample, `[resamples, seeds]`.
 

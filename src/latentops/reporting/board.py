@@ -9,8 +9,9 @@ from latentops.reporting import figures
 from latentops.reporting.leaderboard import ahead, goodness, interval, number, ordered, ranks
 from latentops.reporting.results import LOWER_IS_BETTER, Comparison, Row, title
 
-DRAWN = ("probe_accuracy", "auroc")  # a whisker each, beside that of the primary metric
-FIRST = (*DRAWN, "reconstruction_error")  # shown from the start; all others on demand
+DRAWN = ("probe_accuracy", "r2", "auroc")  # a whisker each, beside that of the primary metric
+PLAIN = ("mae", "reconstruction_error")  # beside it too, but without one: each dataset has units of its own
+FIRST = (*DRAWN, *PLAIN)  # shown from the start; all others on demand
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def board(comparisons: Sequence[Comparison]) -> Board:
 def _columns(rows: Sequence[Row], primaries: Iterable[str]) -> list[Column]:
     """The primary metrics first, then what any row has."""
     first = dict.fromkeys((*primaries, *FIRST))
-    drawn = {*first} - {"reconstruction_error"}
+    drawn = {*first} - {*PLAIN}
     others = sorted({metric for row in rows for metric in row.metrics} - first.keys())
     return [
         _column(metric, rows, drawn=metric in drawn, more=metric not in first)

@@ -19,6 +19,8 @@ from latentops.reporting.results import Comparison, Difference, Row, Validation,
 
 THINGS = {"image": "images", "tabular": "rows of a table", "sequence": "sequences", "text": "texts"}
 PRIORS = ("variational", "adversarial")
+SHOWN = ("probe_accuracy", "auroc", "mae", "reconstruction_error")
+"""Metrics of the excerpt beside the primary one, where rows have them."""
 
 
 def card_for(dataset: str, params: Params, root: Path = Path()) -> str:
@@ -124,9 +126,11 @@ def _data(validation: Validation, settings: config.Dataset) -> str:
     train = 1 - split.stop - split.calibration - share
     test = "the official test rows" if split.test == "official" else f"{share:.0%} test"
     met = sum(one.success for one in validation.expectations)
+    told = f"{len(classes)} classes: {', '.join(map(_plain, classes))}"
+    if settings.source.numeric_label:
+        told = "a number"
     lines = [
-        f"- Source `{settings.source.name}`, label `{settings.source.label}`, {len(classes)} classes: "
-        f"{', '.join(map(_plain, classes))}.",
+        f"- Source `{settings.source.name}`, label `{settings.source.label}`, {told}.",
         f"- {validation.rows:,} rows: {validation.clean:,} clean, {validation.quarantined:,} quarantined.",
         f"- {met} of {len(validation.expectations)} expectations met by every row.",
         f"- Split: {train:.0%} train, {split.stop:.0%} stop, {split.calibration:.0%} calibration, "
@@ -151,7 +155,9 @@ def _protocol(
         f"- {chosen.members} seeds; {protocol.confidence:.0%} intervals by Student's t from the variance "
         f"over seeds and over {protocol.resamples:,} resamples of the test rows; comparisons are paired over "
         "both, corrected after Holm.",
-        "- Probe: logistic regression on standardised codes. AUROC: "
+        "- R² and mean absolute error, in the label's units: ridge regression on standardised codes."
+        if settings.source.numeric_label
+        else "- Probe: logistic regression on standardised codes. AUROC: "
         + (
             "classes that are not normal as anomalies."
             if settings.anomalies
@@ -169,7 +175,7 @@ def _results(comparison: Comparison, chosen: Row) -> str:
     own = {one.against for one in comparison.comparisons if one.variant == chosen.name}
     best = next((row.name for row in rows if row.role == "reference"), chosen.name)
     shown = [row for row in rows if row.name in {*leaders, *variants, *own, best, chosen.name}]
-    metrics = [primary, *(m for m in ("probe_accuracy", "auroc", "reconstruction_error") if m != primary)]
+    metrics = [primary, *(m for m in SHOWN if m != primary)]
     metrics = [metric for metric in metrics if any(metric in row.metrics for row in shown)]
     lines = [
         _cells(["name", "role", "size", *map(title, metrics)]),
@@ -229,6 +235,8 @@ def _limits(
     )
     if settings.anomalies:
         lines.append("- Anomalies of a kind that these rows don't hold are untested.")
+    elif not settings.normal:
+        lines.append("- Its scores were not judged: no class is called normal.")
     else:
         lines.append("- Its scores were judged on whole classes left out; subtler anomalies are untested.")
     lines.append("- The false-alarm rate of its threshold holds for rows drawn as the calibration rows were.")

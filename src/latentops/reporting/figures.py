@@ -15,10 +15,12 @@ from latentops.reporting.svg import Drawing, Scale, dots, path, scale
 
 Floats = NDArray[np.float32]
 MOST_POINTS = 2000  # dots that a map shows
+GRADED = 26.0  # height of the key to a map by a number
 MOST_CHANNELS = 8  # lines that a sequence's panel shows
 LETTER = 6.2  # width of a letter of a name
 SQUEEZE = 0.42  # share of a scale that outliers may take
 COLOURS = 10  # class colours in the style sheet
+GRADES = 8  # colours of a number in the style sheet, from the lowest to the highest
 RATIOS_STYLE = """
 .ratios { --paper: #fbfbf9; --ink: #1b1e22; --muted: #5a616b; --rule: #e2e2dd; --floor: #7d8590;
   --met: #1d6a3d; --missed: #9a3412; font: 12px -apple-system, "Segoe UI", Inter, Roboto, "Helvetica Neue",
@@ -331,25 +333,52 @@ def cloud(
     return drawing.markup()
 
 
+def graded(points: Floats, values: Floats, name: str, axes: tuple[str, str], label: str) -> Markup:
+    """Points [n, 2] coloured by a number, `values` [n] called `name`: a grade for each eighth of the points.
+
+    At most `MOST_POINTS` evenly chosen points are drawn; above them stand the grades, with the least, the
+    median and the greatest value.
+    """
+    step = max(1, math.ceil(len(points) / MOST_POINTS))
+    points, values = points[::step], values[::step]
+    edges = np.quantile(values, np.linspace(0, 1, GRADES + 1))
+    grade = np.searchsorted(edges[1:-1], values, side="right")
+    groups = {}
+    for k in np.unique(grade).tolist():
+        mine = values[grade == k]
+        groups[f"{name} {mine.min():,.6g} to {mine.max():,.6g}"] = (f"g{k}", points[grade == k])
+    drawing, _ = _plane(groups, axes, label, above=GRADED)
+    for k in range(GRADES):
+        drawing.add("path", f"dots g{k}", d=dots([(150 + 20 * k, 8.0)]))
+    low, middle, high = (f"{value:,.6g}" for value in (values.min(), np.median(values), values.max()))
+    drawing.add("text", "tick", f"{name} {low}", x=142, y=12, text_anchor="end")
+    drawing.add("text", "tick", middle, x=220, y=24, text_anchor="middle")
+    drawing.add("text", "tick", high, x=298, y=12, text_anchor="start")
+    return drawing.markup()
+
+
 def overlay(real: Floats, made: Floats, names: tuple[str, str], axes: tuple[str, str], label: str) -> Markup:
     """Made points [m, 2] in the accent's colour over real ones [n, 2] in grey."""
     return _plane({names[0]: ("real", real), names[1]: ("made", made)}, axes, label)[0].markup()
 
 
 def _plane(
-    groups: Mapping[str, tuple[str, Floats]], axes: tuple[str, str], label: str
+    groups: Mapping[str, tuple[str, Floats]], axes: tuple[str, str], label: str, above: float = 0.0
 ) -> tuple[Drawing, Callable[[NDArray[np.floating]], tuple[float, float]]]:
-    """A drawing of named groups of points, each with its colour, and where a point [2] comes to lie."""
+    """A drawing of named groups of points, each with its colour, and where a point [2] comes to lie.
+
+    There is room for a key `above` the points.
+    """
     width, height = 440.0, 330.0
     points = np.concatenate([mine for _, mine in groups.values()])
     across = scale([float(v) for v in points[:, 0]], 22, width - 8, 0.03)
-    up = scale([float(v) for v in points[:, 1]], height - 24, 8, 0.03)
+    up = scale([float(v) for v in points[:, 1]], height - 24, 8 + above, 0.03)
 
     def place(point: NDArray[np.floating]) -> tuple[float, float]:
         return across(float(point[0])), up(float(point[1]))
 
     drawing = Drawing(width, height, label, "plot")
-    drawing.add("path", "axis", d=f"M{across.start:g} 8V{up.start:g}H{across.end:g}", fill="none")
+    drawing.add("path", "axis", d=f"M{across.start:g} {up.end:g}V{up.start:g}H{across.end:g}", fill="none")
     for name, (css, mine) in groups.items():
         drawing.add(
             "path", f"dots {css}", d=dots([place(p) for p in mine]), hover=f"{name}: {len(mine)} rows"

@@ -74,12 +74,14 @@ def load(root: Path = Path()) -> list[Row]:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, four below 0.1, three digits from ten on; a dash for what there is none of."""
+    """Three decimals, four below 0.1, three digits from ten on, the others 0; a dash for what isn't there."""
     if value is None:
         return "–"
     if value == 0:
         return "0"
     text = f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+    if 1000 <= abs(value) < 1e6:
+        text = f"{float(text):,.0f}"
     return text.replace("-", "−")
 
 
@@ -93,11 +95,12 @@ def interval(estimate: Estimate | Health | None) -> str:
 def verdict(comparison: Comparison) -> str:
     """One line: what the gates say of the chosen variant."""
     if comparison.primary == "none":
-        return "there are no labels to choose a variant by: nothing is promoted"
+        return f"{comparison.unchosen}, so there is nothing to choose a variant by: nothing is promoted"
     if comparison.chosen is None:
+        lack = "labels that differ" if comparison.primary == "r2" else "normal rows or anomalies"
         return (
-            f"the stop rows have no {comparison.primary} to choose a variant by, as they lack normal rows or "
-            "anomalies: nothing is promoted"
+            f"the stop rows have no {comparison.primary} to choose a variant by, as they lack {lack}: "
+            "nothing is promoted"
         )
     passed = f"{len(comparison.gates) - len(comparison.held)} of {len(comparison.gates)} gates passed"
     if comparison.passed:
@@ -120,7 +123,7 @@ def print_table(comparisons: Iterable[Comparison], console: Console | None = Non
 
 def _print_dataset(comparison: Comparison, console: Console) -> None:
     primary, labelled = comparison.ranked_by, comparison.primary != "none"
-    other = "auroc" if primary != "auroc" else "probe_accuracy"
+    other = {"auroc": "probe_accuracy", "r2": "mae"}.get(primary, "auroc")
     chosen = comparison.chosen.variant if comparison.chosen else None
     rows = ordered(comparison.rows, primary)
     places = ranks(rows)
@@ -137,7 +140,7 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         table.add_column("size", justify="right", min_width=4)
     table.add_column(title(primary), min_width=17)
     if medium and labelled:
-        short = "AUROC" if other == "auroc" else "probe"
+        short = {"auroc": "AUROC", "mae": "MAE"}.get(other, "probe")
         table.add_column(title(other) if wide else short, min_width=17 if wide else 5)
         table.add_column("rec. error" if wide else "error", justify="right", min_width=6)
 

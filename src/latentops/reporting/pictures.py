@@ -115,12 +115,11 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
     first = member(chosen)
     if first is None:
         return Gallery(notes=(*notes, *_absent(absent)))
-    rows = one_of_each(np.asarray(test.labels), len(description.classes))
-    few = test.select(rows)
-    names = [row.name for row in ordered(comparison.rows, comparison.ranked_by) if row.role == "variant"]
+    few = some(test, len(description.classes))
+    variants = [row.name for row in ordered(comparison.rows, comparison.ranked_by) if row.role == "variant"]
     others: list[Picture] = []
     if description.kind == "image":
-        others.append(_images(few, description, [chosen, *(n for n in names if n != chosen)], member))
+        others.append(_images(few, description, [chosen, *(n for n in variants if n != chosen)], member))
     elif description.tokenizer is not None:
         others.append(_texts(chosen, few, description, description.tokenizer, first.reconstruct(few)[0]))
     elif description.kind == "sequence":
@@ -129,7 +128,7 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
         others.append(_columns(chosen, test, description, first.reconstruct(test)[0]))
     drawn: dict[str, Floats] = {}
     for variant in PRIORS:
-        stack = member(variant) if variant in names else None
+        stack = member(variant) if variant in variants else None
         if stack is not None:
             try:
                 count = min(len(test), MOST_ROWS) if description.kind == "tabular" else SHOWN
@@ -140,7 +139,7 @@ def gallery(comparison: Comparison, root: Path = Path()) -> Gallery:
         others += [_sampled_images(drawn, few, description)] if drawn else []
     else:
         others += [_samples(variant, rows, test, description) for variant, rows in drawn.items()]
-    there = {name: stack for name in LATENTS if name in names and (stack := member(name))}
+    there = {name: stack for name in LATENTS if name in variants and (stack := member(name))}
     others += _latents(there, test, few, description)
     return Gallery(
         _map(chosen, first.encode(test)[0], test, description), tuple(others), (*notes, *_absent(absent))
@@ -163,6 +162,21 @@ def one_of_each(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     return picked[np.argsort(labels[picked], kind="stable")]
 
 
+def some(test: Samples, classes: int) -> Samples:
+    """Up to `SHOWN` rows of all classes, or from the lowest target to the highest, evenly by rank."""
+    if test.targets is None:
+        return test.select(one_of_each(np.asarray(test.labels), classes))
+    at = np.linspace(0, len(test) - 1, min(SHOWN, len(test))).round().astype(np.int64)
+    return test.select(np.argsort(test.targets, kind="stable")[at])
+
+
+def names(few: Samples, description: Description) -> list[str]:
+    """What each row is called: its class, or its label's name and number."""
+    if few.targets is None:
+        return [description.classes[label] for label in few.labels]
+    return [f"{description.target} {target:,.6g}" for target in few.targets]
+
+
 def principal(values: NDArray[np.floating], onto: NDArray[np.floating]) -> tuple[Floats, tuple[float, float]]:
     """`values` [n, d] on the first two principal axes of `onto` [m, d], and the shares of its variance."""
     centre = onto.mean(axis=0)
@@ -181,25 +195,27 @@ def _map(chosen: str, codes: Floats, test: Samples, description: Description) ->
         f"principal axis 1 ({shares[0]:.0%} of variance)",
         f"principal axis 2 ({shares[1]:.0%} of variance)",
     )
-    what = f"the {codes.shape[1]}-dimensional test codes of {chosen}, two principal axes, coloured by class"
-    drawing = figures.cloud(plane, np.asarray(test.labels), description.classes, axes, f"Map of {what}")
-    caption = (
-        f"{len(codes):,} test codes of {chosen} on their first two principal axes; a class is named at its "
-        "median. Classes that overlap here may still part in the other dimensions."
-    )
+    by = description.target or "class"
+    what = f"the {codes.shape[1]}-dimensional test codes of {chosen}, two principal axes, coloured by {by}"
+    caption = f"{len(codes):,} test codes of {chosen} on their first two principal axes; "
+    if test.targets is None:
+        drawing = figures.cloud(plane, np.asarray(test.labels), description.classes, axes, f"Map of {what}")
+        caption += "a class is named at its median. Classes that overlap here may still part in the other "
+        caption += "dimensions."
+    else:
+        drawing = figures.graded(plane, np.asarray(test.targets), by, axes, f"Map of {what}")
+        caption += f"coloured by {by}, an eighth of them a colour. What is mixed here may still be in order "
+        caption += "along another direction."
     return Picture("Latent map", caption, drawings=(("", drawing),), wide=False)
 
 
 def _images(
-    few: Samples, description: Description, names: Sequence[str], member: "Callable[[str], Trained | None]"
+    few: Samples, description: Description, variants: Sequence[str], member: "Callable[[str], Trained | None]"
 ) -> Picture:
-    classes = ", ".join(description.classes[k] for k in few.labels)
-    strips = [
-        Strip(
-            "original", svg.strip(shades(few.values, few, description)), f"Test images of classes {classes}"
-        )
-    ]
-    for name in names:
+    told = ", ".join(names(few, description))
+    of = f"Test images of {'classes ' if few.targets is None else ''}{told}"
+    strips = [Strip("original", svg.strip(shades(few.values, few, description)), of)]
+    for name in variants:
         stack = member(name)
         if stack is not None:
             source = svg.strip(shades(stack.reconstruct(few)[0], few, description))
@@ -212,9 +228,9 @@ def _sequences(chosen: str, few: Samples, description: Description, made: Floats
     drawings = []
     lengths = few.lengths if few.lengths is not None else np.full(len(few), few.values.shape[1])
     domain = _domain(few.values, description)
-    for k, steps in enumerate(lengths):
-        name = description.classes[few.labels[k]]
-        label = f"A test sequence of class {name} and its reconstruction"
+    for k, (steps, name) in enumerate(zip(lengths, names(few, description), strict=True)):
+        of = name if few.targets is not None else f"class {name}"
+        label = f"A test sequence of {of} and its reconstruction"
         original, other = np.asarray(few.values[k, :steps]), made[k, :steps]
         drawings.append((name, figures.ridges({"train": original, "stop": other}, domain, label)))
     caption = f"Test sequences and what {chosen} makes of them from its code, {_lines(description)}."
@@ -227,7 +243,7 @@ def _texts(
     chosen: str, few: Samples, description: Description, tokenizer: Tokenizer, made: Floats
 ) -> Picture:
     rows = zip(
-        (description.classes[label] for label in few.labels),
+        names(few, description),
         tokenizer.invert(few.values, few.lengths),
         tokenizer.invert(made, few.lengths),
         strict=True,
@@ -335,11 +351,26 @@ def _passed(rows: Mapping[str, Floats], tokenizer: Tokenizer) -> tuple[tuple[str
 
 
 def _units(stack: "Trained", test: Samples, description: Description) -> list[Picture]:
-    """Which class each unit tells, and of images what it adds to them."""
-    from latentops.evaluation.structure import unit_auroc
+    """Which class each unit tells, or how it goes with a number, and of images what it adds to them."""
     from latentops.reporting import latents
 
     codes = stack.encode(test)[0][:, : latents.MOST_UNITS]
+    pictures = [
+        _units_by_class(stack.variant, codes, test, description)
+        if test.targets is None
+        else _units_by_number(stack.variant, codes, test.targets, str(description.target))
+    ]
+    if description.kind == "image":
+        added = svg.strip(latents.dictionary(stack, test))
+        strip = Strip(stack.variant, added, "What each unit of the sparse code adds to an image")
+        caption = "What each unit adds to an image when active: bright adds light, dark takes it away."
+        pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
+    return pictures
+
+
+def _units_by_class(variant: str, codes: Floats, test: Samples, description: Description) -> Picture:
+    from latentops.evaluation.structure import unit_auroc
+
     found = unit_auroc(codes, np.asarray(test.labels), len(description.classes))
     rows = tuple(
         (
@@ -352,17 +383,26 @@ def _units(stack: "Trained", test: Samples, description: Description) -> list[Pi
         for unit, column in enumerate(found.T)
     )
     caption = (
-        f"AUROC of each unit of {stack.variant} for each class, of one seed. 1: it turns on for that class "
+        f"AUROC of each unit of {variant} for each class, of one seed. 1: it turns on for that class "
         "alone; 0: it turns off; 0.5: it takes no notice. The fuller the shade, the further from that."
     )
     table = Table("unit", tuple(description.classes), rows)
-    pictures = [Picture(f"Which unit of {stack.variant} tells which class", caption, table=table)]
-    if description.kind == "image":
-        added = svg.strip(latents.dictionary(stack, test))
-        strip = Strip(stack.variant, added, "What each unit of the sparse code adds to an image")
-        caption = "What each unit adds to an image when active: bright adds light, dark takes it away."
-        pictures.append(Picture("Dictionary of the sparse code", caption, strips=(strip,)))
-    return pictures
+    return Picture(f"Which unit of {variant} tells which class", caption, table=table)
+
+
+def _units_by_number(variant: str, codes: Floats, targets: NDArray[np.float64], name: str) -> Picture:
+    from latentops.evaluation.statistics import spearman
+
+    found = [spearman(unit.tolist(), targets.tolist()) for unit in codes.T]
+    rows = tuple(
+        (f"unit {unit + 1}", (Shaded(number(value), round(100 * abs(value or 0.0))),))
+        for unit, value in enumerate(found)
+    )
+    caption = (
+        f"Rank correlation of each unit of {variant} with {name}, of one seed. The fuller the shade, the "
+        "further from 0."
+    )
+    return Picture(f"Which unit of {variant} goes with {name}", caption, table=Table("unit", (name,), rows))
 
 
 def _from_chance(auroc: float) -> int:

@@ -20,6 +20,7 @@ LOWER_IS_BETTER = frozenset(
     {
         "probe_log_loss",
         "reconstruction_error",
+        "mae",
         "false_alarm_at_95",
         "false_alarm_rate",
         "false_alarms_per_day",
@@ -33,6 +34,9 @@ TITLES = {
     "probe_log_loss": "probe log-loss",
     "probe_macro_f1": "probe macro-F1",
     "knn_accuracy": "kNN accuracy",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "knn_r2": "kNN R²",
     "nmi": "NMI of clusters",
     "ari": "ARI of clusters",
     "auroc": "AUROC",
@@ -205,6 +209,12 @@ class Comparison(Result):
     def ranked_by(self) -> str:
         """The metric that rows are in the order of: the primary one, or for want of one their error."""
         return "reconstruction_error" if self.primary == "none" else self.primary
+
+    @property
+    def unchosen(self) -> str:
+        """Why there is nothing to choose a variant by where the primary metric is none."""
+        labelled = any("r2" in row.metrics for row in self.rows)
+        return "the primary metric is none" if labelled else "the rows have no labels"
 
     def row(self, name: str) -> Row | None:
         """The row called `name`."""

@@ -54,6 +54,7 @@ def run(dataset_name: str) -> None:
         params.comparison,
         params.gates,
         stamps,
+        shared.get("targets"),
     )
     atomic.write_json(
         Path("results/compare", f"{dataset_name}.json"),

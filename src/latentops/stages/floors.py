@@ -92,7 +92,7 @@ def run(dataset_name: str) -> None:
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
         [each for each in verdicts if each.metrics],  # without labels there may be nothing to say of a code
-        {"labels": field.labels("test"), **stamps(field)},
+        {"labels": field.labels("test"), **targets(field), **stamps(field)},
     )
 
 
@@ -107,6 +107,11 @@ def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Fie
         description.every,
         description.vocabulary,
     )
+
+
+def targets(field: Field) -> dict[str, NDArray[np.generic]]:
+    """The test rows' labels where these are numbers."""
+    return {"targets": field.targets("test")} if field.targeted else {}
 
 
 def stamps(field: Field) -> dict[str, NDArray[np.generic]]:

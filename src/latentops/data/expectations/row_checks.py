@@ -26,7 +26,13 @@ def row_checks(layout: Layout, source: Source, expectations: Expectations) -> li
     """What is expected of each row that was read in whole."""
     label = layout.label
     checks = []
-    if label is not None:
+    bounds = dict(expectations.columns)
+    if label is not None and layout.numeric_label:
+        there = gxe.ExpectColumnValuesToNotBeNull(column=label)
+        checks.append(_row(there, label, "missing or not finite"))
+        if label in bounds:
+            checks.append(_bounded(label, *bounds.pop(label)))
+    elif label is not None:
         declared = gxe.ExpectColumnValuesToBeInSet(column=label, value_set=expectations.classes)
         checks += [
             _row(gxe.ExpectColumnValuesToNotBeNull(column=label), label, "missing"),
@@ -35,7 +41,7 @@ def row_checks(layout: Layout, source: Source, expectations: Expectations) -> li
     if source.time is not None and "time" in layout.extras:
         checks.append(_row(gxe.ExpectColumnValuesToNotBeNull(column=".time"), source.time, "missing"))
     if layout.kind == "tabular":
-        checks += _cell_checks(layout, source, expectations)
+        checks += _cell_checks(layout, source, expectations, bounds)
     elif layout.kind == "text":
         checks.append(_row(_between("text.characters", 1, None), "text", "missing or empty"))
     else:
@@ -50,7 +56,9 @@ def row_checks(layout: Layout, source: Source, expectations: Expectations) -> li
     return checks
 
 
-def _cell_checks(layout: Layout, source: Source, expectations: Expectations) -> list[Check]:
+def _cell_checks(
+    layout: Layout, source: Source, expectations: Expectations, bounds: dict[str, tuple[float, float]]
+) -> list[Check]:
     checks = []
     for name, type_ in layout.columns():
         number = type_ in ("numeric", "date")
@@ -60,14 +68,10 @@ def _cell_checks(layout: Layout, source: Source, expectations: Expectations) -> 
         elif number:
             finite = ExpectColumnValuesToBeFinite(column=name, min_value=-_GREATEST, max_value=_GREATEST)
             checks.append(_row(finite, name, "not finite"))
-    bounds = dict(expectations.columns)
     if source.value_range is not None:
         numbers = [name for name, type_ in layout.columns() if type_ == "numeric"]
         bounds = {name: bounds.get(name, source.value_range) for name in numbers} | bounds
-    checks += [
-        _row(_between(name, low, high), name, f"outside [{low:g}, {high:g}]")
-        for name, (low, high) in bounds.items()
-    ]
+    checks += [_bounded(name, low, high) for name, (low, high) in bounds.items()]
     return checks + [
         _row(gxe.ExpectColumnValuesToBeInSet(column=name, value_set=known), name, "not a declared category")
         for name, known in expectations.categories.items()
@@ -99,6 +103,10 @@ def _value_checks(layout: Layout, source: Source, expectations: Expectations) ->
 def _row(expectation: ColumnMapExpectation, column: str | None, problem: str) -> Check:
     expectation.severity = FailureSeverity.WARNING  # the row is set aside, the run goes on
     return Check(expectation, column, problem if column is None else f"{column}: {problem}", "row")
+
+
+def _bounded(column: str, low: float, high: float) -> Check:
+    return _row(_between(column, low, high), column, f"outside [{low:g}, {high:g}]")
 
 
 def _between(column: str, low: float | None, high: float | None) -> ColumnMapExpectation:

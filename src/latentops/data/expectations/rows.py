@@ -73,6 +73,9 @@ class Rows:
     def _label(self, part: pa.Table) -> dict[str, Any]:
         if self._layout.label is None:
             return {}
+        if self._layout.numeric_label:
+            values = tables.targets(part, self._layout)
+            return {self._layout.label: np.where(np.isfinite(values), values, np.nan)}
         return {self._layout.label: pd.Series(tables.labels(part, self._layout), dtype="str")}
 
     def _sample(self, part: pa.Table) -> dict[str, Any]:

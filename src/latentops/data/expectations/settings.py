@@ -14,6 +14,7 @@ def check_settings(layout: Layout, dataset: str, expectations: Expectations) -> 
     words = [name for name in layout.features if name not in numbers]
     extras = [f".{name}" for name in ("name", "group", "time") if name in layout.extras]
     label = [] if layout.label is None else [layout.label]
+    numbers += label if layout.numeric_label else []
     known: dict[str, tuple[Iterable[str], list[str], str]] = {
         "columns": (expectations.columns, numbers, "column of numbers"),
         "categories": (expectations.categories, words, "column of categories"),

@@ -137,7 +137,14 @@ def _layout(located: Sequence[Located], source: Source, values: NDArray[np.gener
         columns = source.columns or {f"x{at}": number for at in range(shape[0])}
         return cells.layout(source.model_copy(update={"columns": columns}), located)
     in_bytes = source.kind == "image" and values.dtype == np.uint8
-    return Layout(source.kind, shape, source.label, bytes=in_bytes, extras=extras)
+    return Layout(
+        source.kind,
+        shape,
+        source.label,
+        bytes=in_bytes,
+        extras=extras,
+        numeric_label=source.numeric_label,
+    )
 
 
 def _sample_shape(path: Path, values: NDArray[np.generic], source: Source) -> tuple[tuple[int, ...], bool]:

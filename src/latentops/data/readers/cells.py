@@ -99,12 +99,18 @@ def layout(source: Source, located: Sequence[Located]) -> Layout:
     """The layout of a table, or of a table of texts, that `source` describes."""
     extras = files.extras(source, located)
     if source.kind == "text":
-        return Layout("text", (), source.label, extras=extras)
+        return Layout("text", (), source.label, extras=extras, numeric_label=source.numeric_label)
     types = tuple(source.columns.values())
     # A table of numbers says nothing of types, as those of the embedded sets.
     plain = all(type_ == "numeric" for type_ in types)
     return Layout(
-        "tabular", (len(types),), source.label, tuple(source.columns), () if plain else types, extras=extras
+        "tabular",
+        (len(types),),
+        source.label,
+        tuple(source.columns),
+        () if plain else types,
+        extras=extras,
+        numeric_label=source.numeric_label,
     )
 
 
@@ -139,7 +145,11 @@ def rows(
             parts = needed(layout, source, list(columns.by_name))[layout.label is not None :]
             given["text"] = _joined([columns.raw_text(name, read) for name in parts])
         if layout.label is not None:
-            given[layout.label] = files.relabelled(columns.text(layout.label, read), read.relabel)
+            given[layout.label] = (
+                columns.typed(layout.label, "numeric", read)
+                if layout.numeric_label
+                else files.relabelled(columns.text(layout.label, read), read.relabel)
+            )
         if source.group in columns.by_name:
             given[".group"] = columns.text(str(source.group), read)
         if source.time in columns.by_name:
@@ -223,11 +233,12 @@ def _numbers(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
         if text is not None and (pc.max(pc.abs(values)).as_py() or 0) > EXACT:
             raise pa.ArrowInvalid("some may not be exact")
     except pa.ArrowInvalid:
-        values, reasons = _each(column.cast(pa.string()) if text is None else text, _number, pa.float64())
+        values, reasons = _each(column.cast(pa.string()) if text is None else text, number, pa.float64())
     return pc.if_else(pc.is_nan(values), None, values), reasons
 
 
-def _number(cell: str) -> float:
+def number(cell: str) -> float:
+    """A cell as a number; `ValueError`, whose text ends a sentence that begins with it, where it is none."""
     if not _NUMBER.fullmatch(cell):
         raise ValueError("is not a number")
     value = float(cell)

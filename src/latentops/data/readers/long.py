@@ -49,7 +49,9 @@ def read_folder(located: Sequence[Located], source: Source, read: Read) -> Rows:
 
 def _layout(located: Sequence[Located], source: Source) -> Layout:
     extras = files.extras(source, located, ["name"])
-    return Layout("sequence", (source.channels,), source.label, extras=extras)
+    return Layout(
+        "sequence", (source.channels,), source.label, extras=extras, numeric_label=source.numeric_label
+    )
 
 
 def value_columns(
@@ -122,7 +124,13 @@ class _Whole:
                 columns.times(self._source.time, self._read).to_numpy(zero_copy_only=False).astype(np.float64)
             )
         for what, name in self._columns.items():
-            said = columns.text(name, self._read).dictionary_encode()
+            number = what == "label" and self._source.numeric_label
+            told = (
+                columns.typed(name, "numeric", self._read).cast(pa.string())
+                if number
+                else columns.text(name, self._read)
+            )
+            said = told.dictionary_encode()
             keys = said.indices.fill_null(len(said.dictionary)).to_numpy(zero_copy_only=False)
             known = [*said.dictionary.to_pylist(), None]
             for pair in np.unique(codes * len(known) + keys).tolist():

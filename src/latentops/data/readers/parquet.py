@@ -35,7 +35,9 @@ def _layout(located: Sequence[Located], source: Source) -> Layout:
         return cells.layout(source, located)
     extras = files.extras(source, located)
     if source.kind == "sequence":
-        return Layout("sequence", (source.channels,), source.label, extras=extras)
+        return Layout(
+            "sequence", (source.channels,), source.label, extras=extras, numeric_label=source.numeric_label
+        )
     path = located[0].path
     parquet = _opened(path)
     names = parquet.schema_arrow.names
@@ -55,7 +57,14 @@ def _layout(located: Sequence[Located], source: Source) -> Layout:
     inner = column.type
     while hasattr(inner, "value_type"):
         inner = inner.value_type
-    return Layout("image", shape, source.label, bytes=inner == pa.uint8(), extras=extras)
+    return Layout(
+        "image",
+        shape,
+        source.label,
+        bytes=inner == pa.uint8(),
+        extras=extras,
+        numeric_label=source.numeric_label,
+    )
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from latentops.data.readers import files
+from latentops.data.readers import cells, files
 from latentops.data.readers.files import Located
 from latentops.data.table import Layout
 from latentops.errors import DataError
 
+_MISSING = {None, "", "?"}  # labels that say that there is none
 PART_VALUES = 2**22
 """Of sequences that become a part; a longer one is a part of its own."""
 
@@ -62,20 +63,31 @@ def _table(
             pa.list_(pa.uint8()),
         ),
         ".part": pa.array([each.part or file.part for each in held], pa.string()),
-        ".problem": pa.array([_problem(each) for each in held], pa.string()),
+        ".problem": pa.array([_problem(each, layout) for each in held], pa.string()),
         "values": files.sequences([each.values for each in held]),
     }
-    if layout.label is not None:
+    if layout.label is not None and layout.numeric_label:
+        columns[layout.label] = pa.array([_target(each)[0] for each in held], pa.float64())
+    elif layout.label is not None:
         labels = pa.array([each.label for each in held], pa.string())
         columns[layout.label] = files.relabelled(labels, relabel)
     return files.assembled(layout, file, columns, len(held), first)
 
 
-def _problem(steps: Steps) -> str | None:
+def _target(steps: Steps) -> tuple[float | None, str | None]:
+    """The label as a number, and why it is none."""
+    try:
+        return None if steps.label in _MISSING else cells.number(steps.label or ""), None
+    except ValueError as error:
+        return None, f"label {steps.label!r} {error}"
+
+
+def _problem(steps: Steps, layout: Layout) -> str | None:
     """What is wrong with a sequence, steps without a value and one without a step among it."""
     if steps.values is None:
         return steps.problem
+    unread = _target(steps)[1] if layout.numeric_label else None
     holes = int(np.isnan(steps.values).any(axis=1).sum())
     missing = f"values are missing at {holes} of {len(steps.values)} steps" if holes else None
     empty = None if len(steps.values) else "no steps"
-    return "; ".join(text for text in (steps.problem, missing, empty) if text) or None
+    return "; ".join(text for text in (steps.problem, unread, missing, empty) if text) or None

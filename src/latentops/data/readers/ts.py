@@ -29,7 +29,10 @@ def read(located: Sequence[Located], source: Source, read: Read) -> Rows:
     A `.ts` line is dimensions between `:`, each values between `,`, then the class. A line of plain text is
     the class, then the values of one dimension; values missing at its end are no steps.
     """
-    layout = Layout("sequence", (source.channels,), source.label, extras=files.extras(source, located))
+    extras = files.extras(source, located)
+    layout = Layout(
+        "sequence", (source.channels,), source.label, extras=extras, numeric_label=source.numeric_label
+    )
     return Rows(layout, chain.from_iterable(_parts(file, layout, read) for file in located))
 
 
@@ -75,18 +78,21 @@ def _header(file: Located, lines: Iterator[str], layout: Layout) -> _Header:
         raise DataError(f"{file.path}: no line @data; is it a .ts file?")
     if _yes(said.get("timestamps")):
         raise DataError(f"{file.path}: its steps have time stamps; write them as format: long, a row a step")
-    if _yes(said.get("targetlabel")):
-        raise DataError(f"{file.path}: it has targets, not classes; set @targetLabel false and take them out")
+    targeted = _yes(said.get("targetlabel"))
+    if targeted and layout.label is not None and not layout.numeric_label:
+        raise DataError(f"{file.path}: it has targets, not classes; set source.label_type: numeric")
     dimensions = said.get("dimensions", said.get("dimension", ["1"] if _yes(said.get("univariate")) else []))
     if dimensions and dimensions != [str(layout.shape[0])]:
         raise DataError(
             f"{file.path}: {' '.join(dimensions)} dimensions, but source.channels says {layout.shape[0]}"
         )
     classes = said.get("classlabel", ["false"])
-    if layout.label is not None and not _yes(classes):
+    if layout.label is not None and not layout.numeric_label and not _yes(classes):
         raise DataError(f"{file.path}: it has no classes; set source.label: null")
+    if layout.numeric_label and not targeted:
+        raise DataError(f"{file.path}: it has no targets; set source.label_type: categorical, or label: null")
     length = said.get("serieslength", [""])[0]
-    return _Header(_yes(classes), classes[1:], int(length) if length.isdigit() else None)
+    return _Header(_yes(classes) or targeted, classes[1:], int(length) if length.isdigit() else None)
 
 
 def _yes(values: list[str] | None) -> bool:

@@ -369,7 +369,7 @@ def _dataset(found: Comparison, rows: Sequence[Row]) -> str:
         if row.role == "variant":
             return places[row.name] <= VARIANTS_SHOWN or row.name == chosen
         untrained = row.name.startswith("untrained ")
-        return primary in row.metrics and (not untrained or row.name == f"untrained {chosen}")
+        return primary in row.metrics and (not untrained or row.name in {*leaders, f"untrained {chosen}"})
 
     def line(row: Row) -> list[str]:
         name, value = escaped(row.name), figure(row.metrics.get(primary))
@@ -383,7 +383,7 @@ def _dataset(found: Comparison, rows: Sequence[Row]) -> str:
     shown = [row for row in rows if told(row)]
     notes = []
     if leaders & {row.name for row in shown}:
-        notes.append("↑ no code, yet ahead of every variant")
+        notes.append("↑ no autoencoder, yet ahead of every variant")
     if left := len(rows) - len(shown):
         notes.append(f"{left} more rows in `{leaderboard.PATH}`")
     board_ = table(

@@ -168,7 +168,7 @@ def _protocol(
 
 
 def _results(comparison: Comparison, chosen: Row) -> str:
-    """The excerpt: references ahead of every variant, the best variants, and floors that say most."""
+    """The excerpt: floors ahead of every variant, the best variants, and floors that say most."""
     rows, primary = ordered(comparison.rows, comparison.primary), comparison.primary
     leaders = {row.name for row in ahead(rows, primary)}
     variants = [row.name for row in rows if row.role == "variant"][:3]

@@ -30,19 +30,15 @@ def goodness(row: Row, metric: str) -> float:
 
 
 def ahead(rows: Iterable[Row], primary: str) -> list[Row]:
-    """References whose mean beats that of the best variant, best first."""
+    """Floors whose mean beats that of the best variant, best first."""
     rows = list(rows)
     best = max((goodness(row, primary) for row in rows if row.role == "variant"), default=float("inf"))
-    leaders = [row for row in rows if row.role == "reference" and goodness(row, primary) > best]
-    return sorted(leaders, key=lambda row: (-goodness(row, primary), row.name))
+    return [row for row in ordered(rows, primary) if goodness(row, primary) > best]
 
 
 def ordered(rows: Iterable[Row], primary: str) -> list[Row]:
-    """One dataset's rows in the board's order."""
-    rows = list(rows)
-    first = ahead(rows, primary)
-    rest = [row for row in rows if row not in first]
-    return first + sorted(rest, key=lambda row: (-goodness(row, primary), row.role != "variant", row.name))
+    """One dataset's rows in the board's order: the best first, of equals the variant."""
+    return sorted(rows, key=lambda row: (-goodness(row, primary), row.role != "variant", row.name))
 
 
 def ranks(rows: Sequence[Row]) -> dict[str, int]:
@@ -112,7 +108,7 @@ def verdict(comparison: Comparison) -> str:
 def print_table(comparisons: Iterable[Comparison], console: Console | None = None) -> None:
     """Print a table a dataset, at most 100 columns wide; plain text where the output is no terminal.
 
-    Untrained encoders of variants that were not chosen are left to the report, and counted.
+    Untrained encoders of variants that were not chosen are left to the report, and counted, unless ahead.
     """
     console = console or Console(highlight=False)
     if not console.is_terminal:
@@ -127,9 +123,9 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
     chosen = comparison.chosen.variant if comparison.chosen else None
     rows = ordered(comparison.rows, primary)
     places = ranks(rows)
-    shown = [
-        row for row in rows if not row.name.startswith("untrained ") or row.name == f"untrained {chosen}"
-    ]
+    leaders = {row.name for row in ahead(rows, primary)}
+    told = {*leaders, f"untrained {chosen}"}
+    shown = [row for row in rows if not row.name.startswith("untrained ") or row.name in told]
     wide, medium = console.width >= WIDE, console.width >= MEDIUM
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
@@ -144,7 +140,6 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         table.add_column(title(other) if wide else short, min_width=17 if wide else 5)
         table.add_column("rec. error" if wide else "error", justify="right", min_width=6)
 
-    leaders = {row.name for row in ahead(rows, primary)}
     for row in shown:
         mark = " *" if row.name == chosen else " ↑" if row.name in leaders else ""
         cells = [str(places.get(row.name, "")), row.name + mark]
@@ -163,7 +158,7 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
     console.print(table)
     notes = ["* chosen on the stop rows"] if chosen else []
     if leaders:
-        notes.append("↑ no code, yet ahead of every variant")
+        notes.append("↑ no autoencoder, yet ahead of every variant")
     if hidden := len(rows) - len(shown):
         notes.append(f"{hidden} more untrained encoders are in the report")
     if notes:

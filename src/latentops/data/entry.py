@@ -178,6 +178,7 @@ COMMENTS = {
     "scaling.name": "the same, where there is more to say",
     "scaling.categories": "that are kept of a column, the most frequent in training rows",
     "scaling.buckets": "that the others share by their hash",
+    "scaling.orientations": "of edges, so many further channels for each of an image's",
     "scaling.vocabulary": "most tokens that are learned",
     "scaling.longest": "most tokens that are kept of a text",
     "likelihood": "gaussian, huber, bernoulli (in [0, 1]), mixed (categories, gaps) or categorical (tokens)",

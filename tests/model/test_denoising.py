@@ -64,6 +64,19 @@ def test_masking_sets_a_share_to_zero_and_leaves_the_rest(share: float) -> None:
     assert float((values == 0).double().mean()) == pytest.approx(share, abs=0.005)
 
 
+def test_a_pixel_is_masked_with_all_its_channels() -> None:
+    shape = Shape((3, 6, 5), ragged=False, spread=1.0)
+    one, three = (torch.ones(2, 40, channels, 6, 5) for channels in (1, 3))
+
+    def masked(values: torch.Tensor) -> torch.Tensor:
+        found = CORRUPTIONS["masking"](Batch(values), 0.4, noise(2), shape).values
+        assert (found == found[:, :, :1]).all()
+        return found
+
+    assert float(masked(three).mean()) == pytest.approx(0.6, abs=0.03)
+    assert float(masked(one).mean()) == pytest.approx(0.6, abs=0.03)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
 @pytest.mark.parametrize(("shape", "low", "high"), [(UNIT, 0, 1), (UNBOUNDED, -2 * EXTREME, 2 * EXTREME)])
 def test_salt_and_pepper_are_the_extremes_at_equal_odds(

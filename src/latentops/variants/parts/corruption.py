@@ -45,7 +45,8 @@ def masking(batch: Batch, level: Level, noise: Noise, shape: Shape) -> Batch:
     """Set a share of the values to 0 (Vincent et al. 2008, §2.2).
 
     In a standardised table 0 is the column's mean: a value that is missing, and was replaced by it. In one
-    that tells what is missing a number goes with its flag, and a category with all its indicators.
+    that tells what is missing a number goes with its flag, and a category with all its indicators; in an
+    image a pixel goes with all its channels, or each would be told by the others.
     """
     kept = _alike(noise.normal(tuple(batch.values.shape)), shape) >= _quantile(level)
     return batch.with_values(batch.values * kept)
@@ -150,8 +151,10 @@ class _Again(Noise):
 
 
 def _alike(draws: Tensor, shape: Shape) -> Tensor:
-    """One draw for all entries of a column, its first."""
-    return draws if shape.table is None else shape.table.shared(draws)
+    """One draw for all entries of a column, or all channels of a pixel: the first."""
+    if shape.table is not None:
+        return shape.table.shared(draws)
+    return draws[..., :1, :, :].expand_as(draws) if len(shape.sizes) == 3 else draws
 
 
 def _deviation(width: int, shape: Shape) -> float:

@@ -126,7 +126,7 @@ def run(quality: Quality, folder: Path) -> dict[str, Any]:
         checkout.time(f"quality {quality.dataset} add", ["latentops", "add-dataset", *given])
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    laid = overlaid(params, {"run": {"datasets": [quality.dataset]}, **quality.params})
+    laid = overlaid(overlaid(params, {"run": {"datasets": [quality.dataset]}}), quality.params)
     atomic.write_text(path, yaml.safe_dump(laid, sort_keys=False, allow_unicode=True))
     step = f"quality {quality.dataset}"
     checkout.time(step, ["dvc", "repro", f"compare@{quality.dataset}"], STAGES)

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -255,22 +256,25 @@ def forget(
     found = forgetting.forget(dataset, forgotten.Ids.read(ids), limit, trying=dry_run)
     would = "would be " if dry_run else ""
     alike = f", and {found.alike:,} more with the same values as one of them" if found.alike else ""
-    print(f"{dataset}: {found.rows:,} rows are meant{alike}; left out of all data to come")
+    meant = f"{forgetting.told(found.rows, 'row')} {'is' if found.rows == 1 else 'are'} meant{alike}"
+    print(f"{dataset}: {meant}; {would}left out of all data to come")
     listed = forgetting.ACCEPTED / dataset / forgotten.FILE
-    print(f"{listed}: {found.fresh:,} hashes {would}added{'; commit it' if found.fresh else ''}")
+    commit = "; commit it" if found.fresh and not dry_run else ""
+    print(f"{listed}: {forgetting.told(found.fresh, 'hash', 'hashes')} {would}added{commit}")
     for path in found.rewritten:
-        print(f"{path}: {would}written again without them; commit {path}.dvc")
+        print(f"{path}: {would}written again without them{'' if dry_run else f'; commit {path}.dvc'}")
     print(f"what still holds them: {len(found.holdings) or 'nothing that is known here'}")
     for holding in found.holdings:
-        print(f"  {holding}")
+        print(indent(str(holding), "  "))
     if found.unread:
         names = ", ".join(found.unread[:3]) + ", …" * (len(found.unread) > 3)
         print(
-            f"{len(found.unread)} versions have no rows here to look into ({names}); "
+            f"without rows here to look into: {forgetting.told(len(found.unread), 'version')} ({names}); "
             "where a remote has them, `dvc fetch --all-commits` first"
         )
     if found.passed_over:
-        print(f"{found.passed_over} older commits weren't looked at; leave --limit out for all")
+        older = forgetting.told(found.passed_over, "older commit")
+        print(f"not looked at: {older}; leave --limit out for all")
 
 
 @app.command()

@@ -20,7 +20,7 @@ from latentops.data.detection import Said
 from latentops.data.dialect import is_number
 from latentops.data.profile import Profile, profile
 from latentops.data.table import Rows, labels
-from latentops.errors import ConfigError, DataError
+from latentops.errors import ConfigError, DataError, UnknownNameError
 
 FOLDERS = ("data/accepted", "data/profiles")
 """Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
@@ -42,8 +42,8 @@ class Added:
 def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] = ()) -> Added:
     """Write the entry of a path, or of a set of the catalogue, into params.yaml.
 
-    Raises `UnknownNameError` where there is no such path and no such set, `DataError` where it can't be read
-    or its label is none, and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
+    Raises `UnknownNameError` where there is no such set, `DataError` where there is no such path, it can't be
+    read or its label is none, and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
     """
     path = Path(target)
     name = name or _name(path)
@@ -63,10 +63,14 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
         told: dict[str, object] = {"normal": called} if called else {}
         title = ": ".join(filter(None, [target, found.remarks.get("")]))
         return _enter(found.source, name, title, found.remarks, told)
+    try:
+        catalogue.find(target)
+    except UnknownNameError as error:
+        if path.suffix or path.parent != Path():
+            raise DataError(f"{target}: no such file or folder, and {error}") from None
+        raise
     if said != Said():
-        raise DataError(
-            f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
-        )
+        raise DataError(f"{target}: a set of the catalogue takes no options but --name and --normal")
     known = catalogue.resolve(target)
     hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
     hints |= {"split": known.split, "expectations": known.expectations}
@@ -140,7 +144,10 @@ def preview(added: Added) -> Iterator[tuple[str, ...]]:
 
 
 def table(added: Added) -> Iterator[tuple[str, str, str]]:
-    """Each column: its name, its type, and what it is like, or why it is passed over."""
+    """Each column: its name, its type, and what it is like, or why it is passed over.
+
+    Categories have their rows in brackets, the most frequent first.
+    """
     for column in added.profile.columns:
         type_ = "numeric label" if column.name == added.source.label else column.type
         yield column.name, type_, _like(added.profile, column.name)
@@ -172,8 +179,8 @@ def _like(profiled: Profile, name: str) -> str:
             ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
             return f"{ends[0]} … {ends[1]}{missing}"
         return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
-    names = list(column.categories)
-    return f"{column.distinct:,} values: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}{missing}"
+    counts = [f"{name} ({rows:,})" for name, rows in column.categories.items()]
+    return f"{column.distinct:,} values: {', '.join(counts[:4])}{', …' if len(counts) > 4 else ''}{missing}"
 
 
 def _told(profiled: Profile) -> dict[str, str]:

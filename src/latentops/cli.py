@@ -152,12 +152,14 @@ def add_dataset(
     console, (head, *cells) = _console(), adding.preview(added)
     for title, columns, rows in (
         ("First rows", head, cells),
-        ("Columns", ("column", "type", "least … median … greatest"), adding.table(added)),
+        ("Columns", ("column", "type", "least … median … greatest, or values (rows)"), adding.table(added)),
     ):
         table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False)
         for row in rows:
             table.add_row(*row)
         console.print(table, "")
+    if added.source.label is None:
+        print("no label: nothing will be chosen or promoted; name one with --label\n")
     print(f"{params_path()}: datasets.{added.name} written; look it over\n\n{added.text}")
     found = adding.validated(added)
     told = "".join(f"\n  {count:,} × {reason}" for reason, count in sorted(found["reasons"].items()))

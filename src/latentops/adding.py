@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +149,8 @@ def table(added: Added) -> Iterator[tuple[str, str, str]]:
     """
     for column in added.profile.columns:
         type_ = "numeric label" if column.name == added.source.label else column.type
-        yield column.name, type_, _like(added.profile, column.name)
+        missing = f", {column.missing:.1%} missing" if column.missing else ""
+        yield column.name, type_, f"{column.told}{missing}"
     for name in added.source.drop:
         yield name, "passed over", added.remarks.get(name, "")
 
@@ -169,18 +169,6 @@ def validated(added: Added) -> dict[str, Any]:
             )
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
-
-
-def _like(profiled: Profile, name: str) -> str:
-    column = profiled.column(name)
-    missing = f", {column.missing:.1%} missing" if column.missing else ""
-    if column.least is not None and column.greatest is not None:
-        if column.type == "date":
-            ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
-            return f"{ends[0]} … {ends[1]}{missing}"
-        return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
-    counts = [f"{name} ({rows:,})" for name, rows in column.categories.items()]
-    return f"{column.distinct:,} values: {', '.join(counts[:4])}{', …' if len(counts) > 4 else ''}{missing}"
 
 
 def _told(profiled: Profile) -> dict[str, str]:

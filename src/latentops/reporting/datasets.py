@@ -59,12 +59,12 @@ def print_one(name: str, own: Mapping[str, Dataset]) -> None:
         return
     entry = catalogue.entry_of(own[name].source)
     _print_set(console, name, own[name].source, entry, f"datasets.{name} in params.yaml")
-    known = catalogue.entries().get(name, entry)
-    if known is not None and known is not entry:
+    other = catalogue.entries().get(name, entry)
+    if other is not None and other is not entry:
         console.print(
             f"\nAnother set goes by that name: `latentops add-dataset {name} --name OTHER` adds it.\n"
         )
-        _print_set(console, name, known.source, known, "")
+        _print_set(console, name, other.source, other, "")
 
 
 def _print_set(console: Console, name: str, source: Source, entry: Entry | None, where: str) -> None:

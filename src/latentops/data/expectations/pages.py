@@ -146,8 +146,8 @@ def _table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], ri
 
     body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
     return (
-        f'<h2>{title}</h2><div class="wide"><table><thead><tr>{row(header, "th")}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<h2>{title}</h2><div class="wide" role="region" tabindex="0" aria-label="{title}">'
+        f"<table><thead><tr>{row(header, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

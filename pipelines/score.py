@@ -28,6 +28,7 @@ from latentops.data import sources
 from latentops.data import table as tables
 from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
+from latentops.registry import versions
 from latentops.registry.package import Input
 
 
@@ -153,6 +154,7 @@ def main(
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
+    versions.resolve(f"{dataset}@champion")  # before Prefect starts, which logs what fails a run twice
     state = score(dataset, rows, out, false_discovery_rate, explain, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")

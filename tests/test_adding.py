@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from latentops import adding
+from latentops.cli import app
 from latentops.config import load_params
 from latentops.data.detection import Said
 from latentops.errors import ConfigError, DataError, UnknownNameError
@@ -125,11 +126,24 @@ def test_columns_are_shown_with_what_they_are_like() -> None:
     write_csv(Path("people.csv"))
     added = adding.add("people.csv", Said(drop=("age",)))
     lines = {name: (type_, like) for name, type_, like in adding.table(added)}
-    assert lines["job"] == ("categorical", "2 values: nurse, cook")
+    assert lines["job"] == ("categorical", "2 values: nurse (109), cook (91)")
     assert lines["age"] == ("passed over", "")
     head, *rows = adding.preview(added)
     assert set(head) == {"class", "job"}
     assert len(rows) == 5
+
+
+@pytest.mark.usefixtures("project")
+def test_what_has_no_label_is_said_to_be_chosen_by_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"rows": 200, "clean": 200, "quarantined": 0, "reasons": {}}
+    monkeypatch.setattr(adding, "validated", lambda added: found)
+    write_csv(Path("people.csv"))
+    told = "no label: nothing will be chosen or promoted; name one with --label"
+    for name, arguments in (("with", ["--label", "class"]), ("without", ["--drop", "class"])):
+        app(["add-dataset", "people.csv", "--name", name, *arguments], standalone_mode=False)
+        assert (told in capsys.readouterr().out) == (name == "without")
 
 
 @pytest.mark.usefixtures("project")
@@ -149,8 +163,12 @@ def test_what_is_neither_a_path_nor_a_set_changes_nothing() -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(UnknownNameError, match=r"unknown data set 'adlut'.*did you mean 'adult'"):
         adding.add("adlut", Said())
-    with pytest.raises(DataError, match=r"people\.csv: not found; .*take.* no options"):
-        adding.add("people.csv", Said(label="x"))
+    with pytest.raises(DataError, match="adult: a set of the catalogue takes no options"):
+        adding.add("adult", Said(label="x"))
+    for path in ("people.csv", "there/people"):
+        with pytest.raises(DataError, match=f"{path}: no such file or folder, and unknown data set") as told:
+            adding.add(path, Said(label="x"))
+        assert "known" not in str(told.value).partition("unknown")[2], "no list of all sets"
     assert Path("params.yaml").read_bytes() == before
 
 

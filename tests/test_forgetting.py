@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +62,10 @@ def whats(found: Forgotten) -> set[str]:
 
 def where(found: Forgotten, what: str) -> list[str]:
     return [holding.where for holding in found.holdings if holding.what == what]
+
+
+def paths(found: Forgotten, what: str) -> list[str]:
+    return [path for holding in found.holdings if holding.what == what for path in holding.paths]
 
 
 def run(found: Forgotten, what: str) -> None:
@@ -202,11 +209,11 @@ def test_only_models_that_were_taught_a_row_are_named(project: Path) -> None:
     found = splits()
     taught = next(row for row, split in found.items() if split == "train")
     tested = next(row for row, split in found.items() if split == "test")
-    assert "models/people/sparse" in where(forget(taught.hex(), trying=True), "workspace")[0]
-    said = where(forget(tested.hex(), trying=True), "workspace")[0]
-    assert "models" not in said
+    assert "models/people/sparse" in paths(forget(taught.hex(), trying=True), "workspace")
+    said = paths(forget(tested.hex(), trying=True), "workspace")
+    assert "models/people/sparse" not in said
     assert "data/prepared/people" in said
-    assert "quarantine" not in said
+    assert "data/quarantine/people.parquet" not in said
 
 
 def test_the_source_is_named_until_the_rows_are_out_of_it(project: Path) -> None:
@@ -300,8 +307,8 @@ def test_a_file_under_dvc_is_held_by_its_cache(project: Path) -> None:
     people.git("rm", "--quiet", "--cached", "people.csv")
     subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "people.csv"], check=True)
     people.commit("three")
-    held = forget("p1", trying=True)
-    assert any("people.csv" in each and "tag: three" in each for each in where(held, "version"))
+    held = [each for each in forget("p1", trying=True).holdings if each.what == "version"]
+    assert any("people.csv" in each.paths and "tag: three" in each.where for each in held)
     pointed = Path("people.csv.dvc").read_text().split("md5: ")[1].split()[0]
     outs = [version.holding() for version in earlier() if "tag: three" in version.name]
     assert [each["people.csv"] for each in outs] == [pointed]
@@ -360,10 +367,75 @@ def test_the_command_reads_a_file_and_says_what_to_commit(
     Path("ids.txt").write_text("p1\n\n  p3  \n", encoding="utf-8")
     app(["forget", "people", "--ids", "ids.txt", "--dry-run"], standalone_mode=False)
     out = capsys.readouterr().out
-    assert "people: 4 rows are meant; left out of all data to come" in out
-    assert f"{LIST}: 4 hashes would be added" in out
+    assert "people: 4 rows are meant; would be left out of all data to come" in out
+    assert f"{LIST}: 4 hashes would be added\n" in out
     assert "  DVC cache: " in out
+    assert "\n    data/prepared/people\n" in out, "a path a line"
     assert not LIST.exists()
+    Path("ids.txt").write_text("people.csv:10\n", encoding="utf-8")
+    app(["forget", "people", "--ids", "ids.txt"], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "people: 1 row is meant; left out of all data to come" in out
+    assert f"{LIST}: 1 hash added; commit it" in out
+
+
+@contextmanager
+def reproducing() -> Iterator[None]:
+    """`dvc repro` in a process of its own, in the middle of a stage."""
+    content = {"stages": {"long": {"cmd": "echo begun && cat gate > made", "outs": ["made"]}}}
+    Path("dvc.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    os.mkfifo("gate")
+    command = [sys.executable, "-m", "dvc", "repro", "long"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert "begun\n" in iter(process.stdout.readline, "")  # type: ignore[union-attr]
+        try:
+            yield
+        finally:
+            Path("gate").write_text("", encoding="utf-8")
+        process.communicate()
+    assert process.returncode == 0
+
+
+def test_while_dvc_runs_a_stage_nothing_is_said(project: Path) -> None:
+    before = whats(forget("p1", trying=True))
+    with reproducing(), pytest.raises(DataError, match="people: DVC is at work here, as `make repro`"):
+        forget("p1")
+    assert not LIST.exists()
+    assert whats(forget("p1")) == before
+
+
+def test_while_dvc_writes_nothing_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo, lock_repo
+
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
+    with Repo() as repo, lock_repo(repo), pytest.raises(DataError, match="DVC is at work here"):
+        forget("p1")
+    assert not LIST.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"schema: '2.0'\n", b"stages: [", b"\xff\xfe", None])
+def test_a_lock_file_that_says_nothing_is_not_taken_for_one_of_no_outs(
+    project: Path, content: bytes | None
+) -> None:
+    lock = Path("dvc.lock")
+    if content is None:
+        lock.unlink()
+    else:
+        lock.write_bytes(content)
+    with pytest.raises(DataError, match=r"dvc\.lock: .*`git checkout dvc\.lock`"):
+        forget("p1")
+    assert not LIST.exists()
+
+
+def test_a_commit_whose_lock_file_is_broken_is_told(project: Path) -> None:
+    lock = Path("dvc.lock")
+    before = lock.read_bytes()
+    lock.write_bytes(b"")
+    people.commit("broken")
+    lock.write_bytes(before)
+    people.commit("whole")
+    found = forget("p1")
+    assert ["tag: broken" in name for name in found.unread] == [True]
 
 
 @pytest.mark.parametrize(

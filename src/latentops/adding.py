@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from latentops.data.detection import Said
 from latentops.data.dialect import is_number
 from latentops.data.profile import Profile, profile
 from latentops.data.table import Rows, labels
-from latentops.errors import ConfigError, DataError
+from latentops.errors import ConfigError, DataError, UnknownNameError
 
 FOLDERS = ("data/accepted", "data/profiles")
 """Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
@@ -42,8 +41,8 @@ class Added:
 def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] = ()) -> Added:
     """Write the entry of a path, or of a set of the catalogue, into params.yaml.
 
-    Raises `UnknownNameError` where there is no such path and no such set, `DataError` where it can't be read
-    or its label is none, and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
+    Raises `UnknownNameError` where there is no such set, `DataError` where there is no such path, it can't be
+    read or its label is none, and `ConfigError` where its entry can't be used. Then params.yaml is as it was.
     """
     path = Path(target)
     name = name or _name(path)
@@ -63,10 +62,14 @@ def add(target: str, said: Said, name: str | None = None, normal: Sequence[str] 
         told: dict[str, object] = {"normal": called} if called else {}
         title = ": ".join(filter(None, [target, found.remarks.get("")]))
         return _enter(found.source, name, title, found.remarks, told)
+    try:
+        catalogue.find(target)
+    except UnknownNameError as error:
+        if path.suffix or path.parent != Path():
+            raise DataError(f"{target}: no such file or folder, and {error}") from None
+        raise
     if said != Said():
-        raise DataError(
-            f"{target}: not found; a set of the catalogue takes no options but --name and --normal"
-        )
+        raise DataError(f"{target}: a set of the catalogue takes no options but --name and --normal")
     known = catalogue.resolve(target)
     hints: dict[str, object] = {"normal": list(normal) or known.normal, "primary": known.primary or "none"}
     hints |= {"split": known.split, "expectations": known.expectations}
@@ -140,10 +143,14 @@ def preview(added: Added) -> Iterator[tuple[str, ...]]:
 
 
 def table(added: Added) -> Iterator[tuple[str, str, str]]:
-    """Each column: its name, its type, and what it is like, or why it is passed over."""
+    """Each column: its name, its type, and what it is like, or why it is passed over.
+
+    Categories have their rows in brackets, the most frequent first.
+    """
     for column in added.profile.columns:
         type_ = "numeric label" if column.name == added.source.label else column.type
-        yield column.name, type_, _like(added.profile, column.name)
+        missing = f", {column.missing:.1%} missing" if column.missing else ""
+        yield column.name, type_, f"{column.told}{missing}"
     for name in added.source.drop:
         yield name, "passed over", added.remarks.get(name, "")
 
@@ -162,18 +169,6 @@ def validated(added: Added) -> dict[str, Any]:
             )
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
-
-
-def _like(profiled: Profile, name: str) -> str:
-    column = profiled.column(name)
-    missing = f", {column.missing:.1%} missing" if column.missing else ""
-    if column.least is not None and column.greatest is not None:
-        if column.type == "date":
-            ends = [datetime.fromtimestamp(each, UTC).date() for each in (column.least, column.greatest)]
-            return f"{ends[0]} … {ends[1]}{missing}"
-        return f"{column.least:g} … {column.median:g} … {column.greatest:g}{missing}"
-    names = list(column.categories)
-    return f"{column.distinct:,} values: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}{missing}"
 
 
 def _told(profiled: Profile) -> dict[str, str]:

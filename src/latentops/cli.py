@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -151,12 +152,14 @@ def add_dataset(
     console, (head, *cells) = _console(), adding.preview(added)
     for title, columns, rows in (
         ("First rows", head, cells),
-        ("Columns", ("column", "type", "least … median … greatest"), adding.table(added)),
+        ("Columns", ("column", "type", "least … median … greatest, or values (rows)"), adding.table(added)),
     ):
         table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", show_edge=False)
         for row in rows:
             table.add_row(*row)
         console.print(table, "")
+    if added.source.label is None:
+        print("no label: nothing will be chosen or promoted; name one with --label\n")
     print(f"{params_path()}: datasets.{added.name} written; look it over\n\n{added.text}")
     found = adding.validated(added)
     told = "".join(f"\n  {count:,} × {reason}" for reason, count in sorted(found["reasons"].items()))
@@ -255,22 +258,25 @@ def forget(
     found = forgetting.forget(dataset, forgotten.Ids.read(ids), limit, trying=dry_run)
     would = "would be " if dry_run else ""
     alike = f", and {found.alike:,} more with the same values as one of them" if found.alike else ""
-    print(f"{dataset}: {found.rows:,} rows are meant{alike}; left out of all data to come")
+    meant = f"{forgetting.told(found.rows, 'row')} {'is' if found.rows == 1 else 'are'} meant{alike}"
+    print(f"{dataset}: {meant}; {would}left out of all data to come")
     listed = forgetting.ACCEPTED / dataset / forgotten.FILE
-    print(f"{listed}: {found.fresh:,} hashes {would}added{'; commit it' if found.fresh else ''}")
+    commit = "; commit it" if found.fresh and not dry_run else ""
+    print(f"{listed}: {forgetting.told(found.fresh, 'hash', 'hashes')} {would}added{commit}")
     for path in found.rewritten:
-        print(f"{path}: {would}written again without them; commit {path}.dvc")
+        print(f"{path}: {would}written again without them{'' if dry_run else f'; commit {path}.dvc'}")
     print(f"what still holds them: {len(found.holdings) or 'nothing that is known here'}")
     for holding in found.holdings:
-        print(f"  {holding}")
+        print(indent(str(holding), "  "))
     if found.unread:
         names = ", ".join(found.unread[:3]) + ", …" * (len(found.unread) > 3)
         print(
-            f"{len(found.unread)} versions have no rows here to look into ({names}); "
+            f"without rows here to look into: {forgetting.told(len(found.unread), 'version')} ({names}); "
             "where a remote has them, `dvc fetch --all-commits` first"
         )
     if found.passed_over:
-        print(f"{found.passed_over} older commits weren't looked at; leave --limit out for all")
+        older = forgetting.told(found.passed_over, "older commit")
+        print(f"not looked at: {older}; leave --limit out for all")
 
 
 @app.command()

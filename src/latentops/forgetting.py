@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,25 +30,35 @@ from latentops.errors import DataError, LatentOpsError, RegistryError
 
 ACCEPTED = Path("data/accepted")
 INCOMING = Path("data/incoming")
+LOCK = Path("dvc.lock")
 
 
 @dataclass(frozen=True)
 class Holding:
-    """Something that holds the rows: what it is, where, and the command that is rid of it."""
+    """Something that holds the rows: what it is, where, and the command that is rid of it.
+
+    `paths` are what of it has them, where that is more than `where` says.
+    """
 
     what: str
     where: str
     command: str
+    paths: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """All of it in a line."""
-        return f"{self.what}: {self.where} → {self.command}"
+        """All of it in a line, and below it a line a path."""
+        return "\n".join(
+            [f"{self.what}: {self.where} → {self.command}", *(f"  {path}" for path in self.paths)]
+        )
 
 
 class Version:
-    """A dataset as one or more commits have it, or the workspace: its outs by md5, and its tables."""
+    """A dataset as one or more commits have it, or the workspace: its outs by md5, and its tables.
 
-    def __init__(self, dataset: str, commits: list[str], outs: Mapping[str, str]) -> None:
+    `outs` is None where what DVC wrote there can't be read.
+    """
+
+    def __init__(self, dataset: str, commits: list[str], outs: Mapping[str, str] | None) -> None:
         self.dataset = dataset
         self.commits = commits
         self.outs = outs
@@ -65,6 +75,8 @@ class Version:
 
     def parts(self) -> Iterator[tuple[pa.Table, Layout]]:
         """The raw rows; `DataError` where they are nowhere."""
+        if self.outs is None:
+            raise DataError(f"{self.name}: what DVC had there can't be read")
         revision = Revision(self.commits[0].split()[0])
         label = revision.label(self.dataset)
         with revision.open(f"data/raw/{self.dataset}.parquet", f"ingest@{self.dataset}") as file:
@@ -92,7 +104,7 @@ class Version:
         counts = dict.fromkeys(("clean", "prepared", "splits", "results"), clean)
         counts |= {"models": taught, "quarantine": aside}
         found = {}
-        for path, md5 in self.outs.items():
+        for path, md5 in (self.outs or {}).items():
             head, *rest = PurePosixPath(path).parts
             if self.raw != 0 and counts.get(rest[0] if head == "data" else head, self.raw) != 0:
                 found[path] = md5
@@ -123,9 +135,48 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
     Their hashes go into `data/accepted/<dataset>/forgotten.txt`, and files of accepted rows are written again
     without them. Of the commits the newest `limit` are looked at, or all. With `trying` nothing is changed.
     Raises `UnknownNameError` for a dataset that isn't there, and `DataError` where an id is nowhere to be
-    found: then nothing is changed either.
+    found, DVC is at work or its lock file can't be read: then nothing is changed either.
     """
     settings = load_params().dataset(dataset)
+    with _still(dataset):
+        found, hashes = _find(dataset, settings, ids, limit)
+        if not trying:
+            forgotten.add(ACCEPTED / dataset, hashes)
+    for path in [] if trying else found.rewritten:
+        _rewrite(path, settings.source, hashes)
+    return found
+
+
+@contextmanager
+def _still(dataset: str) -> Iterator[None]:
+    """Hold off DVC, which writes its lock file in place, and refuse where it runs a stage."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+    from dvc.rwlock import rwlock
+
+    with ExitStack() as held:
+        try:
+            repo = held.enter_context(Repo())
+            held.enter_context(lock_repo(repo))
+            # While a stage's command runs, its lock is let go: what it reads and writes is noted here.
+            hardlink = repo.config["core"].get("hardlink_lock", False)
+            with rwlock(repo.tmp_dir, repo.fs, "latentops forget", [], [repo.root_dir], hardlink):
+                pass
+        except LockError:
+            raise DataError(
+                f"{dataset}: DVC is at work here, as `make repro` has it, and what holds the rows is still "
+                "being written; try again after it. Nothing was changed"
+            ) from None
+        except DvcException as error:
+            raise DataError(
+                f"{dataset}: {' '.join(str(error).split())}; run from the project's root"
+            ) from None
+        yield
+
+
+def _find(dataset: str, settings: Dataset, ids: Ids, limit: int | None) -> tuple[Forgotten, set[bytes]]:
+    """What there is of the rows that `ids` mean, and their hashes; nothing is changed."""
     here, earlier, passed_over = versions(dataset, settings.source, limit)
     known = forgotten.read(ACCEPTED / dataset)
     incoming = dict(_incoming(dataset, settings.source))
@@ -169,30 +220,40 @@ def forget(dataset: str, ids: Ids, limit: int | None = None, *, trying: bool = F
         unread=[version.name for version in unread if version is not here],
         passed_over=passed_over,
     )
-    if not trying:
-        forgotten.add(ACCEPTED / dataset, hashes)
-        for path in accepted:
-            _rewrite(path, settings.source, hashes)
-    return found
+    return found, hashes
 
 
 def versions(dataset: str, source: Source, limit: int | None) -> tuple[Version, list[Version], int]:
-    """The workspace, and each version that commits have, the newest first; how many commits were left out."""
+    """The workspace, and each version that commits have, the newest first; how many commits were left out.
+
+    Raises `DataError` where the
+    workspace's can't.
+    """
     tracked = [(ACCEPTED / dataset).as_posix(), *(f"{path}.dvc" for path in _inside(source))]
     pointers = [each for path in tracked for each in (Path(path), *Path(path).glob("*.dvc"))]
-    here = {path: path.read_text("utf-8") for path in (Path("dvc.lock"), *pointers) if path.is_file()}
+    if not LOCK.is_file() and _git("ls-files", "--", str(LOCK)):
+        raise DataError(f"{LOCK}: not there, though git knows it; `git checkout {LOCK}` puts it back")
+    here = {path: path.read_bytes() for path in (LOCK, *pointers) if path.is_file()}
     log = _git("log", "--all", "--full-history", "--format=%h%x09%D", "--", "dvc.lock", *tracked).splitlines()
     made: dict[tuple[tuple[str, str], ...], Version] = {}
     for line in log[:limit]:
         commit, _, names = line.partition("\t")
         there = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", "dvc.lock", *tracked).split("\0")
         files = [Path(path) for path in there if path.endswith((".lock", ".dvc"))]
-        outs = _outs(dataset, {path: _git("show", f"{commit}:{path.as_posix()}") for path in files})
-        if f"data/raw/{dataset}.parquet" in outs:
-            version = made.setdefault(tuple(sorted(outs.items())), Version(dataset, [], outs))
+        texts = {path: _git("show", f"{commit}:{path.as_posix()}").encode() for path in files}
+        outs = None
+        with suppress(DataError):
+            outs = _outs(dataset, texts)
+        if outs is None or f"data/raw/{dataset}.parquet" in outs:
+            version = made.setdefault(tuple(sorted((outs or {}).items())), Version(dataset, [], outs))
             version.commits.append(f"{commit} ({names})" if names else commit)
     left = len(log[limit:]) if limit is not None else 0
     return Version(dataset, [WORKSPACE], _outs(dataset, here)), list(made.values()), left
+
+
+def told(count: int, one: str, more: str = "") -> str:
+    """A count and what is counted: `1 row` or `2 rows`; `more` where its plural has more than an s."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
 def _inside(source: Source) -> list[str]:
@@ -201,15 +262,26 @@ def _inside(source: Source) -> list[str]:
     return [file.path for file in source.files if Path(file.path).resolve().is_relative_to(root)]
 
 
-def _outs(dataset: str, files: Mapping[Path, str]) -> dict[str, str]:
-    """What DVC made of `dataset`, or was given for it, by its lock file and pointers: paths to md5."""
+def _outs(dataset: str, files: Mapping[Path, bytes]) -> dict[str, str]:
+    """What DVC made of `dataset`, or was given for it, by its lock file and pointers: paths to md5.
+
+    Raises `DataError` where one of them is none: what it doesn't say may be held all the same.
+    """
     found: dict[str, str] = {}
     for file, text in files.items():
-        content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+        try:
+            content = yaml.load(text, Loader=yaml.CSafeLoader)
+        except (yaml.YAMLError, UnicodeDecodeError):
+            content = None
+        if not isinstance(content, dict) or ("outs" if file.suffix == ".dvc" else "stages") not in content:
+            raise DataError(
+                f"{file}: doesn't say what DVC has, so what holds the rows can't be known; "
+                f"put back what git has with `git checkout {file}`, then ask again. Nothing was changed"
+            )
         if file.suffix == ".dvc":
             found |= {(file.parent / out["path"]).as_posix(): out["md5"] for out in content["outs"]}
             continue
-        outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
+        outs = [out for stage in content["stages"].values() for out in stage.get("outs", [])]
         for path, md5 in ((out["path"], out["md5"]) for out in outs if "md5" in out):
             mine = dataset in [part.removesuffix(".parquet") for part in PurePosixPath(path).parts]
             if mine and not path.endswith((".json", ".csv")):  # which are figures of all rows together
@@ -246,7 +318,8 @@ def _outside(source: Source, incoming: Iterable[pa.Table | DataError]) -> Iterat
 
 def _workspace(here: Version) -> Iterator[Holding]:
     if held := [path for path in here.holding() if Path(path).exists()]:
-        yield Holding("workspace", ", ".join(held), f"make repro DATASET={here.dataset}, then commit")
+        command = f"make repro DATASET={here.dataset}, then commit"
+        yield Holding("workspace", told(len(held), "out"), command, held)
 
 
 def _source(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator[Holding]:
@@ -266,17 +339,18 @@ def _source(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator
     if not found:
         return
     if source.name != "file":
-        yield Holding("source", f"{found.total()} rows that come with a library", "none: they are published")
+        where = f"{told(found.total(), 'row')} that come with a library"
+        yield Holding("source", where, "none: they are published")
     for file in source.files:
         names = (file.path, PurePosixPath(file.path).name)
         count = found.total() if len(source.files) == 1 else max(found[name] for name in names)
         if not count:
             continue
-        told = f"{locate(file)}: {count} rows"
+        where = f"{locate(file)}: {told(count, 'row')}"
         if file.url is None:
-            yield Holding("source", told, f"take them out of it by hand, then `latentops repin {dataset}`")
+            yield Holding("source", where, f"take them out of it by hand, then `latentops repin {dataset}`")
         else:
-            yield Holding("source", f"{told}, from {file.url}", f"rm -r {shlex.quote(str(locate(file)))}")
+            yield Holding("source", f"{where}, from {file.url}", f"rm -r {shlex.quote(str(locate(file)))}")
 
 
 def _committed(source: Source) -> Iterator[Holding]:
@@ -284,8 +358,8 @@ def _committed(source: Source) -> Iterator[Holding]:
     for path in _inside(source):
         commits = _git("log", "--all", "--format=%h", "--", path).split()
         if commits:
-            told = f"{path} itself is in {len(commits)} commits, {commits[-1]} the first"
-            yield Holding("git", told, f"git filter-repo --force --invert-paths --path {shlex.quote(path)}")
+            where = f"{path} itself is in {told(len(commits), 'commit')}, {commits[-1]} the first"
+            yield Holding("git", where, f"git filter-repo --force --invert-paths --path {shlex.quote(path)}")
 
 
 def _accepted(dataset: str, source: Source, hashes: Collection[bytes]) -> Iterator[Path]:
@@ -326,7 +400,8 @@ def _files(
     for path, (what, rows) in tables.items():
         count = forgotten.held(rows, table.layout_of(rows, settings.source.label), hashes).true_count
         if count:
-            yield Holding(what, f"{path}: {count} of {rows.num_rows} rows", f"rm {shlex.quote(str(path))}")
+            where = f"{path}: {count} of {told(rows.num_rows, 'row')}"
+            yield Holding(what, where, f"rm {shlex.quote(str(path))}")
     for what, path, then in (
         ("data docs", Path("var/data_docs", dataset), ""),
         ("report", Path("reports", f"{dataset}.html"), " && make report"),
@@ -340,34 +415,34 @@ def _files(
 def _versions(earlier: Sequence[Version]) -> Iterator[Holding]:
     for version in earlier:
         if version.raw:
-            outs = ", ".join(version.holding())
-            where = f"{version.name}: {version.raw} rows, in {outs}"
-            yield Holding("version", where, "gone once no cache below has its data")
+            where = f"{version.name}: {told(version.raw, 'row')}"
+            yield Holding("version", where, "gone once no cache below has its data", list(version.holding()))
 
 
 def _caches(found: Sequence[Version]) -> Iterator[Holding]:
     """DVC's cache and its remotes, where they have any of the outs; what has no such rows is left out."""
     from dvc.repo import Repo
 
-    innocent = {md5 for version in found if version.raw == 0 for md5 in version.outs.values()}
+    innocent = {md5 for version in found if version.raw == 0 for md5 in (version.outs or {}).values()}
     wanted = sorted({md5 for version in found for md5 in version.holding().values()} - innocent)
     with Repo() as repo:
         cache = Path(repo.cache.local.path)
         if there := [md5 for md5 in wanted if _object(cache, md5).exists()]:
             size = sum(each.stat().st_size for md5 in there for each in _objects(cache, md5))
-            told = f"{cache}: {len(there)} outs, {size:,} bytes, such as {_object(cache, there[0])}"
-            yield Holding("DVC cache", told, "dvc gc --workspace --force")
+            where = f"{cache}: {told(len(there), 'out')}, {size:,} bytes, such as {_object(cache, there[0])}"
+            yield Holding("DVC cache", where, "dvc gc --workspace --force")
         for name, section in sorted(repo.config["remote"].items()):
             command = f"dvc gc --workspace --cloud --remote {shlex.quote(name)} --force"
             try:
                 odb = repo.cloud.get_remote_odb(name)
                 there = [md5 for md5 in wanted if odb.exists(md5)]
             except Exception as error:  # whatever the remote's library raises
-                told = f"{name} ({section['url']}): can't be asked ({' '.join(str(error).split())})"
-                yield Holding("DVC remote", told, command)
+                where = f"{name} ({section['url']}): can't be asked ({' '.join(str(error).split())})"
+                yield Holding("DVC remote", where, command)
                 continue
             if there:
-                yield Holding("DVC remote", f"{name} ({section['url']}): {len(there)} outs", command)
+                where = f"{name} ({section['url']}): {told(len(there), 'out')}"
+                yield Holding("DVC remote", where, command)
 
 
 def _object(cache: Path, md5: str) -> Path:

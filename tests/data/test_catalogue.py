@@ -244,8 +244,11 @@ def test_a_set_that_cannot_be_added_by_name_says_why(toys: Path, change: dict[st
 
 @pytest.mark.parametrize("name", ["fashion_mnst", "nab/nyc_taxis", "ucr/../x", "ucr/"])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown data set .*known: "):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown data set .*; .*`latentops datasets` lists them"
+    ) as told:
         catalogue.resolve(name)
+    assert len(str(told.value)) < 200, "not all of them"
 
 
 @pytest.fixture
@@ -299,6 +302,27 @@ def test_a_set_of_params_yaml_is_known_by_its_files(
     assert rows["mine"] == ["5", "bytes", "project", "params.yaml"]
     listing.print_one("credit", own)
     assert "datasets.credit in params.yaml" in capsys.readouterr().out
+
+
+def test_a_set_of_params_yaml_hides_none_of_the_catalogue_that_goes_by_its_name(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing.print_one("ag_news", params.datasets)
+    assert "127,600" in capsys.readouterr().out
+    listing.print_one("ag_news_test", params.datasets)
+    out = capsys.readouterr().out
+    assert "7,600" in out
+    assert "Another set" not in out, "it is the same one"
+
+    own = {"adult": params.dataset("ag_news_test")}
+    listing.print_one("adult", own)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "datasets.adult in params.yaml" in out
+    assert "`latentops add-dataset adult --name OTHER` adds it" in out
+    assert ENTRIES["adult"].source.files[0].sha256 in out
+    listing.print_all(own)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("adult ")]
+    assert sorted("params.yaml" in line for line in lines) == [False, True]
 
 
 @pytest.mark.usefixtures("no_params")

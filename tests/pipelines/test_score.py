@@ -1,5 +1,6 @@
 """Batch scoring around a champion that scores a row by its first value."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from latentops.cli import guard
 from latentops.config import load_params
 from latentops.data import sources
 from latentops.errors import DataError
@@ -112,6 +114,26 @@ def test_a_bad_row_is_set_aside_with_its_reason_and_no_row_is_lost(
     assert aside.column(".position").to_pylist() == [3]
     assert aside.column(".reasons").to_pylist() == [["mean texture: missing or not finite"]]
     assert 3 not in pd.read_parquet(tmp_path / "scores.parquet")["row"].tolist()
+
+
+def test_without_a_champion_one_line_says_so_and_no_flow_starts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    shutil.copy(request.config.rootpath / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    file_of("digits", tmp_path / "rows.parquet")
+    with pytest.raises(SystemExit) as ended:
+        guard(lambda: score.app(["digits", "rows.parquet", "scores.parquet"], standalone_mode=False))
+    assert ended.value.code == 1
+    said = capfd.readouterr()
+    (line,) = [line for line in (said.out + said.err).splitlines() if "digits@champion" in line]
+    assert line.startswith("error: no model 'digits@champion'")
+    assert "Traceback" not in said.err
+    assert "Beginning flow run" not in said.out + said.err
 
 
 def test_where_rows_have_times_so_have_their_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

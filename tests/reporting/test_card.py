@@ -71,7 +71,7 @@ def test_nothing_chosen_is_an_error(project: Path, params: Params, edit: Edit) -
 def test_the_card_says_whose_the_data_are_and_which_files(finished: Path, params: Params) -> None:
     own = params.dataset("digits")
     assert "- Licence: CC BY 4.0; http" in card_for("digits", params, finished)
-    files = params.dataset("ag_news").source
+    files = params.dataset("ag_news_test").source
     read = params.model_copy(update={"datasets": {"digits": own.model_copy(update={"source": files})}})
     card = card_for("digits", read, finished)
     assert "- Licence: non-commercial" in card

@@ -163,6 +163,22 @@ def test_the_printed_table_marks_the_chosen_the_references_ahead_and_the_gates(f
     assert "8 more untrained encoders" in text
 
 
+@pytest.mark.parametrize("width", [100, 80])
+def test_a_metric_that_no_row_has_takes_no_column(project: Path, edit: Edit, width: int) -> None:
+    before = printed([results.comparison("digits", project)], width, True)
+
+    def lose(value: dict[str, Any]) -> None:
+        for one in value["rows"]:
+            one["metrics"].pop("auroc", None)
+
+    edit("digits", lose)
+    after = printed([results.comparison("digits", project)], width, True)
+    assert "AUROC" in before.splitlines()[1]
+    assert after.splitlines()[1].split() == [
+        word for word in before.splitlines()[1].split() if word != "AUROC"
+    ]
+
+
 def test_names_are_printed_as_they_are_never_as_markup(project: Path, edit: Edit) -> None:
     def rename(value: dict[str, Any]) -> None:
         value["rows"][0]["name"] = "[red]odd[/]"

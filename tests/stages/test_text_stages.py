@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_params() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    pattern = params["datasets"]["ag_news"]
+    pattern = params["datasets"]["ag_news_test"]
     params["run"] = {"datasets": ["news"], "variants": ["denoising"]}
     params["datasets"] = {
         "news": pattern

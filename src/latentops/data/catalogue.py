@@ -3,6 +3,7 @@
 `catalogue.yaml` holds them; `ucr/NAME` and `uea/NAME` are any set of timeseriesclassification.com.
 """
 
+import difflib
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any, cast
 import yaml
 from pydantic import Field
 
-from latentops.config import Count, File, PrimaryMetric, Settings, Source, nearest, parse
+from latentops.config import Count, File, PrimaryMetric, Settings, Source, parse
 from latentops.data import fetch
 from latentops.errors import DataError, UnknownNameError
 
@@ -77,7 +78,9 @@ def find(name: str) -> Entry:
         return known[name]
     series = _SERIES.fullmatch(name)
     if series is None:
-        raise UnknownNameError(f"unknown data set {name!r}{nearest(name, [*known, 'ucr/NAME', 'uea/NAME'])}")
+        close = difflib.get_close_matches(name, [*known, "ucr/NAME", "uea/NAME"], n=3)
+        guess = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise UnknownNameError(f"unknown data set {name!r}; {guess}`latentops datasets` lists them")
     archive, set_name = series.groups()
     return known[set_name] if set_name in known else _series(archive, set_name)
 

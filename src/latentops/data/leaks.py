@@ -18,7 +18,7 @@ _LEAVES = 32  # of a tree that tells a number
 
 
 def predictive(columns: Mapping[str, Column], labels: Column) -> dict[str, float]:
-    """How well each of `columns` [n] predicts `labels` [n] alone: 0 no better than guessing, 1 always.
+    """How well each of `columns` [n] predicts `labels` [n] alone: 0 no better than guessing, 1 always right.
 
     It is the balanced accuracy out of fold, rescaled so that guessing is at 0. Rows without a label are
     passed over, and so is a class of fewer than eight; nothing where fewer than two are left. Of `labels`

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 
@@ -37,6 +38,7 @@ KEPT = 100
 SHOWN = 5
 """Rows of a preview."""
 _WIDTH = 40  # characters of a cell in it
+_TOLD = 4  # categories that a person is told of
 
 Texts = NDArray[np.object_]
 
@@ -70,6 +72,19 @@ class Column:
     def median(self) -> float | None:
         """The middle of the quantiles."""
         return self.quantiles[LEVELS // 2] if self.quantiles else None
+
+    @property
+    def told(self) -> str:
+        """What its values are like: least, median and greatest, or categories with their rows, most first."""
+        if self.least is not None and self.greatest is not None:
+            if self.type == "date":
+                ends = [datetime.fromtimestamp(each, UTC).date() for each in (self.least, self.greatest)]
+                return f"{ends[0]} … {ends[1]}"
+            return f"{self.least:g} … {self.median:g} … {self.greatest:g}"
+        counts = [f"{name} ({rows:,})" for name, rows in self.categories.items()]
+        more = ", …" if len(counts) > _TOLD else ""
+        values = "value" if self.distinct == 1 else "values"
+        return f"{self.distinct:,} {values}: {', '.join(counts[:_TOLD])}{more}" if counts else "no value"
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ def print_all(own: Mapping[str, Dataset]) -> None:
     """Print all sets, of params.yaml (`own`) and of the catalogue, by kind and by how their names begin."""
     known = catalogue.entries()
     groups: dict[str, list[tuple[str, ...]]] = {}
-    for name in dict.fromkeys([*own, *known]):
-        entry = catalogue.entry_of(own[name].source) if name in own else known[name]
-        source = own[name].source if name in own else known[name].source
+    listed = [
+        (name, each.source, catalogue.entry_of(each.source), "params.yaml") for name, each in own.items()
+    ]
+    same = {name for name, _, entry, _ in listed if entry is known.get(name)}
+    listed += [(name, entry.source, entry, "") for name, entry in known.items() if name not in same]
+    for name, source, entry, place in listed:
         shared = next((each for each in _SHARED if name.startswith(each)), None)
         group = f"{source.kind}: {shared}*" if shared else source.kind
         facts = (_rows(name, entry), _size(source, entry), entry.licence if entry else "")
-        listed = "params.yaml" if name in own else ""
-        groups.setdefault(group, []).append((name, *facts, catalogue.at_hand(source), listed))
+        groups.setdefault(group, []).append((name, *facts, catalogue.at_hand(source), place))
     console = _console()
     for group in sorted(groups):
         table = Table(title=group, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
@@ -46,13 +48,27 @@ def print_all(own: Mapping[str, Dataset]) -> None:
 
 
 def print_one(name: str, own: Mapping[str, Dataset]) -> None:
-    """Print what is known of the set `name`: of an entry of params.yaml (`own`), else of the catalogue.
+    """Print what is known of the set `name`: of an entry of params.yaml (`own`), and of the catalogue.
 
-    Raises `UnknownNameError` where neither has it.
+    Where both have the same, that is one. Raises `UnknownNameError` where neither has it.
     """
-    entry = catalogue.entry_of(own[name].source) if name in own else catalogue.find(name)
-    source = own[name].source if name in own else catalogue.find(name).source
     console = _console()
+    if name not in own:
+        known = catalogue.find(name)
+        _print_set(console, name, known.source, known, "")
+        return
+    entry = catalogue.entry_of(own[name].source)
+    _print_set(console, name, own[name].source, entry, f"datasets.{name} in params.yaml")
+    other = catalogue.entries().get(name, entry)
+    if other is not None and other is not entry:
+        console.print(
+            f"\nAnother set goes by that name: `latentops add-dataset {name} --name OTHER` adds it.\n"
+        )
+        _print_set(console, name, other.source, other, "")
+
+
+def _print_set(console: Console, name: str, source: Source, entry: Entry | None, where: str) -> None:
+    """Print a set of that source; `entry` is what the catalogue knows of it."""
     console.print(f"{name}: {entry.title}" if entry else name, style="bold")
     _print_pairs(
         console,
@@ -63,7 +79,7 @@ def print_one(name: str, own: Mapping[str, Dataset]) -> None:
             "licence": entry.licence if entry else "",
             "citation": entry.citation if entry else "",
             "homepage": entry.homepage if entry else "",
-            "entry": f"datasets.{name} in params.yaml" if name in own else "",
+            "entry": where,
             "files": "none: it is embedded" if source.name != "file" else "",
         },
     )

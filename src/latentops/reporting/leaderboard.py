@@ -108,7 +108,8 @@ def verdict(comparison: Comparison) -> str:
 def print_table(comparisons: Iterable[Comparison], console: Console | None = None) -> None:
     """Print a table a dataset, at most 100 columns wide; plain text where the output is no terminal.
 
-    Untrained encoders of variants that were not chosen are left to the report, and counted, unless ahead.
+    A metric that no row has, such as AUROC where no class is normal, has no column. Untrained encoders of
+    variants that were not chosen are left to the report, and counted, unless they are ahead.
     """
     console = console or Console(highlight=False)
     if not console.is_terminal:
@@ -118,7 +119,7 @@ def print_table(comparisons: Iterable[Comparison], console: Console | None = Non
 
 
 def _print_dataset(comparison: Comparison, console: Console) -> None:
-    primary, labelled = comparison.ranked_by, comparison.primary != "none"
+    primary = comparison.ranked_by
     other = {"auroc": "probe_accuracy", "r2": "mae"}.get(primary, "auroc")
     chosen = comparison.chosen.variant if comparison.chosen else None
     rows = ordered(comparison.rows, primary)
@@ -127,6 +128,11 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
     told = {*leaders, f"untrained {chosen}"}
     shown = [row for row in rows if not row.name.startswith("untrained ") or row.name in told]
     wide, medium = console.width >= WIDE, console.width >= MEDIUM
+    beside = [
+        metric
+        for metric in (other, "reconstruction_error")
+        if medium and metric != primary and any(metric in row.metrics for row in shown)
+    ]
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     table.add_column("#", justify="right")
@@ -135,9 +141,10 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         table.add_column("role", min_width=9)
         table.add_column("size", justify="right", min_width=4)
     table.add_column(title(primary), min_width=17)
-    if medium and labelled:
+    if other in beside:
         short = {"auroc": "AUROC", "mae": "MAE"}.get(other, "probe")
         table.add_column(title(other) if wide else short, min_width=17 if wide else 5)
+    if "reconstruction_error" in beside:
         table.add_column("rec. error" if wide else "error", justify="right", min_width=6)
 
     for row in shown:
@@ -146,8 +153,9 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
         if medium:
             cells += [row.role, str(row.latent_dim or "–")]
         cells.append(_with_interval(row.metrics.get(primary)))
-        if medium and labelled:
+        if other in beside:
             cells.append(_with_interval(row.metrics.get(other)) if wide else number(row.mean(other)))
+        if "reconstruction_error" in beside:
             cells.append(number(row.mean("reconstruction_error")))
         style = "bold green" if row.name == chosen else "yellow" if row.name in leaders else ""
         table.add_row(

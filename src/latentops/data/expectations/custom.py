@@ -78,4 +78,6 @@ class ExpectColumnDriftToBeSmall(_Told, gxe.ExpectColumnMaxToBeBetween):
 class ExpectColumnLeakToBeSmall(_Told, gxe.ExpectColumnMaxToBeBetween):
     """Expect that no column predicts the label alone."""
 
-    told: ClassVar[str] = "must predict the label alone no better than $max_value (0 is guessing, 1 always)."
+    told: ClassVar[str] = (
+        "must predict the label alone no better than $max_value (0 is guessing, 1 is always right)."
+    )

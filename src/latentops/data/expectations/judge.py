@@ -95,7 +95,7 @@ class Judge:
                 f'<li><a href="{pages[suite].as_posix()}">{suite}</a>: {met_and_not(outcomes)}</li>'
                 for suite, outcomes in self._outcomes.items()
             )
-            body = f"{front}<h2>Great Expectations</h2><ul>{links}</ul>"
+            body = f"<main>{front}</main><h2>Great Expectations</h2><ul>{links}</ul>"
             atomic.write_text(aside / "index.html", html_page(self._dataset, body))
 
     def _store(self, suite: str, result: Any) -> None:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from latentops.config import Expectations, Source
 from latentops.data import drift, leaks
 from latentops.data import table as tables
+from latentops.data.expectations import pages
 from latentops.data.expectations.columns import check_columns
 from latentops.data.expectations.judge import Judge
 from latentops.data.expectations.limits import check_drift, check_leaks, check_missing, check_table
-from latentops.data.expectations.pages import front
 from latentops.data.expectations.rows import Rows
 from latentops.data.expectations.settings import check_settings
 from latentops.data.profile import Profile, Profiler
@@ -65,7 +65,7 @@ def sift(
     layout = tables.layout_of(schema.empty_table(), None if limits == "samples" else source.label)
     check_settings(layout, dataset, expectations)
     judge = Judge(dataset)
-    summary: dict[str, Any] | None = None
+    found: Found | None = None
     stopped: str | None = None
     try:
         check_columns(judge, dataset, schema, layout)
@@ -114,13 +114,20 @@ def sift(
             "flags": _flags(profile, predicts, expectations.leak),
             "accepted": None if accepted is None else {"rows": accepted.rows},
         }
-        return Found(summary, profile)
+        found = Found(summary, profile)
+        return found
     except DataError as error:
         stopped = str(error)
         raise
     finally:
         if docs is not None:
-            judge.write_docs(docs, front(summary, stopped))
+            judge.write_docs(docs, _front(found, stopped, dataset, source))
+
+
+def _front(found: Found | None, stopped: str | None, dataset: str, source: Source) -> str:
+    if found is None:
+        return pages.stop(stopped)
+    return pages.front(found.summary, found.profile, pages.passed_over(dataset, source.drop))
 
 
 def with_reasons(schema: pa.Schema) -> pa.Schema:
@@ -172,7 +179,7 @@ def _listed(counts: Counter[str]) -> dict[str, int]:
 def _flags(profile: Profile, predicts: dict[str, float], leak: float) -> list[str]:
     """What a person should look at, though it stops nothing."""
     flags = [
-        f"{name}: predicts the label alone ({skill:.3g}, where 1 is always and 0 no better than guessing)"
+        f"{name}: predicts the label alone ({skill:.3g}; 0 is no better than guessing, 1 is always right)"
         for name, skill in predicts.items()
         if skill >= leak
     ]

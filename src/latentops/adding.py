@@ -103,7 +103,8 @@ def _enter(
         if each not in profiled.classes:
             known = ", ".join(profiled.classes) or "none"
             raise DataError(f"{title}: no row is of class {each!r}; there are: {known}")
-    told = {**_told(profiled), **remarks}
+    told = _told(profiled)
+    told |= {name: "; ".join(filter(None, [each, told.get(name)])) for name, each in remarks.items()}
     limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, trainable, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
@@ -111,7 +112,7 @@ def _enter(
     for folder in FOLDERS:
         Path(folder, name).mkdir(parents=True, exist_ok=True)
         Path(folder, name, ".gitkeep").touch()
-    return Added(name, text, source, profiled, told)
+    return Added(name, text, source, profiled, remarks)
 
 
 def _check_label(source: Source, profiled: Profile, title: str) -> None:
@@ -143,7 +144,8 @@ def table(added: Added) -> Iterator[tuple[str, str, str]]:
     """Each column: its name, its type, and what it is like, or why it is passed over."""
     for column in added.profile.columns:
         type_ = "numeric label" if column.name == added.source.label else column.type
-        yield column.name, type_, _like(added.profile, column.name)
+        like = [_like(added.profile, column.name), added.remarks.get(column.name, "")]
+        yield column.name, type_, "; ".join(filter(None, like))
     for name in added.source.drop:
         yield name, "passed over", added.remarks.get(name, "")
 

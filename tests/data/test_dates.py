@@ -166,6 +166,12 @@ def test_what_is_to_be_a_date_and_is_none_is_told_with_its_row() -> None:
     for said in (Said(types={"when": "date"}), Said(time="when")):
         with pytest.raises(DataError, match=message):
             detect(path, said)
+    path = columns({"when": written(DAYS, "%d/%m/%Y", "%d.%m.%Y %H:%M")})
+    with pytest.raises(
+        DataError, match=r"row 1: '02\.02\.2021 01:01' is not a date as .* \(%d/%m/%Y\); say how"
+    ):
+        detect(path, Said(types={"when": "date"}))
+    path = columns({"when": written(DAYS, "%Y-%m-%d")})
     with pytest.raises(DataError, match=r"row 0: '2021-01-01' is not a date as read\.dates says \(%d\.%m\)"):
         detect(path, Said(dates={"when": "%d.%m"}))
 

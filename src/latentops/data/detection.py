@@ -495,7 +495,8 @@ class _Table:
                 read_ = column.formats[written.formats[name]]
             elif name == said.time:
                 read_ = max(read_, column.cells - column.unread["numeric"])
-            if 2 * read_ < column.cells:
+            if 2 * read_ <= column.cells and column.cells:
+                read = read.model_copy(update={"dates": written.formats})
                 raise DataError(f"{self.path}: column {name!r}: {self._no_date(name, read)}")
         return written
 

@@ -64,13 +64,38 @@ def test_of_a_series_with_marks_what_is_not_marked_is_normal() -> None:
     assert (settings.primary, settings.normal, settings.split.by) == ("auroc", ["normal"], "time")
 
 
-@pytest.mark.usefixtures("project")
-def test_a_file_that_has_become_worse_is_told_with_its_rows() -> None:
+@pytest.mark.parametrize("spoiled", ["the file", "a limit"])
+def test_rows_that_do_not_pass_leave_nothing_of_what_was_added(project: Path, spoiled: str) -> None:
     write_csv(Path("people.csv"))
+    params = Path("params.yaml").read_bytes()
+    before = {each for each in project.rglob("*") if each.is_file()}
+    added = adding.add("people.csv", Said())
+    if spoiled == "the file":
+        write_csv(Path("people.csv"), rows=50)
+    else:
+        written = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(written.replace("min_rows: 100 ", "min_rows: 201 "))
+    with pytest.raises(DataError, match=r"so datasets\.people was taken out of params\.yaml again"):
+        adding.validated(added)
+    assert Path("params.yaml").read_bytes() == params
+    left = {each for each in project.rglob("*") if each.is_file()} - before
+    assert {each.relative_to(project).parts[0] for each in left} <= {"var"}
+    assert not Path("data/accepted/people").exists()
+    if spoiled == "a limit":
+        assert adding.validated(adding.add("people.csv", Said()))["clean"] == 200
+
+
+@pytest.mark.usefixtures("project")
+def test_rows_accepted_under_the_name_before_outlive_what_is_taken_back() -> None:
+    write_csv(Path("people.csv"))
+    kept = Path("data/accepted/people/rows.parquet")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("rows")
     added = adding.add("people.csv", Said())
     write_csv(Path("people.csv"), rows=50)
-    with pytest.raises(DataError, match=r"datasets\.people is in params\.yaml, but its rows don't pass"):
+    with pytest.raises(DataError):
         adding.validated(added)
+    assert kept.read_text() == "rows"
 
 
 @pytest.mark.usefixtures("project")
@@ -211,16 +236,45 @@ def test_a_column_called_as_one_of_ours_is_refused() -> None:
     adding.add("x.csv", Said(drop=(".problem",)))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.3, 0.45])
 @pytest.mark.usefixtures("project")
-def test_rows_that_do_not_pass_are_told_with_the_most_frequent_reason(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_the_limit_of_bad_rows_lets_these_rows_pass_and_not_all(share: float) -> None:
+    bad = round(200 * share)
+    lines = [f"{'old' if at < bad else at * 7 % 31 + 0.5},{'ab'[at // 2 % 2]}" for at in range(200)]
+    Path("x.csv").write_text("b,class\n" + "\n".join(lines) + "\n")
+    added = adding.add("x.csv", Said(types={"b": "numeric"}))
+    limit = load_params().dataset("x").expectations.max_quarantined
+    assert share <= limit <= max(0.02, min(2 * share, share + 0.1)) + 0.01
+    assert adding.validated(added)["quarantined"] == bad
+
+
+def test_a_table_of_which_most_would_be_set_aside_is_refused_with_the_reason(project: Path) -> None:
+    lines = [f"{at * 7 % 31},{'old' if at % 4 else at},{'ab'[at // 2 % 2]}" for at in range(200)]
+    Path("x.csv").write_text("b,c,class\n" + "\n".join(lines) + "\n")
+    before = {each: each.is_dir() or each.read_bytes() for each in project.rglob("*")}
+    message = r"150 of 200 rows would be set aside; .* 150 times: column 'c': a value such as 'old' is not"
+    with pytest.raises(DataError, match=message):
+        adding.add("x.csv", Said(types={"c": "numeric"}))
+    days = [f"{at * 7 % 31},day {at},{'ab'[at // 2 % 2]}" for at in range(200)]
+    Path("x.csv").write_text("b,day,class\n" + "\n".join(days) + "\n")
+    with pytest.raises(DataError, match=r"x\.csv: column 'day': row 0: 'day 0' is not a date in ISO 8601"):
+        adding.add("x.csv", Said(types={"day": "date"}))
+    Path("x.csv").write_text("b,c,class\n" + "\n".join(lines) + "\n")
+    assert {each: each.is_dir() or each.read_bytes() for each in project.rglob("*")} == before
+
+
+@pytest.mark.usefixtures("project")
+def test_dates_are_shown_with_the_way_they_are_written_and_pass() -> None:
     lines = [f"{at % 28 + 1}.03.2020,{at * 7 % 31},{'ab'[at // 2 % 2]}" for at in range(60)]
     Path("x.csv").write_text("day,b,class\n" + "\n".join(lines) + "\n")
-    added = adding.add("x.csv", Said(types={"day": "date"}))
-    with pytest.raises(DataError, match="its rows don't pass"):
-        adding.validated(added)
-    assert "is not a date in ISO 8601; say in read.dates how it is" in capfd.readouterr().err
+    for said in (Said(), Said(types={"day": "date"}), Said(dates={"day": "%d.%m.%Y"})):
+        added = adding.add("x.csv", said, f"x{len(load_params().datasets)}")
+        settings = load_params().dataset(added.name)
+        assert settings.source.read is not None
+        assert settings.source.read.dates == {"day": "%d.%m.%Y"}
+        shown = {name: (type_, like) for name, type_, like in adding.table(added)}
+        assert shown["day"] == ("date", "2020-03-01 … 2020-03-28; %d.%m.%Y: day first")
+    assert adding.validated(added)["clean"] == 60
 
 
 def test_adult_goes_from_its_name_to_clean_rows(project: Path, mirror: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from latentops.config import NAME, Source, load_params, params_path
 from latentops.data import catalogue, detection, entry, proposal, sources
 from latentops.data.detection import Said
 from latentops.data.dialect import is_number
+from latentops.data.expectations.reasons import Reasons
 from latentops.data.profile import Profile, profile
 from latentops.data.table import Rows, labels
 from latentops.errors import ConfigError, DataError, UnknownNameError
@@ -24,6 +26,7 @@ from latentops.errors import ConfigError, DataError, UnknownNameError
 FOLDERS = ("data/accepted", "data/profiles")
 """Where each dataset has a folder, which DVC looks for, of rows and of a profile that were accepted."""
 
+_BAD = 0.5  # share of the rows that may be set aside to begin with
 _LONGEST = 64  # characters of a name, which is a part of many
 
 
@@ -86,6 +89,7 @@ def _enter(
         )
     rows = sources.read_source(source)
     trainable: Counter[str | None] = Counter()
+    bad, reasons = Counter[bool](), Reasons()
 
     def counted() -> Iterator[pa.Table]:
         for part in rows.parts:
@@ -94,10 +98,19 @@ def _enter(
             )
             pairs = zip(labels(part, rows.layout), official, strict=True)
             trainable.update(label for label, side in pairs if side != "test")
+            faults = proposal.faults(part, rows.layout)
+            bad.update(map(bool, faults))
+            reasons.add(faults)
             yield part
 
     profiled = profile(Rows(rows.layout, counted()))
     _check_label(source, profiled, title)
+    share = bad[True] / max(bad.total(), 1)
+    if share > _BAD:
+        raise DataError(
+            f"{title}: {bad[True]:,} of {bad.total():,} rows would be set aside{reasons.first()}; mend them, "
+            "or read them otherwise (--type, --dates, --missing, --label, --drop)"
+        )
     if source.label is not None and source.numeric_label:
         values = profiled.column(source.label).distinct
         title = f"{title}; its label, {source.label}, is a number of {values:,} values"
@@ -106,15 +119,16 @@ def _enter(
         if each not in profiled.classes:
             known = ", ".join(profiled.classes) or "none"
             raise DataError(f"{title}: no row is of class {each!r}; there are: {known}")
-    told = {**_told(profiled), **remarks}
-    limits = {**proposal.propose(profiled), **_mapping(hints.get("expectations"))}
+    told = _told(profiled)
+    told |= {name: "; ".join(filter(None, [each, told.get(name)])) for name, each in remarks.items()}
+    limits = {**proposal.propose(profiled, share), **_mapping(hints.get("expectations"))}
     settings = entry.propose(source, profiled, trainable, limits, hints)
     text = entry.text(name, settings, f"{profiled.rows:,} rows; {title}", told)
     entry.add(params_path(), name, text)
     for folder in FOLDERS:
         Path(folder, name).mkdir(parents=True, exist_ok=True)
         Path(folder, name, ".gitkeep").touch()
-    return Added(name, text, source, profiled, told)
+    return Added(name, text, source, profiled, remarks)
 
 
 def _check_label(source: Source, profiled: Profile, title: str) -> None:
@@ -150,7 +164,8 @@ def table(added: Added) -> Iterator[tuple[str, str, str]]:
     for column in added.profile.columns:
         type_ = "numeric label" if column.name == added.source.label else column.type
         missing = f", {column.missing:.1%} missing" if column.missing else ""
-        yield column.name, type_, f"{column.told}{missing}"
+        like = [f"{column.told}{missing}", added.remarks.get(column.name, "")]
+        yield column.name, type_, "; ".join(filter(None, like))
     for name in added.source.drop:
         yield name, "passed over", added.remarks.get(name, "")
 
@@ -158,17 +173,33 @@ def table(added: Added) -> Iterator[tuple[str, str, str]]:
 def validated(added: Added) -> dict[str, Any]:
     """Ingest the rows and hold them to what is expected, as the DAG does; what validation says of them.
 
-    Raises `DataError` where they don't pass; the stage has said why.
+    Raises `DataError` where they don't pass; the stage has said why. Then all that was added is gone again.
     """
-    for stage in ("ingest", "validate"):
-        if subprocess.run(
-            [sys.executable, "-m", "latentops.stages", stage, added.name], check=False
-        ).returncode:
-            raise DataError(
-                f"datasets.{added.name} is in {params_path()}, but its rows don't pass: correct or remove it"
-            )
+    done: list[str] = []
+    try:
+        for stage in ("ingest", "validate"):
+            command = [sys.executable, "-m", "latentops.stages", stage, added.name]
+            if subprocess.run(command, check=False).returncode:
+                raise DataError(
+                    f"{added.name}: its rows don't pass, so datasets.{added.name} was taken out of "
+                    f"{params_path()} again; mend them, or say with options how else they are to be read"
+                )
+            done.append(stage)
+    except BaseException:
+        _take_back(added.name, done)
+        raise
     found: dict[str, Any] = json.loads(Path("results/validate", f"{added.name}.json").read_text("utf-8"))
     return found
+
+
+def _take_back(name: str, done: Sequence[str]) -> None:
+    """Undo what was added and what the stages that are `done` wrote; rows once accepted stay."""
+    entry.remove(params_path(), name)
+    for folder in FOLDERS:
+        if [each.name for each in Path(folder, name).iterdir()] == [".gitkeep"]:
+            shutil.rmtree(Path(folder, name))
+    if "ingest" in done:
+        Path("data/raw", f"{name}.parquet").unlink()
 
 
 def _told(profiled: Profile) -> dict[str, str]:

@@ -103,6 +103,10 @@ def add_dataset(
         list[str] | None,
         typer.Option("--type", metavar="COLUMN=TYPE", help="numeric, categorical, boolean or date."),
     ] = None,
+    dates: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=FORMAT", help="How its dates are written, such as born=%d.%m.%Y."),
+    ] = None,
     missing: Annotated[list[str] | None, typer.Option(help="Cell that stands for a missing value.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of text. May be repeated.")] = None,
     values: Annotated[list[str] | None, typer.Option(help="Column of a sequence's values.")] = None,
@@ -145,6 +149,7 @@ def add_dataset(
         "fit": fit,
         "same": same,
         "types": dict(each.rpartition("=")[::2] for each in type_ or ()),
+        "dates": dict(each.partition("=")[::2] for each in dates or ()),
         "size": None if size is None else tuple(size.lower().split("x")),
     }
     said = detection.said(given)

@@ -303,7 +303,7 @@ def test_dots_group_thousands_beside_decimal_commas() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (Said(fit="crop"), "--fit means nothing to it: read as csv, it takes --drop, .*--type"),
+        (Said(fit="crop"), "--fit means nothing to it: read as csv, it takes --dates, --drop, .*--type"),
         (Said(size=(8, 8)), "--size means nothing"),
         (Said(values=("age",)), "--values means nothing"),
         (Said(kind="image"), "holds tabular data, but --kind says image"),

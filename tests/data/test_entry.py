@@ -136,6 +136,10 @@ def test_every_way_to_write_the_file_stays_as_it_is(params: Path, write: Callabl
     assert all(line in lines for line in kept)  # in their order
     if "# of variants" in after:
         assert "# of variants\nvariants:" in after
+    entry.remove(params, "mine")
+    assert load_params(params).run.datasets[-1:] == ["yours"]
+    entry.remove(params, "yours")
+    assert params.read_bytes() == before.encode(), "what was put in is taken out, and nothing else"
 
 
 def test_what_is_written_in_braces_is_refused(params: Path) -> None:

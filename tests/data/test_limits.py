@@ -14,7 +14,7 @@ from latentops.data import leaks, splits, table
 from latentops.data import profile as profiles
 from latentops.data.detection import Said, detect
 from latentops.data.drift import distances
-from latentops.data.expectations import acceptance, sifting, validation
+from latentops.data.expectations import acceptance, reasons, sifting, validation
 from latentops.data.profile import Profile
 from latentops.data.proposal import propose
 from latentops.data.sources import read_source
@@ -329,10 +329,32 @@ def test_no_row_is_lost(rows: list[tuple[float | None, str | None, str | None, s
 
 
 def test_many_reasons_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sifting, "_LISTED", 2)
+    monkeypatch.setattr(reasons, "_LISTED", 2)
     problems: Cells = {"problem": {at: "torn" if at % 2 else f"line {at}: odd" for at in range(20)}}
-    reasons = held(people(problems), limits()).summary["reasons"]
-    assert reasons == {"torn": 10, "line 0: odd": 1, "other reasons": 9}
+    found = held(people(problems), limits()).summary["reasons"]
+    assert found == {"torn": 10, "line 0: odd": 1, "other reasons": 9}
+
+
+def test_what_is_wrong_with_a_column_is_one_reason_whatever_its_cells() -> None:
+    odd = 'it\'s "x"'
+    what = "is not a date in ISO 8601; say in read.dates how it is"
+    problems: dict[int, object] = {at: f"column {odd!r}: '{at}.13.2021' {what}" for at in range(30)}
+    old = "column 'age': 'old' is not a number"
+    problems |= {at: f'{problems[at]}; column "d\'or": "l\'or{at}" is odd; {old}' for at in range(10)}
+    problems |= {at: f"row {at}: column 'age': '{at} or so' is not a number" for at in range(30, 34)}
+    problems |= {34: "3 cells, expected 5"}
+    cells: Cells = {"problem": problems}
+    found = held(people(cells), limits())
+    assert found.summary["reasons"] == {
+        f"column {odd!r}: a value such as '0.13.2021' {what}": 30,
+        "column 'age': a value such as 'old' is not a number": 14,
+        'column "d\'or": a value such as "l\'or0" is odd': 10,
+        "3 cells, expected 5": 1,
+    }
+    assert aside(found)[0] == [problems[0]], "the row itself has its own"
+    for changed in ({"max_quarantined": 0.1}, {"min_rows": 60}):
+        with pytest.raises(DataError, match=r"set aside most often, 30 times: column .*'0\.13\.2021' is not"):
+            held(people(cells), limits(**changed))
 
 
 def test_the_same_rows_have_not_moved_and_others_have() -> None:

@@ -84,7 +84,7 @@ def test_rows_without_a_price_are_set_aside_and_the_others_keep_theirs() -> None
     assert (found["rows"], found["clean"], found["quarantined"]) == (260, 257, 3)
     assert found["reasons"] == {
         "price: missing or not finite": 2,
-        "column 'price': 'dear' is not a number": 1,
+        "column 'price': a value such as 'dear' is not a number": 1,
     }
     splits = [prepared.load(FOLDER, split) for split in prepared.SPLITS]
     kept = np.concatenate([each.targets for each in splits if each.targets is not None])

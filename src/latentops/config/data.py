@@ -46,8 +46,9 @@ class Read(Settings):
     the file; dots that can but group thousands beside a decimal comma are passed over; `skip` lines before
     the first that counts, and those that begin with `comment`; `header`, the
     columns' names where the file doesn't have them; `missing`, cells that say that a value isn't there,
-    besides empty ones; `dates`, how dates are written (such as `%d/%m/%Y`) if not in ISO 8601. `relabel` puts
-    labels in place of others. `part` is a column that says `train` or `test`.
+    besides empty ones; `dates`, how dates that aren't in ISO 8601 are written, by column (`{born: %d/%m/%Y}`)
+    or all alike (`%d/%m/%Y`). `relabel` puts labels in place of others. `part` is a column that says `train`
+    or `test`.
 
     `array` (`.npy`, `.npz`): `values` and `labels` are arrays of an `.npz`. `images` (a folder, a class a
     subfolder, or all together): to `size` [height, width] by `fit`; `colour` or grey; `group` is a regular
@@ -67,7 +68,7 @@ class Read(Settings):
     comment: str = ""
     header: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
-    dates: str | None = None
+    dates: str | dict[str, str] = Field(default_factory=dict)
     relabel: dict[str, str] = Field(default_factory=dict)
     part: str | None = None
     values: str = "X"
@@ -81,6 +82,10 @@ class Read(Settings):
     stride: Count | None = None
     every: Positive | None = None
     marks: File | None = None
+
+    def written(self, column: str) -> str | None:
+        """How the dates in `column` are written; None for ISO 8601."""
+        return self.dates if isinstance(self.dates, str) else self.dates.get(column)
 
     @model_validator(mode="after")
     def _options_belong_to_the_format(self) -> Self:
@@ -197,6 +202,14 @@ class Source(Settings):
                 raise ValueError(
                     f"column {name!r} is called as one of ours; rename it, or name it under drop"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_written_as_a_date_is_one(self) -> Self:
+        dates = self.read.dates if self.read is not None else {}
+        for name in dates if isinstance(dates, dict) else ():
+            if name != self.time and self.columns.get(name) != "date":
+                raise ValueError(f"read.dates.{name}: that column is neither a date nor time; drop it")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pyarrow.compute as pc
 
 from latentops.config import ColumnType, Read
+from latentops.data import dates
 from latentops.data.readers.cells import Columns
 from latentops.errors import DataError
 
@@ -31,7 +32,8 @@ class Looked:
     """A column's cells as far as they were looked at: how many there are, and how many can't be of a type.
 
     `counts` are those of the first values met, `more` says that there are others. `words` are all cells'.
-    `unfit` is the type that a Parquet file gives the column, where no table has such cells.
+    `formats` are those, besides ISO 8601, that cells are dates in, and `dated` counts the cells that are in
+    any. `unfit` is the type that a Parquet file gives the column, where no table has such cells.
     """
 
     cells: int = 0
@@ -39,21 +41,41 @@ class Looked:
     counts: Counter[str] = field(default_factory=Counter)
     more: bool = False
     words: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    dated: int = 0
     unfit: str | None = None
 
     @property
     def type(self) -> ColumnType:
         """The first of boolean (two values), numeric and date that nearly all cells are, or categorical."""
         for type_, unread in self.unread.items():
-            readable = self.cells and unread <= (1 - _READABLE) * self.cells
-            if readable and (type_ != "boolean" or len(self.counts) == 2):
+            if self._nearly_all(self.cells - unread) and (type_ != "boolean" or len(self.counts) == 2):
                 return type_
-        return "categorical"
+        return "date" if self._nearly_all(self.formats[next(iter(self.written), "")]) else "categorical"
+
+    @property
+    def written(self) -> list[str]:
+        """The formats that most cells are dates in; none where as many are as they were read."""
+        most = max(self.formats.values(), default=0)
+        if most <= self.cells - self.unread["date"]:
+            return []
+        return [each for each, count in self.formats.items() if count == most]
+
+    @property
+    def variously_dated(self) -> str | None:
+        """In which formats its cells are dates, where nearly all are, though in no single one."""
+        if self.type != "categorical" or not self._nearly_all(self.dated):
+            return None
+        told = ", ".join(f"{each} in {count:,} cells" for each, count in self.formats.most_common(2))
+        return f"dates that no single format reads ({told})"
+
+    def _nearly_all(self, cells: int) -> bool:
+        return bool(self.cells) and self.cells - cells <= (1 - _READABLE) * self.cells
 
     @property
     def wordy(self) -> bool:
         """Whether it holds texts."""
-        return bool(self.cells) and self.words >= _WORDS * self.cells
+        return self.type == "categorical" and bool(self.cells) and self.words >= _WORDS * self.cells
 
     @property
     def measured(self) -> bool:
@@ -98,6 +120,9 @@ class Looked:
                 continue
             self.cells += count
             self.words += count * len(cell.split())
+            formats = dates.formats(cell)
+            self.formats.update(dict.fromkeys(formats, count))
+            self.dated += count * bool(formats)
             if cell in self.counts or len(self.counts) < _APART:
                 self.counts[cell] += count
             else:

@@ -6,7 +6,7 @@ What is found out is what a person would write under `source:`; what they say al
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,7 @@ from latentops.config import (
     nearest,
     parse,
 )
-from latentops.data import column_types, fetch, readers
+from latentops.data import column_types, dates, fetch, readers
 from latentops.data import table as tables
 from latentops.data.dialect import beginning, dialect, encoding_of, is_number
 from latentops.data.readers import arrays, delimited
@@ -46,13 +46,13 @@ WINDOW = 48
 _BATCH = 2**16  # rows of a Parquet file
 _CHANNELS = 4  # that pictures have at most
 
-_TABLE = {"label", "group", "time", "part", "drop", "types", "missing", "text"}
+_TABLE = {"label", "group", "time", "part", "drop", "types", "dates", "missing", "text"}
 _TAKES: dict[Format, set[str]] = {
     "csv": _TABLE,
     "parquet": _TABLE,
     "long": (_TABLE - {"text"}) | {"id", "values"},
-    "series": {"time", "drop", "types", "missing", "values", "window", "stride", "every", "marks"},
-    "folder": {"time", "drop", "values"},
+    "series": {"time", "drop", "types", "dates", "missing", "values", "window", "stride", "every", "marks"},
+    "folder": {"time", "dates", "drop", "values"},
     "array": {"label"},
     "images": {"size", "fit", "same"},
     "idx": set(),
@@ -76,6 +76,7 @@ class Said:
     text: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     types: dict[str, ColumnType] = field(default_factory=dict)
+    dates: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     window: Count | None = None
     stride: Count | None = None
@@ -371,19 +372,38 @@ def _sequence_files(path: Path, files: list[Path], said: Said) -> Found:
     options = written.model_dump(exclude_defaults=True)
     if not written.header and any(map(is_number, names)):  # of a single column
         options["header"] = names = [f"c{at + 1}" for at in range(len(names))]
+    located = Located(files[0], files[0].name)
+    remarks = [f"{len(files)} files, a sequence each"]
+    if said.time is not None and said.time in names:
+        plain = parse(Read, options, str(path)).model_copy(update={"dates": said.dates})
+        table = _Table(files[0], plain, names, lambda how: delimited.parts(located, how, names), said)
+        looked, _ = column_types.look(table.parts(plain), [said.time], plain)
+        moments = table.written(looked, plain)
+        options |= {"dates": moments.formats} if moments.formats else {}
+        remarks += _moments(said.time, moments)
     values = list(said.values) or [name for name in names if name not in {said.time, *said.drop}]
     more = {"values": values, "drop": [name for name in names if name not in {said.time, *values}]}
     classes = {each.relative_to(path).parts[0] for each in files if each.parent != path}
     label = "label" if len(classes) > 1 else None
     read = parse(Read, {**options, "format": "folder"}, str(path))
     source = _source("sequence", label, [_file(path)], read, channels=len(values), time=said.time, **more)
-    return Found(source, {"": f"{len(files)} files, a sequence each"})
+    return Found(source, _title(*remarks))
 
 
 def _label(names: Sequence[str], said: Said) -> str | None:
-    used = {said.group, said.time, said.id, said.part, *said.drop, *said.text, *said.values, *said.types}
+    used = {said.group, said.time, said.id, said.part, *said.drop, *said.text, *said.values}
+    used |= {*said.types, *said.dates}
     lowered = {name.lower(): name for name in reversed(names) if name not in used}
     return said.label or next((lowered[name] for name in LABELS if name in lowered), None)
+
+
+def _title(*remarks: str) -> dict[str, str]:
+    return {"": "; ".join(remarks)} if remarks else {}
+
+
+def _moments(time: str | None, written: dates.Written) -> list[str]:
+    """The remark on how times are written, if there is one."""
+    return [f"{time} is {written.remarks[time]}"] if time is not None and time in written.remarks else []
 
 
 @dataclass(frozen=True)
@@ -399,20 +419,30 @@ class _Table:
     def found(self) -> Found:
         said = self.said
         named = [said.label, said.group, said.time, said.id, said.part]
-        for name in [*named, *said.drop, *said.text, *said.values, *said.types]:
+        for name in [*named, *said.drop, *said.text, *said.values, *said.types, *said.dates]:
             if name is not None and name not in self.names:
                 raise DataError(f"{self.path}: no column {name!r}{nearest(name, list(self.names))}")
             if name in said.drop and name in (*named, *said.text, *said.values, *said.types):
                 raise DataError(f"{self.path}: column {name!r} is to be passed over and used; say but one")
+        for name in said.dates:
+            others = {said.label, said.group, said.id, said.part, *said.drop, *said.text, *said.values}
+            if name in others or said.types.get(name, "date") != "date":
+                raise DataError(
+                    f"{self.path}: column {name!r} is to be a date and something else; say but one"
+                )
         apart = {_label(self.names, said), *named, *said.drop}
-        read = self.read.model_copy(update={"missing": list(said.missing)})
+        read = self.read.model_copy(update={"missing": list(said.missing), "dates": said.dates})
         names = [name for name in self.names if name not in apart]
-        looked, missing = column_types.look(self.parts(read), names, read)
-        options = self.read.model_dump(exclude_defaults=True) | {"missing": missing}
+        moments = [said.time] if said.time is not None else []
+        looked, missing = column_types.look(self.parts(read), [*names, *moments], read)
+        read = read.model_copy(update={"missing": missing})
+        written = self.written(looked, read)
+        options = self.read.model_dump(exclude_defaults=True) | {"missing": missing, "dates": written.formats}
+        looked = {name: looked[name] for name in names}
         if said.part is not None:
             options["part"] = said.part
         if said.id is not None or said.window is not None or said.kind == "sequence":
-            return self._steps(looked, options)
+            return self._steps(looked, options, written)
         wordy = list(said.text) or [name for name in names if looked[name].wordy]
         if said.kind == "text" and not wordy:
             raise DataError(f"{self.path}: no column holds texts of several words; name one with --text")
@@ -420,34 +450,90 @@ class _Table:
         if said.text or said.kind == "text" or (wordy and not numbers and said.kind is None):
             remark = f"texts: {', '.join(wordy)}"
             return Found(self._source("text", options, wordy, text=wordy), {"": remark})
-        return self._samples(looked, options)
+        return self._samples(looked, options, written)
 
-    def _samples(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+    def _samples(
+        self, looked: dict[str, column_types.Looked], options: dict[str, object], written: dates.Written
+    ) -> Found:
         said = self.said
-        types = {name: said.types.get(name, column.type) for name, column in looked.items()}
-        useless = {name: column.useless for name, column in looked.items() if name not in said.types}
-        remarks = {name: why for name, why in useless.items() if why is not None}
-        kept = {name: type_ for name, type_ in types.items() if name not in remarks}
+        types = {name: self._type(name, column) for name, column in looked.items()}
+        named = {*said.types, *said.dates}
+        useless = {name: column.useless for name, column in looked.items() if name not in named}
+        passed = written.undecided | {name: why for name, why in useless.items() if why is not None}
+        kept = {name: type_ for name, type_ in types.items() if name not in passed}
+        various = {name: looked[name].variously_dated for name in kept if name not in named}
+        told = {name: each for name, each in various.items() if each is not None}
+        remarks = {name: each for name, each in written.remarks.items() if name != said.time}
+        remarks |= told | passed | _title(*_moments(said.time, written))
         if not kept:
             raise DataError(
                 f"{self.path}: no column tells rows apart; say with --type COLUMN=TYPE what one is"
             )
         return Found(self._source("tabular", options, list(kept), columns=kept), remarks)
 
-    def _steps(self, looked: dict[str, column_types.Looked], options: dict[str, object]) -> Found:
+    def _type(self, name: str, column: column_types.Looked) -> ColumnType:
+        return "date" if name in self.said.dates else self.said.types.get(name, column.type)
+
+    def written(self, looked: Mapping[str, column_types.Looked], read: Read) -> dates.Written:
+        """How dates that aren't in ISO 8601 are written.
+
+        Raises `DataError` where it isn't known of one that is to be a date, as `read` has it.
+        """
+        said = self.said
+        found = {name: [written] for name, written in said.dates.items()}
+        for name, column in looked.items():
+            if name not in found and (name == said.time or self._type(name, column) == "date"):
+                found |= {name: column.written} if column.written else {}
+        written = dates.decide(found, read.decimal)
+        for name, column in looked.items():
+            if name != said.time and name not in said.dates and said.types.get(name) != "date":
+                continue
+            if name in written.undecided:
+                raise DataError(f"{self.path}: column {name!r}: {written.undecided[name]}")
+            read_ = column.cells - column.unread["date"]
+            if name in written.formats and name not in said.dates:
+                read_ = column.formats[written.formats[name]]
+            elif name == said.time:
+                read_ = max(read_, column.cells - column.unread["numeric"])
+            if 2 * read_ <= column.cells and column.cells:
+                read = read.model_copy(update={"dates": written.formats})
+                raise DataError(f"{self.path}: column {name!r}: {self._no_date(name, read)}")
+        return written
+
+    def _no_date(self, name: str, read: Read) -> str:
+        """The first cell of a column that is no date, with its row, and what to do."""
+        first = 0
+        for part in self.parts(read):
+            alone = replace(part, wrong={})
+            alone.typed(name, "date", read)
+            if alone.wrong:
+                row = min(alone.wrong)
+                why = alone.wrong[row][0].removeprefix(f"column {name!r}: ").partition(";")[0]
+                return (
+                    f"row {first + row}: {why}; say how it is written, such as --dates {name}=%d.%m.%y "
+                    "(read.dates in the entry), or name another type"
+                )
+            first += part.rows
+        return "not all of it is dates; say how they are written with --dates, or name another type"
+
+    def _steps(
+        self, looked: dict[str, column_types.Looked], options: dict[str, object], written: dates.Written
+    ) -> Found:
         """The sequences of a long table, by their id, or the windows of one long series."""
         said = self.said
         dated = [name for name, column in looked.items() if column.type == "date"]
         time = said.time or (dated[0] if dated else None)
+        if time in written.undecided:
+            raise DataError(f"{self.path}: column {time!r}: {written.undecided[str(time)]}")
         numbers = [name for name, column in looked.items() if column.type == "numeric"]
         values = list(said.values) or [name for name in numbers if name != time]
         more = {"values": values, "channels": len(values), "time": time}
         if said.id is not None:
             options |= {"format": "long", "id": said.id}
-            return Found(self._source("sequence", options, values, **more), {})
+            return Found(self._source("sequence", options, values, **more), _title(*_moments(time, written)))
         if time is None:
             raise DataError(f"{self.path}: a long series needs its column of times; name it with --time")
-        every = said.every or self._step(time)
+        every = said.every or self._step(time, self.read.model_copy(update={"dates": written.formats}))
         window = said.window or WINDOW
         options = {key: value for key, value in options.items() if key not in ("relabel", "part")}
         options |= {"format": "series", "window": window, "stride": said.stride or max(1, window // 2)}
@@ -456,13 +542,13 @@ class _Table:
             options["marks"] = _file(said.marks)
         source = self._source("sequence", options, values, **more)
         remark = f"one series, a step every {every:g} s, in windows of {window} steps"
-        return Found(source, {"": remark})
+        return Found(source, _title(remark, *_moments(time, written)))
 
-    def _step(self, time: str) -> float:
+    def _step(self, time: str, read: Read) -> float:
         """Median of the times between rows."""
         moments: list[float] = []
-        for part in self.parts(self.read):
-            moments += part.times(time, self.read).drop_null().to_pylist()
+        for part in self.parts(read):
+            moments += part.times(time, read).drop_null().to_pylist()
             if len(moments) > column_types.ROWS:
                 break
         apart = np.diff(np.array(moments))
@@ -480,5 +566,8 @@ class _Table:
             placed["label_type"] = type_
         apart = {label, said.group, placed["time"], said.id, said.part, *used}
         drop = [name for name in self.names if name not in apart]
+        dated = options.pop("dates", {})
+        if isinstance(dated, dict) and (used_ := [name for name in (placed["time"], *used) if name in dated]):
+            options["dates"] = {name: dated[name] for name in used_}
         read = parse(Read, options, str(self.path))
         return _source(kind, label, [_file(self.path)], read, drop=drop, **placed)

@@ -140,7 +140,7 @@ COMMENTS = {
     "source.read.comment": "what lines begin with that don't count",
     "source.read.header": "the columns' names, where the file doesn't have them",
     "source.read.missing": "cells that say that a value isn't there, besides empty ones",
-    "source.read.dates": "how dates are written, as %d/%m/%Y, if not in ISO 8601",
+    "source.read.dates": "how dates are written that aren't in ISO 8601: %d/%m/%Y, or {column: %d/%m/%Y}",
     "source.read.relabel": "labels that are put in place of others",
     "source.read.part": "column that says train or test",
     "source.read.values": "array of an .npz that holds the samples",
@@ -270,6 +270,24 @@ def add(path: Path, name: str, entry: str) -> None:
     """
     with atomic.alone(path.parent):
         _put(path, _with(path, name, entry))
+
+
+def remove(path: Path, name: str) -> None:
+    """Take dataset `name` out of `path`, after whose others `add` has put it."""
+    with atomic.alone(path.parent):
+        text_ = _written(path)
+        root = yaml.compose(text_, Loader=yaml.SafeLoader)
+        listed, sections = _value(_value(root, "run"), "datasets"), _value(root, "datasets")
+        names = [each.value for each in listed.value]
+        keys = [key.value for key, _ in sections.value]
+        item, before = listed.value[names.index(name)], listed.value[names.index(name) - 1]
+        _, entry = sections.value[keys.index(name)]
+        _, above = sections.value[keys.index(name) - 1]
+        end = (lambda node: node.end_mark.index) if _braced(listed) else (lambda node: _line_end(text_, node))
+        cuts = [(end(before), end(item)), (_line_end(text_, above), _line_end(text_, entry))]
+        for start, stop in sorted(cuts, reverse=True):
+            text_ = text_[:start] + text_[stop:]
+        _put(path, text_)
 
 
 def _with(path: Path, name: str, entry: str) -> str:

@@ -2,14 +2,23 @@
 
 from math import floor, log10
 
-from latentops.data.profile import KEPT, Column, Profile
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from latentops.data import table as tables
+from latentops.data.profile import KEPT, Column, Profile, summaries
+from latentops.data.table import Layout
 
 _QUARANTINED = 0.02  # share of rows that may always be bad
+_MORE = 0.1  # than are bad now, at most
 _DRIFT = 0.25
 
 
-def propose(profile: Profile) -> dict[str, object]:
+def propose(profile: Profile, bad: float = 0.0) -> dict[str, object]:
     """The section `expectations` of a dataset with this `profile`, as `config.Expectations` takes it.
+
+    `bad` is the share of the rows that are set aside as they are: twice of it may be, a tenth more at most.
 
     Ranges go half their width beyond what was found (not below zero where nothing was), lengths and sizes
     from half to twice, and half of the rows, or of the smallest class, is enough. Constant columns get no
@@ -17,7 +26,7 @@ def propose(profile: Profile) -> dict[str, object]:
     """
     section: dict[str, object] = {
         "min_rows": max(1, profile.rows // 2),
-        "max_quarantined": max(_QUARANTINED, _up(2 * _bad(profile), 2)),
+        "max_quarantined": max(_QUARANTINED, _up(min(2 * bad, bad + _MORE), 2)),
         "classes": sorted(profile.classes, key=_in_order) if profile.label is not None else [],
     }
     if profile.classes:
@@ -51,13 +60,38 @@ def propose(profile: Profile) -> dict[str, object]:
     return section | {"max_drift": _DRIFT}
 
 
-def _bad(profile: Profile) -> float:
-    """Share of the rows that can't be used, at most."""
-    unlabelled = profile.unlabelled if profile.label is not None else 0
-    infinite = sum(column.infinite for column in profile.columns)
-    share = (unlabelled + infinite + profile.problems) / max(profile.rows, 1)
-    gaps = 0.0 if profile.kind == "tabular" else max(column.missing for column in profile.inputs)
-    return min(0.5, share + gaps)
+def faults(part: pa.Table, layout: Layout) -> list[list[str]]:
+    """Of each row of a raw table, why it is set aside whatever its limits are."""
+    problems = part.column(".problem").to_pylist() if "problem" in layout.extras else [None] * part.num_rows
+    found: list[list[str]] = [[] if text is None else [text] for text in problems]
+    for why, rows in _broken(part, layout).items():
+        for row in np.flatnonzero(rows):
+            if problems[row] is None:
+                found[row].append(why)
+    return found
+
+
+def _broken(part: pa.Table, layout: Layout) -> dict[str, NDArray[np.bool_]]:
+    """Which rows [n] have no label, no time, or no sample that can be used."""
+    broken = {}
+    if layout.label is not None:
+        missing = (
+            ~np.isfinite(tables.targets(part, layout))
+            if layout.numeric_label
+            else part.column(layout.label).is_null().to_numpy()
+        )
+        broken[f"{layout.label}: missing"] = missing
+    if "time" in layout.extras:
+        broken["time: missing"] = part.column(".time").is_null().to_numpy()
+    if layout.kind == "tabular":
+        numbers = [name for name in layout.features if pa.types.is_floating(part.column(name).type)]
+        broken |= {f"{name}: not finite": np.isinf(part.column(name).to_numpy()) for name in numbers}
+    elif layout.kind == "text":
+        broken["text: missing or empty"] = np.array([not each.strip() for each in tables.texts(part)], bool)
+    else:
+        name = "pixels" if layout.kind == "image" else "values"
+        broken[f"{name}: missing or not finite"] = summaries(part, layout)["missing"] > 0
+    return broken
 
 
 def _range(column: Column) -> list[float]:

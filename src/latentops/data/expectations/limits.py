@@ -3,7 +3,6 @@
 Each is run on a frame of one line that holds figures. A broken limit stops the pipeline.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -20,6 +19,7 @@ from latentops.data.expectations.custom import (
     ExpectQuarantineToBeSmall,
 )
 from latentops.data.expectations.judge import Judge
+from latentops.data.expectations.reasons import Reasons
 from latentops.data.profile import Profile
 from latentops.data.table import Layout
 from latentops.errors import DataError
@@ -32,7 +32,7 @@ def check_table(
     expectations: Expectations,
     profile: Profile,
     rows: int,
-    reasons: Counter[str],
+    reasons: Reasons,
 ) -> None:
     """Hold the rows set aside, the clean ones of `rows` and the share of each class to their limits."""
     bad, clean = rows - profile.rows, profile.rows
@@ -60,14 +60,11 @@ def check_table(
     if not outcomes[0].success:
         raise DataError(
             f"{dataset}: {bad} of {rows} rows ({bad / rows:.1%}): {outcomes[0].check.means}: "
-            f"{_examples(judge.outcomes('read', 'rows'))}"
+            f"{_examples(judge.outcomes('read', 'rows'))}{reasons.first()}"
         )
     for outcome in outcomes[1:whole]:
         if not outcome.success:
-            told = "".join(
-                f"; set aside most often, {count} times: {reason}" for reason, count in reasons.most_common(1)
-            )
-            raise DataError(f"{dataset}: {clean} {outcome.check.means}{told}")
+            raise DataError(f"{dataset}: {clean} {outcome.check.means}{reasons.first()}")
     small = ", ".join(
         f"{name!r} has {profile.classes.get(name, 0)} of {clean} rows "
         f"({profile.classes.get(name, 0) / max(clean, 1):.1%})"

@@ -3,7 +3,6 @@
 Nothing here is larger for there being more rows, but for a hash a row.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +19,7 @@ from latentops.data.expectations import pages
 from latentops.data.expectations.columns import check_columns
 from latentops.data.expectations.judge import Judge
 from latentops.data.expectations.limits import check_drift, check_leaks, check_missing, check_table
+from latentops.data.expectations.reasons import Reasons
 from latentops.data.expectations.rows import Rows
 from latentops.data.expectations.settings import check_settings
 from latentops.data.profile import Profile, Profiler
@@ -28,9 +28,6 @@ from latentops.errors import DataError
 
 Limits = Literal["dataset", "rows", "samples"]
 
-_OTHERS = "other reasons"
-_LISTED = 30  # reasons that a summary counts one by one
-_TOLD_APART = 10_000  # reasons that are counted at all: a reader's may be another one for every row
 _AT_ONCE = 200_000  # rows a suite is run on: a run takes a second or two, however few there are
 _BYTES_AT_ONCE = 2**27
 
@@ -73,12 +70,12 @@ def sift(
         # A row that is only scored goes into no split.
         placed = source if limits != "samples" else source.model_copy(update={"time": None})
         rows = Rows(judge, layout, placed, expectations)
-        profiler, reasons = Profiler(layout), Counter[str]()
+        profiler, reasons = Profiler(layout), Reasons()
         total = clean = quarantined = 0
         for chunk in _chunks(chain([schema.empty_table()], parts), layout):
             for part, told in rows.judge(chunk):
                 good, bad = _part(part, told)
-                _count(reasons, told)
+                reasons.add(told)
                 profiler.add(good)
                 keep(good, bad)
                 total += part.num_rows
@@ -99,7 +96,7 @@ def sift(
             "rows": total,
             "clean": clean,
             "quarantined": quarantined,
-            "reasons": _listed(reasons),
+            "reasons": reasons.listed(),
             "expectations": [outcome.to_json() for outcome in judge.outcomes()],
             "columns": [
                 {
@@ -159,21 +156,6 @@ def _part(part: pa.Table, reasons: list[list[str]]) -> tuple[pa.Table, pa.Table]
     good = pa.array([not each for each in reasons], pa.bool_())
     told = pa.array([each for each in reasons if each], pa.list_(pa.string()))
     return part.filter(good), part.filter(pc.invert(good)).append_column(tables.REASONS, told)
-
-
-def _count(counts: Counter[str], reasons: Iterable[Iterable[str]]) -> None:
-    """Count the reasons of further rows; those of which there are too many kinds together."""
-    for each in reasons:
-        for reason in each:
-            counts[reason if reason in counts or len(counts) < _TOLD_APART else _OTHERS] += 1
-
-
-def _listed(counts: Counter[str]) -> dict[str, int]:
-    """The most frequent reasons with their rows, and all others together."""
-    others = counts.pop(_OTHERS, 0)
-    listed = dict(counts.most_common(_LISTED))
-    others += counts.total() - sum(listed.values())
-    return listed | ({_OTHERS: others} if others else {})
 
 
 def _flags(profile: Profile, predicts: dict[str, float], leak: float) -> list[str]:

@@ -66,7 +66,7 @@ class Columns:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         try:
-            values, reasons = reader(column, read)
+            values, reasons = reader(column, read, read.written(name))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(f"column {name!r} is {column.type}, which its use can't be") from None
         for row, reason in reasons.items():
@@ -74,7 +74,8 @@ class Columns:
         return values
 
 
-_Reader = Callable[[pa.Array, Read], tuple[pa.Array, dict[int, str]]]
+_Reader = Callable[[pa.Array, Read, str | None], tuple[pa.Array, dict[int, str]]]
+"""Of a column, as `read` and the way that its dates are written say: its values, and why a row's is none."""
 
 
 def check_names(where: object, found: Sequence[str], needed: Sequence[str], known: Sequence[str]) -> None:
@@ -215,7 +216,7 @@ def _shown(cell: object) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
-def _numbers(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
+def _numbers(column: pa.Array, read: Read, _: str | None = None) -> tuple[pa.Array, dict[int, str]]:
     if pa.types.is_temporal(column.type):
         raise pa.ArrowInvalid("a time is no number")
     reasons: dict[int, str] = {}
@@ -247,21 +248,21 @@ def number(cell: str) -> float:
     return value
 
 
-def _dates(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
+def _dates(column: pa.Array, read: Read, written: str | None) -> tuple[pa.Array, dict[int, str]]:
     if pa.types.is_temporal(column.type):
         return _seconds(column), {}
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         return _numbers(column, read)
-    return _each(_known(column, read), lambda cell: date(cell, read.dates), pa.float64())
+    return _each(_known(column, read), lambda cell: date(cell, written), pa.float64())
 
 
-def _time(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
+def _time(column: pa.Array, read: Read, written: str | None) -> tuple[pa.Array, dict[int, str]]:
     if pa.types.is_temporal(column.type):
         return _seconds(column), {}
     known = _known(column.cast(pa.string()), read)
 
     def parse(cell: str) -> float:
-        return float(cell) if _NUMBER.fullmatch(cell) else date(cell, read.dates)
+        return float(cell) if _NUMBER.fullmatch(cell) else date(cell, written)
 
     return _each(known, parse, pa.float64())
 
@@ -286,11 +287,11 @@ def date(cell: str, written: str | None = None) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _categories(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
+def _categories(column: pa.Array, read: Read, _: str | None) -> tuple[pa.Array, dict[int, str]]:
     return _known(column.cast(pa.string()), read), {}
 
 
-def _booleans(column: pa.Array, read: Read) -> tuple[pa.Array, dict[int, str]]:
+def _booleans(column: pa.Array, read: Read, _: str | None) -> tuple[pa.Array, dict[int, str]]:
     return _each(_known(column.cast(pa.string()), read), _boolean, pa.string())
 
 

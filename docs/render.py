@@ -383,7 +383,7 @@ def _dataset(found: Comparison, rows: Sequence[Row]) -> str:
     shown = [row for row in rows if told(row)]
     notes = []
     if leaders & {row.name for row in shown}:
-        notes.append("↑ no trained autoencoder, yet ahead of every variant")
+        notes.append("↑ a floor, yet ahead of every variant")
     if left := len(rows) - len(shown):
         notes.append(f"{left} more rows in `{leaderboard.PATH}`")
     board_ = table(

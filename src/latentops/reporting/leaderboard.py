@@ -166,7 +166,7 @@ def _print_dataset(comparison: Comparison, console: Console) -> None:
     console.print(table)
     notes = ["* chosen on the stop rows"] if chosen else []
     if leaders:
-        notes.append("↑ no trained autoencoder, yet ahead of every variant")
+        notes.append("↑ a floor, yet ahead of every variant")
     if hidden := len(rows) - len(shown):
         notes.append(f"{hidden} more untrained encoders are in the report")
     if notes:

@@ -198,16 +198,16 @@ def measure(
     trained = Trained(model, members, recipe)
 
     samples: dict[SplitName, Samples] = {"train": train, "stop": stop, "calibration": train, "test": stop}
+    field = Field(samples, classes, normal, evaluation)
 
     @lru_cache
     def stack(view: str) -> Trained:
         return trained.select(view=view)
 
     coder = Coder(
-        lambda view, split: stack(view).encode(samples[split]),
-        lambda view, split: stack(view).residuals(samples[split]),
+        lambda view, split: stack(view).encode(field.given(view, split)),
+        lambda view, split: stack(view).residuals(field.given(view, split)),
     )
-    field = Field(samples, classes, normal, evaluation)
     seeds = [member.seed for member in members if member.view == VIEW_ALL]
     verdict = judge(field, recipe.variant, "variant", recipe.latent_dim, seeds, coder)
     measured = {name: verdict.metrics[name] for name in METRICS if name in verdict.metrics}

@@ -50,11 +50,12 @@ def field() -> Field:
 
 def coder(field: Field, residuals: bool) -> Coder:
     def codes(view: str, split: SplitName) -> np.ndarray:
-        values = field.samples[split].values[:, :2] + field.labels(split)[:, None]
+        given = field.given(view, split)
+        values = given.values[:, :2] + given.labels[:, None]
         return np.stack([values * (seed + len(view)) for seed in SEEDS])
 
     def squared(view: str, split: SplitName) -> np.ndarray:
-        return np.stack([(field.samples[split].values + seed) ** 2 for seed in SEEDS])
+        return np.stack([(field.given(view, split).values + seed) ** 2 for seed in SEEDS])
 
     return Coder(codes, squared if residuals else None)
 
@@ -76,6 +77,15 @@ def test_nothing_is_asked_for_twice(field: Field, residuals: bool) -> None:
     assert set(asked.values()) == {1}
     assert ("codes", "c", "calibration") in asked
     assert ("residuals", "all", "train") not in asked
+
+
+def test_a_view_is_fitted_and_its_threshold_set_on_normal_rows_alone(field: Field) -> None:
+    for view in field.normal:
+        for split in SPLITS:
+            rows = field.given(view, split)
+            alone = split in ("train", "calibration")
+            assert set(rows.labels) == ({field.classes.index(view)} if alone else {0, 1, 2})
+    assert all(len(field.given("all", split)) == 60 for split in SPLITS)
 
 
 @pytest.mark.parametrize("residuals", [False, True])
@@ -178,8 +188,9 @@ def test_a_perfect_a_constant_and_a_duplicated_code_are_scored_as_such(field: Fi
     """Normals of either view lie in one place, all else far away; or everything in one place."""
 
     def perfect(view: str, split: SplitName) -> np.ndarray:
-        far = 9.0 * (field.labels(split)[:, None] != "abc".find(view[0]))
-        return np.stack([0.01 * field.samples[split].values[:, :2] + far] * 2)
+        given = field.given(view, split)
+        far = 9.0 * (given.labels[:, None] != "abc".find(view[0]))
+        return np.stack([0.01 * given.values[:, :2] + far] * 2)
 
     found = judge(field, "x", "rival", 2, SEEDS, Coder(perfect)).metrics
     for name in ("auroc", "auroc_latent", "auroc_mahalanobis", "average_precision"):
@@ -197,7 +208,7 @@ def test_a_perfect_a_constant_and_a_duplicated_code_are_scored_as_such(field: Fi
         assert twice[name] == pytest.approx(alone[name], abs=1e-6)
 
     def constant(view: str, split: SplitName) -> np.ndarray:
-        return np.ones((2, len(field.samples[split]), 2))
+        return np.ones((2, len(field.given(view, split)), 2))
 
     nothing = judge(field, "x", "rival", 2, SEEDS, Coder(constant)).metrics
     for name in ("auroc", "auroc_latent", "auroc_mahalanobis"):
@@ -208,7 +219,7 @@ def test_a_perfect_a_constant_and_a_duplicated_code_are_scored_as_such(field: Fi
 
 def test_scores_of_its_own_are_judged_under_their_name(field: Field) -> None:
     def known(view: str, split: SplitName) -> np.ndarray:
-        return np.stack([1.0 * (field.labels(split) != field.classes.index(view))] * 2)
+        return np.stack([1.0 * (field.given(view, split).labels != field.classes.index(view))] * 2)
 
     plain = coder(field, residuals=True)
     found = judge(field, "x", "variant", 2, SEEDS, replace(plain, own={"auroc_prior": known}))

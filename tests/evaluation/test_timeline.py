@@ -117,8 +117,8 @@ def burst(deviation: float = 3.0) -> Field:
 def perfect(field: Field) -> Coder:
     """Two seeds that know the sine: what is left of a step is its noise."""
 
-    def residuals(_: str, split: SplitName) -> NDArray[np.float64]:
-        samples = field.samples[split]
+    def residuals(view: str, split: SplitName) -> NDArray[np.float64]:
+        samples = field.given(view, split)
         assert samples.windows is not None
         first = (samples.windows.times - 1000) / EVERY
         sine = np.sin((first[:, None] + np.arange(8)) / 3)

@@ -62,11 +62,12 @@ def neighbour_distance(
     if not count:
         return np.zeros(len(queries))
     found, start = [torch.empty(0, dtype=torch.float64)], 0
-    for near, distances in nearest(reference, queries, count + skip):
+    for near, squares in nearest(reference, queries, count + skip):
         if itself is not None:
             own = torch.from_numpy(itself[start : start + len(near)])
-            distances[near == own[:, None]] = torch.inf
-        found.append(distances.topk(count, largest=False).values.sqrt_().mean(1))
+            squares[near == own[:, None]] = torch.inf
+            squares = squares.topk(count, largest=False).values
+        found.append(squares.sqrt().mean(1))
         start += len(near)
     return torch.cat(found).numpy()
 

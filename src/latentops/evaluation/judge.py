@@ -36,7 +36,8 @@ VIEW_ALL = "all"
 
 
 Made = Callable[[str, SplitName], NDArray[np.floating]]
-"""From a view's name (its members, trained on that view alone) and a split to what they make of its rows."""
+"""From a view's name (its members, trained on that view alone) and a split to what they make of the rows of it
+that `Field.asked` names."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,19 @@ class Field:
     def targets(self, split: SplitName) -> NDArray[np.float64]:
         """The label of each row where it is a number."""
         return np.array(self.samples[split].targets, dtype=np.float64)
+
+    def asked(self, view: str, split: SplitName) -> slice | NDArray[np.bool_]:
+        """Which rows of a split a view's members are asked for.
+
+        What a score is fitted on, and what sets its threshold, are normal rows alone; all else is of all rows.
+        """
+        if view == VIEW_ALL or split not in ("train", "calibration"):
+            return slice(None)
+        return self.is_normal(split, view)
+
+    def given(self, view: str, split: SplitName) -> Samples:
+        """Those rows."""
+        return self.samples[split].select(self.asked(view, split))
 
     def inputs(self, split: SplitName, rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """What some rows are made of `[m, …]`; of tokens how many there are of each."""
@@ -285,20 +299,16 @@ OF_COMBINED = {"average_precision": average_precision, "false_alarm_at_95": fals
 """What else the combined score is judged by, on the test rows."""
 
 Scores = dict[SplitName, dict[str, NDArray[Any]]]
-"""Of each split in `SCORED`, each score `[seeds, n]` by the metric that it is judged by."""
+"""Of each split in `SCORED`, each score `[seeds, n]` of the rows `Field.asked` names by its metric's name."""
 
 
 def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Scores:
     """Reconstruction, code and both together, fitted on the view's training rows."""
-    settings, normals = field.settings.anomaly, field.is_normal("train", view)
-    fold = zip(residuals(view, "train"), codes(view, "train"), strict=True)
-    inputs = field.inputs("train", np.flatnonzero(normals)[some_rows(int(normals.sum()))])
+    settings, normals = field.settings.anomaly, np.flatnonzero(field.is_normal("train", view))
+    inputs = field.inputs("train", normals[some_rows(len(normals))])
     scorers = [
-        (
-            Scorer.fit(r[normals], c[normals], inputs, settings.neighbours, settings.reference),
-            Spread.fit(c[normals]),
-        )
-        for r, c in fold
+        (Scorer.fit(r, c, inputs, settings.neighbours, settings.reference), Spread.fit(c))
+        for r, c in zip(residuals(view, "train"), codes(view, "train"), strict=True)
     ]
     result: Scores = {}
     for split in SCORED:
@@ -310,10 +320,9 @@ def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Sc
 
 def code_scores(field: Field, view: str, codes: Made) -> Scores:
     """Distance to the nearest codes of the view's training rows, and to their centre."""
-    settings, normals = field.settings.anomaly, field.is_normal("train", view)
+    settings = field.settings.anomaly
     fold = [
-        (reference_rows(each[normals], settings.reference), Spread.fit(each[normals]))
-        for each in codes(view, "train")
+        (reference_rows(each, settings.reference), Spread.fit(each)) for each in codes(view, "train")
     ]
     result: Scores = {}
     for split in SCORED:
@@ -344,10 +353,7 @@ def add_scores(field: Field, verdict: Verdict, view: str, scores: Scores) -> Non
         for name, metric in OF_COMBINED.items():
             per_seed = [metric(seed, anomalous) for seed in scores["test"]["auroc"].astype(np.float32)]
             verdict.metrics[f"{name}/{view}"] = per_seed
-    normals = field.is_normal("calibration", view)
-    limits = [
-        threshold(seed[normals], field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]
-    ]
+    limits = [threshold(seed, field.settings.anomaly.alpha) for seed in scores["calibration"]["auroc"]]
     verdict.samples[f"limit/{view}"] = np.array(limits, dtype=np.float32)
     flagged = scores["test"]["auroc"] > np.array(limits)[:, None]
     false_alarm = np.where(~anomalous, flagged.astype(np.float32), np.float32("nan"))
@@ -364,13 +370,13 @@ def add_stamps(field: Field, every: float, verdict: Verdict, view: str, scores: 
     The threshold is that of the calibration's stamps. They aren't exchangeable with those of the test, which
     come later, so it promises nothing.
     """
-    normals, alpha = field.is_normal("calibration", view), field.settings.anomaly.alpha
-    known = Timeline.of(field.samples["calibration"].select(normals), every)
+    known = Timeline.of(field.given(view, "calibration"), every)
     asked = Timeline.of(field.samples["test"], every)
     if len(np.unique(asked.marked)) < 2:
         return  # without a stamp of each kind there is nothing to tell apart
     stamps = np.stack([asked.mean(seed) for seed in scores["test"]["auroc"]]).astype(np.float32)
-    limits = [threshold(known.mean(seed[normals]), alpha) for seed in scores["calibration"]["auroc"]]
+    alpha = field.settings.anomaly.alpha
+    limits = [threshold(known.mean(seed), alpha) for seed in scores["calibration"]["auroc"]]
     alarms = [Alarms.of(asked, seed > limit) for seed, limit in zip(stamps, limits, strict=True)]
     found = {
         "stamp_hit": np.stack([each.hit for each in alarms]),

@@ -2,17 +2,11 @@
 their numbers.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from latentops.evaluation.neighbours import nearest
-
-SPARE = 4
-"""Candidates beyond the neighbours, so that what float32 takes for one another is ordered in float64."""
 
 
 def knn_classes(
@@ -29,7 +23,7 @@ def knn_classes(
     known = torch.from_numpy(labels.astype(np.int64))
     classes = int(known.max()) + 1
     found = [torch.empty(0, dtype=torch.int64)]
-    for kept in _neighbours(reference, queries, neighbours):
+    for kept, _ in nearest(reference, queries, min(neighbours, len(reference))):
         votes = torch.zeros(len(kept), classes).scatter_add_(1, known[kept], torch.ones(kept.shape))
         found.append(votes.argmax(1))
     return torch.cat(found).numpy()
@@ -44,15 +38,6 @@ def knn_means(
     """Likewise the mean `[k]` of the numbers `targets` `[n]` that the nearest codes have."""
     known = torch.from_numpy(np.array(targets, dtype=np.float64))
     found = [torch.empty(0, dtype=torch.float64)]
-    found += [known[kept].mean(1) for kept in _neighbours(reference, queries, neighbours)]
-    return torch.cat(found).numpy()
-
-
-def _neighbours(
-    reference: NDArray[np.floating], queries: NDArray[np.floating], neighbours: int
-) -> Iterator[Tensor]:
-    """Of blocks of `queries` in turn, the rows `[block, neighbours]` of `reference` that are nearest."""
     count = min(neighbours, len(reference))
-    candidates = nearest(reference, queries, min(count + SPARE, len(reference)), torch.float32)
-    for rows, distances in candidates:
-        yield rows.gather(1, distances.topk(count, largest=False).indices)
+    found += [known[kept].mean(1) for kept, _ in nearest(reference, queries, count)]
+    return torch.cat(found).numpy()

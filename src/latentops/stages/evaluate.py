@@ -43,16 +43,16 @@ def run(dataset_name: str, variant: str) -> None:
 
     @cache
     def codes(view: str, split: SplitName) -> NDArray[np.float32]:
-        return members(view).encode(field.samples[split], SCRATCH)
+        return members(view).encode(field.given(view, split), SCRATCH)
 
     def residuals(view: str, split: SplitName) -> NDArray[np.float32]:
-        return members(view).residuals(field.samples[split], SCRATCH)
+        return members(view).residuals(field.given(view, split), SCRATCH)
 
     def initial_codes(view: str, split: SplitName) -> NDArray[np.float32]:
-        return untrained.select(view=view).encode(field.samples[split], SCRATCH)
+        return untrained.select(view=view).encode(field.given(view, split), SCRATCH)
 
     def likelihood(view: str, split: SplitName) -> NDArray[np.float64]:
-        return generative_scores.likelihood(members(view), field.samples[split])
+        return generative_scores.likelihood(members(view), field.given(view, split))
 
     def improbable(view: str, split: SplitName) -> NDArray[np.float64]:
         return generative_scores.distance(

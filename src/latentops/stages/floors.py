@@ -25,7 +25,7 @@ from latentops.evaluation.floors import (
     random_projection,
 )
 from latentops.evaluation.judge import (
-    VIEW_ALL,
+    SCORED,
     Coder,
     Field,
     Verdict,
@@ -53,24 +53,23 @@ def run(dataset_name: str) -> None:
     expansion = float(str(params.variant("overcomplete")["expansion"]))
     wide = math.ceil(expansion * math.prod(description.shape))
 
-    def fold(view: str) -> Array:
-        return rows["train"] if view == VIEW_ALL else rows["train"][field.is_normal("train", view)]
+    def asked(view: str, split: SplitName) -> Array:
+        return rows[split][field.asked(view, split)]
 
     def projected(fits: Sequence[Callable[[Array], Projection]], *, decoded: bool) -> Coder:
         """Codes of one projection a seed, each fitted on its view's training rows."""
 
         @lru_cache
         def fitted(view: str) -> list[Projection]:
-            return [fit(fold(view)) for fit in fits]
+            return [fit(asked(view, "train")) for fit in fits]
 
         def codes(view: str, split: SplitName) -> Array:
-            return np.stack([each.encode(rows[split]) for each in fitted(view)])
+            return np.stack([each.encode(asked(view, split)) for each in fitted(view)])
 
         def residuals(view: str, split: SplitName) -> Array:
-            missed = np.stack([each.residuals(rows[split]) for each in fitted(view)])
-            return (
-                np.where(description.present(rows[split]), missed, np.nan) if description.columns else missed
-            )
+            of = asked(view, split)
+            missed = np.stack([each.residuals(of) for each in fitted(view)])
+            return np.where(description.present(of), missed, np.nan) if description.columns else missed
 
         return Coder(codes, residuals if decoded else None)
 
@@ -86,8 +85,8 @@ def run(dataset_name: str) -> None:
         name = f"random projection-{size}" if size <= inputs else f"random ReLU features-{size}"
         verdicts.append(judge(field, name, "rival", size, seeds, projected(fits, decoded=False)))
     if field.normal:
-        verdicts.append(isolation_forest(field, rows, fold, seeds, params.floors.trees))
-        verdicts.append(nearest_neighbours(field, rows, fold))
+        verdicts.append(isolation_forest(field, asked, seeds, params.floors.trees))
+        verdicts.append(nearest_neighbours(field, asked))
     write(
         Path("results/floors", dataset_name),
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
@@ -139,34 +138,27 @@ def length_alone(field: Field) -> Verdict:
 
 
 def isolation_forest(
-    field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array], seeds: Sequence[int], trees: int
+    field: Field, asked: Callable[[str, SplitName], Array], seeds: Sequence[int], trees: int
 ) -> Verdict:
     """An isolation forest a seed on each view's raw rows."""
     verdict = Verdict("isolation forest", "reference", None, list(seeds), {}, {})
-    judged: list[SplitName] = ["stop", "calibration", "test"]
     for view in field.normal:
-        runs = [isolation_forest_scores(fold(view), [rows[s] for s in judged], trees, seed) for seed in seeds]
-        add_scores(
-            field,
-            verdict,
-            view,
-            {split: {"auroc": np.stack([run[at] for run in runs])} for at, split in enumerate(judged)},
-        )
+        train, judged = asked(view, "train"), [asked(view, split) for split in SCORED]
+        runs = [isolation_forest_scores(train, judged, trees, seed) for seed in seeds]
+        scores = zip(SCORED, zip(*runs, strict=True), strict=True)
+        add_scores(field, verdict, view, {split: {"auroc": np.stack(each)} for split, each in scores})
     average_views(field, verdict)
     return verdict
 
 
-def nearest_neighbours(field: Field, rows: dict[SplitName, Array], fold: Callable[[str], Array]) -> Verdict:
+def nearest_neighbours(field: Field, asked: Callable[[str, SplitName], Array]) -> Verdict:
     """Distance to the nearest raw rows of each view."""
     verdict = Verdict("kNN", "reference", None, [0], {}, {})
-    judged: list[SplitName] = ["stop", "calibration", "test"]
     settings = field.settings.anomaly
     for view in field.normal:
-        train = reference_rows(fold(view), settings.reference)
-        scores = {
-            split: {"auroc": neighbour_distance(train, rows[split], settings.neighbours)[None]}
-            for split in judged
-        }
-        add_scores(field, verdict, view, scores)
+        train = reference_rows(asked(view, "train"), settings.reference)
+        distances = [neighbour_distance(train, asked(view, s), settings.neighbours) for s in SCORED]
+        scores = zip(SCORED, distances, strict=True)
+        add_scores(field, verdict, view, {split: {"auroc": each[None]} for split, each in scores})
     average_views(field, verdict)
     return verdict

@@ -66,8 +66,7 @@ def neighbour_distance(
         if itself is not None:
             own = torch.from_numpy(itself[start : start + len(near)])
             squares[near == own[:, None]] = torch.inf
-            squares = squares.topk(count, largest=False).values
-        found.append(squares.sqrt().mean(1))
+        found.append(squares.topk(count, largest=False).values.sqrt_().mean(1))
         start += len(near)
     return torch.cat(found).numpy()
 

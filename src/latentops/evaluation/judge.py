@@ -36,8 +36,8 @@ VIEW_ALL = "all"
 
 
 Made = Callable[[str, SplitName], NDArray[np.floating]]
-"""From a view's name (its members, trained on that view alone) and a split to what they make of the rows of it
-that `Field.asked` names."""
+"""From a view's name (its members, trained on that view alone) and a split to what they make of those of its
+rows that `Field.asked` names."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Field:
     def asked(self, view: str, split: SplitName) -> slice | NDArray[np.bool_]:
         """Which rows of a split a view's members are asked for.
 
-        What a score is fitted on, and what sets its threshold, are normal rows alone; all else is of all rows.
+        What a score is fitted on, and what sets its threshold, are normal rows alone.
         """
         if view == VIEW_ALL or split not in ("train", "calibration"):
             return slice(None)
@@ -321,9 +321,7 @@ def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Sc
 def code_scores(field: Field, view: str, codes: Made) -> Scores:
     """Distance to the nearest codes of the view's training rows, and to their centre."""
     settings = field.settings.anomaly
-    fold = [
-        (reference_rows(each, settings.reference), Spread.fit(each)) for each in codes(view, "train")
-    ]
+    fold = [(reference_rows(each, settings.reference), Spread.fit(each)) for each in codes(view, "train")]
     result: Scores = {}
     for split in SCORED:
         pairs = list(zip(fold, codes(view, split), strict=True))

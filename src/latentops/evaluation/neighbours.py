@@ -1,8 +1,8 @@
 """Exact nearest neighbours, in blocks that fit the processor's cache.
 
-Products of blocks in float32 say which rows are near, and of those the distances are taken from differences in
-float64, because ``‖a‖² + ‖b‖² − 2ab`` has few digits left where two rows are nearly the same. Where the bound
-on its rounding can't rule out that a nearer row was passed over, the products are taken again in float64.
+Products of blocks in float32 say which rows are near, and of those the distances are taken from differences
+in float64, because ``‖a‖² + ‖b‖² − 2ab`` has few digits left where two rows are nearly the same. Where the
+bound on its rounding can't rule out that a nearer row was passed over, the products are taken in float64.
 """
 
 from collections.abc import Iterator

@@ -64,11 +64,20 @@ def objective(weights: np.ndarray, rows: np.ndarray, labels: np.ndarray, strengt
     return float(loss.mean() + 0.5 * strength * (weights[:, :-1] ** 2).sum())
 
 
+def wide() -> tuple[np.ndarray, np.ndarray]:
+    """More features than rows, many of them mixtures of others."""
+    codes, labels = clusters(150, 5, spread=2.5)
+    random = np.random.default_rng(1)
+    mixtures = codes @ random.normal(size=(6, 100)) + 0.01 * random.normal(size=(150, 100))
+    return standardised(np.concatenate([mixtures, random.normal(size=(150, 200))], axis=1)), labels
+
+
 DATA: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
     "few rows": lambda: mixed(400, 5),
     "two classes": lambda: mixed(400, 2),
     "a Hessian of a part of the rows": lambda: mixed(6000, 5),
     "digits": digits,
+    "more features than rows": wide,
 }
 
 

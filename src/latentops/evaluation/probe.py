@@ -4,7 +4,8 @@ Minimises ``mean cross-entropy + strength / 2 · ‖W‖²`` (the bias is free) 
 penalty to the weakest, each started where the last one ended. The gradient and the objective are of all rows;
 the Hessian is of a fixed random sample of them (Byrd et al. 2011, "On the use of stochastic Hessian
 information in optimization methods for machine learning"), and its system is solved roughly by conjugate
-gradients (Nocedal & Wright 2006, algorithm 7.1), with an Armijo line search behind it.
+gradients (Nocedal & Wright 2006, algorithm 7.1), with an Armijo line search behind it. What they are
+preconditioned with is the Hessian there would be if all rows were as sure of a class as they are on average.
 
 Rows are the last axis everywhere: a softmax over a short last axis is slow. Products are float32, what they
 add up to over blocks of rows float64.
@@ -25,6 +26,9 @@ ROWS_PER_FEATURE = 200
 
 BLOCK = 4096
 """Rows that are worked on at once, so that they stay in the processor's cache."""
+
+NARROWEST = 1e-6
+"""Least share of the largest eigenvalue that is told from none."""
 
 ROUNDING = 1e-7
 """Rise of the objective that is put down to float32 and no reason to shorten a step."""
@@ -171,11 +175,17 @@ class _Point:
 
 @dataclass(frozen=True)
 class _CrossEntropy:
-    """Of `inputs` `[features, rows]`; `target` `[classes, features]` is the mean of targets times inputs."""
+    """Of `inputs` `[features, rows]`; `target` `[classes, features]` is the mean of targets times inputs.
+
+    The Hessian is of a `sample` `[features, some]`. But for the constant its features have mean squares
+    `squares` `[axes]` along `axes` `[features - 1, axes]`, and nothing across them.
+    """
 
     inputs: Tensor
     target: Tensor
     sample: Tensor
+    axes: Tensor
+    squares: Tensor
 
     @classmethod
     def of(cls, inputs: Tensor, labels: Tensor, classes: int) -> "_CrossEntropy":
@@ -185,7 +195,7 @@ class _CrossEntropy:
         if rows > ROWS_PER_FEATURE * features:
             drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
             sample = inputs[:, drawn[: ROWS_PER_FEATURE * features]]
-        return cls(inputs, (inputs @ targets).T.double() / rows, sample)
+        return cls(inputs, (inputs @ targets).T.double() / rows, sample, *_principal(sample[:-1]))
 
     def at(self, weights: Tensor) -> _Point:
         total, gradient = 0.0, torch.zeros_like(weights)
@@ -201,12 +211,21 @@ class _CrossEntropy:
         return _Point(weights, value, gradient / rows - self.target)
 
     def newton_step(self, point: _Point, gradient: Tensor, penalty: Tensor) -> Tensor:
-        """Conjugate gradients on the Newton system of the sample, with its diagonal as preconditioner."""
+        """Preconditioned conjugate gradients on the Newton system of the sample."""
         probabilities = torch.softmax(point.weights.float() @ self.sample, dim=0)
         shares = probabilities / self.sample.shape[1]
         # A trace of ridge keeps the free bias's null direction away.
         ridge = (penalty + 1e-9).float()
-        diagonal = (shares - shares * probabilities) @ (self.sample**2).T + ridge
+        doubt = (shares - shares * probabilities).sum(1, keepdim=True)
+        along = doubt * self.squares + ridge[0]
+        across = doubt * NARROWEST * self.squares[-1] + ridge[0]
+
+        def precondition(vector: Tensor) -> Tensor:
+            features, bias = vector[:, :-1], vector[:, -1:]
+            inside = features @ self.axes
+            outside = features - inside @ self.axes.T
+            scaled = (inside / along) @ self.axes.T + outside / across
+            return torch.cat([scaled, bias / (doubt + ridge[-1])], dim=1)
 
         def curvature(vector: Tensor) -> Tensor:
             change = vector @ self.sample
@@ -216,7 +235,7 @@ class _CrossEntropy:
 
         step = torch.zeros_like(gradient, dtype=torch.float32)
         residual = -gradient.float()
-        search = residual / diagonal
+        search = precondition(residual)
         power = (residual * search).sum()
         goal = 0.01 * float(power)
         for _ in range(CONJUGATE_STEPS):
@@ -224,13 +243,27 @@ class _CrossEntropy:
             stride = power / (search * bent).sum().clamp_min(1e-30)
             step += stride * search
             residual -= stride * bent
-            scaled = residual / diagonal
+            scaled = precondition(residual)
             after = (residual * scaled).sum()
             if float(after) <= goal:
                 break
             search = scaled + after / power * search
             power = after
         return step.double()
+
+
+def _principal(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal axes `[features, axes]` that `sample` `[features, rows]` spans, and its mean squares there.
+
+    From the smaller of its two products with itself; the axis of the largest is the last.
+    """
+    features, rows = sample.shape
+    if features <= rows:
+        squares, axes = torch.linalg.eigh(sample @ sample.T / rows)
+        return axes, squares.clamp_min(0)
+    squares, mixed = torch.linalg.eigh(sample.T @ sample / rows)
+    kept = squares > NARROWEST * squares[-1]
+    return sample @ mixed[:, kept] / (rows * squares[kept]).sqrt(), squares[kept]
 
 
 def _line_search(

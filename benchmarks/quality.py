@@ -89,8 +89,20 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """By how much ours is ahead of another code, seed by seed and row by row."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class QualityRow:
-    """The chosen variant's `metric` on a set, from `low` to `high`, and whether it keeps its `target`."""
+    """The chosen variant's `metric` on a set, from `low` to `high`, and whether it keeps its `target`.
+
+    `lead` is over the best `rival`, where the two were compared in this metric.
+    """
 
     name: str
     dataset: str
@@ -104,6 +116,7 @@ class QualityRow:
     aim: float | None
     met: bool | None
     rival: Held | None
+    lead: Lead | None
     reference: Held | None
     floors: dict[str, float]
     others: dict[str, float]
@@ -140,11 +153,11 @@ def figures(quality: Quality, found: Mapping[str, Any], commit: str) -> list[Qua
         raise LatentOpsError(f"{quality.dataset}: no variant was chosen; what is its `primary`?")
     variant = found["chosen"]["variant"]
     ours = next(row for row in found["rows"] if row["name"] == variant)
-    return [_figure(measure, quality.dataset, ours, found["rows"], commit) for measure in quality.measures]
+    return [_figure(measure, quality.dataset, ours, found, commit) for measure in quality.measures]
 
 
 def _figure(
-    measure: Measure, dataset: str, ours: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], commit: str
+    measure: Measure, dataset: str, ours: Mapping[str, Any], found: Mapping[str, Any], commit: str
 ) -> QualityRow:
     if measure.metric not in ours["metrics"]:
         known = ", ".join(sorted(ours["metrics"]))
@@ -152,10 +165,11 @@ def _figure(
     value = ours["metrics"][measure.metric]
     floors = [
         row
-        for row in rows
+        for row in found["rows"]
         if measure.metric in row["metrics"]
         and (row["role"] == "reference" or (row["role"] == "rival" and _comparable(row, ours)))
     ]
+    rival = _best(floors, "rival", measure.metric)
     return QualityRow(
         name=measure.name,
         dataset=dataset,
@@ -168,7 +182,8 @@ def _figure(
         target=measure.target,
         aim=measure.aim,
         met=None if measure.target is None else value["mean"] >= measure.target,
-        rival=_best(floors, "rival", measure.metric),
+        rival=rival,
+        lead=_lead(found["comparisons"], ours["name"], rival, measure.metric),
         reference=_best(floors, "reference", measure.metric),
         floors={row["name"]: row["metrics"][measure.metric]["mean"] for row in floors},
         others=measure.others,
@@ -188,6 +203,15 @@ def _best(floors: Iterable[Mapping[str, Any]], role: str, metric: str) -> Held |
         return None
     name = max(of, key=lambda name: of[name]["mean"])
     return Held(name, of[name]["mean"], of[name]["low"], of[name]["high"])
+
+
+def _lead(compared: Iterable[Mapping[str, Any]], ours: str, rival: Held | None, metric: str) -> Lead | None:
+    """What the paired comparison of two rows says."""
+    wanted = (ours, None if rival is None else rival.name, metric)
+    for entry in compared:
+        if (entry["variant"], entry["against"], entry["metric"]) == wanted:
+            return Lead(entry["difference"], entry["low"], entry["high"])
+    return None
 
 
 def together(

@@ -269,6 +269,14 @@ class QualityFloor(Result):
     high: float
 
 
+class QualityLead(Result):
+    """By how much the chosen variant is ahead of the best rival, paired."""
+
+    value: float
+    low: float
+    high: float
+
+
 class QualityRow(Result):
     """What the chosen variant reaches on a set, or the mean difference to a floor over several."""
 
@@ -282,6 +290,7 @@ class QualityRow(Result):
     variant: str | None = None
     latent_dim: int | None = None
     rival: QualityFloor | None = None
+    lead: QualityLead | None = None
     reference: QualityFloor | None = None
     others: dict[str, float] = Field(default_factory=dict)
 
@@ -494,6 +503,11 @@ def quality(root: Path) -> str:
     def floor(one: QualityFloor | None) -> str:
         return "–" if one is None else f"{escaped(one.name)} {spanned(one)}"
 
+    def lead(one: QualityLead | None) -> str:
+        return (
+            "–" if one is None else f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})".replace("-", "−")
+        )
+
     lines = [
         [
             escaped(row.name),
@@ -503,6 +517,7 @@ def quality(root: Path) -> str:
             "" if row.aim is None else f"{row.aim:g}",
             VERDICTS[row.met],
             floor(row.rival),
+            lead(row.lead),
             floor(row.reference),
             escaped(", ".join(f"{name} {value:g}" for name, value in row.others.items())) or "–",
         ]
@@ -516,6 +531,7 @@ def quality(root: Path) -> str:
         "aim",
         "met",
         "best rival",
+        "lead over it",
         "best reference",
         "cited",
     ]

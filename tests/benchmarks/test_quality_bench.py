@@ -16,8 +16,19 @@ def row(name: str, role: str, mean: float, size: int | None = 8) -> dict[str, An
     return {"name": name, "role": role, "latent_dim": size, "metrics": metrics}
 
 
+def paired(variant: str, against: str, difference: float, metric: str = "auroc") -> dict[str, Any]:
+    span = {"low": difference - 0.02, "high": difference + 0.02}
+    return {"variant": variant, "against": against, "metric": metric, "difference": difference, **span}
+
+
 FOUND = {
     "chosen": {"variant": "sparse", "seed": 0},
+    "comparisons": [
+        paired("sparse", "PCA-8", 0.3, "probe_accuracy"),
+        paired("denoising", "PCA-8", 0.19),
+        paired("sparse", "untrained sparse", 0.2),
+        paired("sparse", "PCA-8", 0.1),
+    ],
     "rows": [
         row("denoising", "variant", 0.99),
         row("sparse", "variant", 0.9),
@@ -50,6 +61,8 @@ def test_the_figure_is_that_of_the_chosen_variant_beside_the_best_code_of_its_si
     assert found.rival is not None
     assert found.reference is not None
     assert (found.rival.name, found.reference.name) == ("PCA-8", "kNN")
+    assert found.lead is not None
+    assert (found.lead.value, found.lead.low) == (0.1, pytest.approx(0.08))
     assert set(found.floors) == {"untrained sparse", "PCA-8", "kNN"}
 
 

@@ -115,9 +115,12 @@ def weighted(residuals: NDArray[np.floating], usual: NDArray[np.float64]) -> NDA
 
 def mean_error(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
     """Mean over each row's valid values of `[k, values]`, NaN apart: `[k]`; 0 where a row has none."""
-    known = ~np.isnan(residuals).all(axis=1)
-    means = np.zeros(len(residuals), dtype=residuals.dtype)
-    means[known] = np.nanmean(residuals if known.all() else residuals[known], axis=1)
+    means = residuals.mean(axis=1)
+    partly = np.flatnonzero(np.isnan(means))
+    if len(partly):
+        known = partly[~np.isnan(residuals[partly]).all(axis=1)]
+        means[partly] = 0
+        means[known] = np.nanmean(residuals[known], axis=1)
     return means
 
 

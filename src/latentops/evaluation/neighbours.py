@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 GROUP = 16
-QUERIES = 128
 REFERENCES = 16384
-"""Rows of a group, and the two sides of the block of products that is in memory at a time, 8 MB."""
+PRODUCTS = 2**21
+QUERIES = 1024
+"""Rows of a group; the most rows, products (8 MB) and queries of the block that is in memory at a time."""
 
 SPARE = 4
 """Candidates beyond those asked for: the farther the last of them, the more rounding it makes up for."""
@@ -46,8 +47,9 @@ def nearest(
     searched, candidates = known.float(), min(count + SPARE, rows)
     if not torch.isfinite(searched[:rows]).all():
         searched = known
-    for start in range(0, len(asked), QUERIES):
-        block = asked[start : start + QUERIES]
+    size = min(QUERIES, PRODUCTS // min(len(known), REFERENCES))
+    for start in range(0, len(asked), size):
+        block = asked[start : start + size]
         near, farthest = _nearest(searched, block.to(searched.dtype), candidates)
         near, squares = _ordered(places, block, near, count)
         if candidates < rows:

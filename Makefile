@@ -137,13 +137,19 @@ serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \
 		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
 
-promote: setup ## promote what passes its gates
-	@latentops promote $(NAMED)
+promote: setup ## promote what passes its gates (DATASET=, REASON=; FORCE=1 past one that holds)
+	@latentops promote $(NAMED) --reason "$$REASON" $(if $(FORCE),--force)
 
-rollback: setup need-dataset ## put the previous champion back
-	@latentops rollback "$(DATASET)"
+reject: setup need-dataset ## turn the challenger down (REASON=)
+	@latentops reject "$(DATASET)" --reason "$$REASON"
 
-history: setup need-dataset ## every promotion and rollback of a dataset's model
+rollback: setup need-dataset ## put the previous champion back (REASON=)
+	@latentops rollback "$(DATASET)" --reason "$$REASON"
+
+diff: setup need-dataset ## what differs between the champion and the challenger, or others (FROM=champion, TO=challenger)
+	@latentops diff '$(DATASET)@$(or $(FROM),champion)' '$(DATASET)@$(or $(TO),challenger)'
+
+history: setup need-dataset ## what was promoted, held, rejected and undone of a dataset's model
 	@latentops history "$(DATASET)"
 
 verify: setup need-dataset ## prove the champion's chain from data to metrics again

@@ -22,6 +22,7 @@ DEBUG = "LATENTOPS_DEBUG"
 
 Datasets = Annotated[list[str] | None, typer.Argument(metavar="[DATASET]...", help="All, unless named.")]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET")]
+Reason = Annotated[str, typer.Option(help="Goes into the ledger.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -350,29 +351,68 @@ def record(datasets: Datasets = None) -> None:
 
 
 @app.command()
-def promote(datasets: Datasets = None) -> None:
-    """Register what passes its gates and make it the champion; say which gate holds the others."""
+def promote(
+    datasets: Datasets = None,
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Past a gate that holds; needs a DATASET and a reason, and shows.")
+    ] = False,
+) -> None:
+    """Make what passes its gates the champion; what a gate holds is the challenger, and which gate it was."""
     from latentops import promotion
     from latentops.config import load_params
     from latentops.targets import datasets as known
 
+    if force and len(datasets or []) != 1:
+        raise LatentOpsError("--force is of one dataset: name it, as in `latentops promote digits --force`")
     for name in known(load_params(), datasets or []):
-        print(promotion.promote(name).text)
+        print(promotion.promote(name, reason, force=force).text)
 
 
 @app.command()
-def rollback(dataset: Dataset) -> None:
+def reject(dataset: Dataset, reason: Reason) -> None:
+    """Turn the challenger down, for a reason that stays with it."""
+    from latentops.config import load_params
+    from latentops.registry import champion
+
+    load_params().dataset(dataset)
+    print(champion.reject(dataset, reason=reason).text)
+
+
+@app.command()
+def rollback(dataset: Dataset, reason: Reason = "") -> None:
     """Put the previous champion back."""
     from latentops.config import load_params
     from latentops.registry import champion
 
     load_params().dataset(dataset)
-    print(champion.rollback(dataset).text)
+    print(champion.rollback(dataset, reason=reason).text)
+
+
+@app.command()
+def diff(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as digits@champion.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Such as digits@challenger, or digits/3.")],
+) -> None:
+    """What differs between two registered versions: settings, figures, gates."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from latentops.registry.difference import diff as differ
+
+    found = differ(model, other)
+    if not found.entries:
+        print(f"{found.left} and {found.right} are the same")
+        return
+    table = Table("", "", found.left, found.right)
+    for entry in found.entries:
+        table.add_row(entry.group, entry.name, entry.left, entry.right)
+    Console().print(table)
 
 
 @app.command()
 def history(dataset: Dataset) -> None:
-    """Print the ledger of a dataset's model: every promotion and rollback, the oldest first."""
+    """Print the ledger of a dataset's model, the oldest first: what was promoted, held, rejected, undone."""
     from latentops.config import load_params
     from latentops.registry import champion
 
@@ -380,9 +420,10 @@ def history(dataset: Dataset) -> None:
     lines = champion.history(dataset)
     for line in lines:
         made = f"version {line['version']} ({line['variant']}, seed {line['seed']})"
-        print(f"{line['when']}  {line['event']:<8}  {made}  by {line['who']}: {line['why']}")
+        event = "forced" if line.get("forced") else line["event"]
+        print(f"{line['when']}  {event:<8}  {made}  by {line['who']}: {line['why']}")
     if not lines:
-        print(f"{dataset}: no champion so far")
+        print(f"{dataset}: no champion so far, and no challenger")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from latentops.reporting.card import card_for
 from latentops.reporting.profiles import drawings
 
 
-def promote(dataset: str, reason: str = "") -> Decision:
+def promote(dataset: str, reason: str = "", *, force: bool = False) -> Decision:
     """Make what was chosen for `dataset` its champion, if every gate lets it; see `champion.promote`.
 
     What the store lacks is recorded first: DVC has no reason to rerun `record` where git already holds its
@@ -18,4 +18,4 @@ def promote(dataset: str, reason: str = "") -> Decision:
     tracking.record(dataset, params, drawings)
     chosen = results.comparison(dataset).chosen
     card = card_for(dataset, params) if chosen else ""
-    return champion.promote(dataset, reason=reason, card=card)
+    return champion.promote(dataset, reason=reason, card=card, force=force)

@@ -13,7 +13,7 @@ import latentops
 from latentops.config import load_params
 from latentops.errors import RegistryError
 from latentops.registry import candidate, ledger, results, store, tracking, versions
-from latentops.registry.champion import Decision, history, promote, rollback
+from latentops.registry.champion import Decision, history, promote, reject, rollback
 from latentops.registry.versions import resolve
 from latentops.reporting.profiles import drawings
 
@@ -99,18 +99,123 @@ def test_a_gate_that_holds_leaves_the_alias_alone(recorded: Path) -> None:
     decision = challenge(gates=[failing], passed=False)
     assert not decision.promoted
     assert [gate.gate for gate in decision.held] == ["rivals"]
-    assert "held by rivals: does not beat pca-3" in decision.text
+    assert "held by rivals: does not beat pca-3; version 2 is challenger" in decision.text
     assert resolve("table@champion").number == 1
-    assert count() == 1
-    assert len(history("table")) == 1
 
 
-def test_without_a_champion_a_failing_gate_sets_no_alias(recorded: Path) -> None:
-    failing = {"gate": "rivals", "value": None, "limit": 0.0, "passed": False, "text": "does not beat pca-3"}
-    decision = challenge(gates=[failing], passed=False)
+FAILING = {"gate": "rivals", "value": -0.01, "limit": 0.0, "passed": False, "text": "does not beat pca-3"}
+
+
+def held() -> Decision:
+    """The plain variant, which a gate holds back."""
+    return challenge(gates=[FAILING], passed=False)
+
+
+def challenger() -> int | None:
+    found = versions.aliased(store.connect(), "table", "challenger")
+    return found.number if found else None
+
+
+def events() -> list[tuple[str, int, int | None]]:
+    return [(line["event"], line["version"], line["previous"]) for line in history("table")]
+
+
+def test_without_a_champion_what_is_held_is_challenger_and_no_more(recorded: Path) -> None:
+    decision = held()
     assert (decision.promoted, decision.version) == (False, None)
-    with pytest.raises(RegistryError, match="nothing is registered yet: run `make repro`"):
+    with pytest.raises(RegistryError, match="table has versions 1 and aliases challenger"):
         resolve("table@champion")
+    assert latentops.load("table@challenger").facts.variant == "undercomplete"
+    gate = json.loads(resolve("table@challenger").tags["gate.rivals"])
+    assert gate == {"value": -0.01, "limit": 0.0, "verdict": "held"}
+
+
+def test_a_challenger_that_is_held_again_changes_nothing(recorded: Path) -> None:
+    promote("table")
+    held()
+    held()
+    assert events() == [("promote", 1, None), ("hold", 2, 1)]
+    assert (count(), challenger()) == (2, 2)
+
+
+def test_what_is_promoted_leaves_no_challenger(recorded: Path) -> None:
+    promote("table")
+    held()
+    assert challenge().version == 2
+    assert (challenger(), count()) == (None, 2)
+    assert json.loads(resolve("table@champion").tags["gate.rivals"])["verdict"] == "passed"
+
+
+def test_a_rejected_challenger_keeps_the_reason_and_is_none_again(recorded: Path) -> None:
+    promote("table")
+    held()
+    decision = reject("table", reason="blurred edges")
+    assert (decision.promoted, decision.version, challenger()) == (False, 1, None)
+    assert resolve("table/2").tags[candidate.REJECTED] == "blurred edges"
+    assert "version 2 was rejected: blurred edges" in held().text
+    assert events() == [("promote", 1, None), ("hold", 2, 1), ("reject", 2, 1)]
+    assert challenger() is None
+    with pytest.raises(RegistryError, match="there is no challenger; see `latentops history table`"):
+        reject("table", reason="again")
+    with pytest.raises(RegistryError, match="a rejection needs a reason"):
+        reject("table", reason=" ")
+
+
+def test_a_promotion_past_a_gate_needs_a_reason_and_shows_for_good(recorded: Path) -> None:
+    promote("table")
+    held()
+    with pytest.raises(RegistryError, match="a forced promotion needs a reason"):
+        promote("table", force=True)
+    decision = promote("table", reason="the old one leaks", force=True)
+    assert (decision.promoted, decision.version, decision.previous) == (True, 2, 1)
+    assert "forced past rivals: does not beat pca-3" in decision.text
+    rollback("table")
+    challenge()
+    assert resolve("table@champion").tags[candidate.FORCED] == "the old one leaks"
+    assert [line.get("forced", False) for line in history("table")] == [False, False, True, False, False]
+
+
+def test_what_passes_every_gate_is_not_forced(recorded: Path) -> None:
+    assert promote("table", reason="to be sure", force=True).promoted
+    assert candidate.FORCED not in resolve("table").tags
+    assert "forced" not in history("table")[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "call"),
+    [
+        ("hold", "set_registered_model_alias"),
+        ("reject", "set_model_version_tag"),
+        ("reject", "delete_registered_model_alias"),
+        ("promote", "delete_registered_model_alias"),
+    ],
+)
+def test_what_is_cut_short_of_a_challenger_is_finished(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, event: str, call: str
+) -> None:
+    promote("table")
+    if event != "hold":
+        held()
+
+    def cut_short(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    act = {
+        "hold": held,
+        "reject": lambda: reject("table", reason="no"),
+        "promote": lambda: promote("table", reason="now", force=True),
+    }[event]
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    lines = len(history("table"))
+    promote("table")
+    assert len(history("table")) == lines
+    assert challenger() == (2 if event == "hold" else None)
+    assert (candidate.REJECTED in resolve("table/2").tags) == (event == "reject")
+    assert resolve("table@champion").number == (2 if event == "promote" else 1)
+    assert ledger.breaks() == []
 
 
 def test_a_challenger_may_be_worse_by_the_margin_and_no_more(recorded: Path) -> None:

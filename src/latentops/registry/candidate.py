@@ -24,6 +24,10 @@ PRIMARY = "latentops.primary"
 PRIMARY_VALUE = "latentops.primary_value"
 SEED = "latentops.seed"
 VARIANT = "latentops.variant"
+FORCED = "latentops.forced"
+"""The tag of a version that was promoted against a gate: why."""
+REJECTED = "latentops.rejected"
+"""The tag of a challenger that was turned down: why."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,11 @@ class Candidate:
         return folder is not None and packaging.digest(folder) == version.tags.get(PACKAGE)
 
     def register(self, gates: tuple[Gate, ...], card: str) -> Version:
-        """The registered version of this candidate: the one there is, or a new one."""
+        """The registered version of this candidate, with these gates: the one there is, or a new one."""
         for version in versions.versions(self.client, self.dataset):
             if self.is_version(version):
+                for key, value in _gate_tags(gates).items():
+                    self.client.set_model_version_tag(version.model, str(version.number), key, value)
                 return version
         run = tracking.find(self.client, self.dataset, self.result.content_hash)
         model_id, package = self._log(run)
@@ -141,7 +147,7 @@ class Candidate:
         return str(self.client.get_logged_model(model_id).artifact_location)
 
     def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
-        tags = {
+        return {
             results.CONTENT: self.result.content_hash,
             PACKAGE: package,
             DIGEST: self.digest,
@@ -149,17 +155,22 @@ class Candidate:
             SEED: str(self.seed),
             PRIMARY: self.primary,
             PRIMARY_VALUE: repr(self.value),
+            **_gate_tags(gates),
         }
-        for gate in gates:
-            verdict = "passed" if gate.passed else "held"
-            figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
-            tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
-        return tags
 
     def _minimal_card(self, gates: tuple[Gate, ...]) -> str:
         lines = [f"- {gate.gate}: {gate.text}" for gate in gates]
         title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
         return "\n".join([f"{title}; {self.primary} {self.value:.4f}.", *lines])
+
+
+def _gate_tags(gates: tuple[Gate, ...]) -> dict[str, str]:
+    tags = {}
+    for gate in gates:
+        verdict = "passed" if gate.passed else "held"
+        figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
+        tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
+    return tags
 
 
 def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:

@@ -1,8 +1,12 @@
 """Which model is live: promotion through gates, undoing it, and what happened so far.
 
+What a gate holds back is registered too, as the `challenger`: a reviewer finds it beside the champion, and
+rejects it, or promotes it against the gate.
+
 A promotion goes in this order, under one lock: package, registered version with all its tags, ledger line,
-alias `previous`, alias `champion`. Whatever stops it, the live model is the old one or the new one, and never
-one that the ledger doesn't know; the next call finishes what the ledger's last line began.
+alias `previous`, alias `champion`; and from then on nothing is challenger. Whatever stops it, the live model
+is the old one or the new one, and never one that the ledger doesn't know; the next call finishes what the
+ledger's last line began.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,16 +17,26 @@ from mlflow import MlflowClient
 from latentops.config import load_params
 from latentops.errors import RegistryError
 from latentops.registry import ledger, results, store, versions
-from latentops.registry.candidate import PACKAGE, PRIMARY, PRIMARY_VALUE, SEED, VARIANT, Candidate, Gate
-from latentops.registry.versions import CHAMPION, PREVIOUS, Version
+from latentops.registry.candidate import (
+    FORCED,
+    PACKAGE,
+    PRIMARY,
+    PRIMARY_VALUE,
+    REJECTED,
+    SEED,
+    VARIANT,
+    Candidate,
+    Gate,
+)
+from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a promotion or a rollback came to.
+    """What a promotion, a rejection or a rollback came to.
 
-    `promoted` says that the alias moved, `version` which version is live now (none if none ever was) and
-    `previous` which one was before. `text` is one line for a person.
+    `promoted` says that the alias `champion` moved, `version` which version is live now (none if none ever
+    was) and `previous` which one was before. `text` is one line for a person.
     """
 
     dataset: str
@@ -41,14 +55,18 @@ class Decision:
         return tuple(gate for gate in self.gates if not gate.passed)
 
 
-def promote(dataset: str, *, reason: str = "", card: str = "") -> Decision:
+def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = False) -> Decision:
     """Make the chosen variant of `dataset` its champion, if every gate lets it.
 
     The gates are those of the comparison and one more: the primary metric may not be below the champion's by
-    more than `gates.margin`. Where one holds, no alias moves and the decision names it. Where the same
-    content is champion already, nothing is done. `card` is the model card's text, `reason` goes into the
-    ledger. Raises `RegistryError` where a result or its recorded run is missing.
+    more than `gates.margin`. Where one holds, the champion stays, the decision names the gate, and the
+    version is the challenger, unless it was rejected before. With `force`, which needs a `reason`, it is
+    champion nevertheless, and marked as forced. Where the same content is champion already, nothing is done.
+    `card` is the model card's text, `reason` goes into the ledger. Raises `RegistryError` where a result or
+    its recorded run is missing, or a reason.
     """
+    if force and not reason.strip():
+        raise RegistryError(f"{dataset}: a forced promotion needs a reason, which stays with the version")
     params = load_params()
     params.dataset(dataset)
     compared = results.comparison(dataset)
@@ -67,16 +85,41 @@ def promote(dataset: str, *, reason: str = "", card: str = "") -> Decision:
             text = f"{dataset}: {candidate.label} is champion already (version {champion.number})"
             return _unmoved(dataset, champion, (), text)
         gates = (*_compared_gates(compared), _champion_gate(candidate, champion, params.gates.margin))
-        failed = [gate for gate in gates if not gate.passed]
-        if failed:
-            reasons = "; ".join(f"{gate.gate}: {gate.text}" for gate in failed)
-            return _unmoved(dataset, champion, gates, f"{dataset}: {candidate.label} held by {reasons}")
         version = candidate.register(gates, card)
-        why = reason or "passed every gate"
-        entry = {"event": "promote", "why": why, "gates": [asdict(gate) for gate in gates]}
+        held = "; ".join(f"{gate.gate}: {gate.text}" for gate in gates if not gate.passed)
+        if held and not force:
+            now = _challenge(client, version, champion, gates, held)
+            return _unmoved(dataset, champion, gates, f"{dataset}: {candidate.label} held by {held}; {now}")
+        entry: dict[str, Any] = {
+            "event": "promote",
+            "why": reason or "passed every gate",
+            "gates": _plain(gates),
+        }
+        if held:
+            client.set_model_version_tag(version.model, str(version.number), FORCED, reason)
+            entry["forced"] = True
         _move(client, entry, version, champion)
         text = f"{dataset}: {candidate.label} is champion (version {version.number})"
-        return _decision(version, champion, gates, text)
+        return _decision(version, champion, gates, f"{text}, forced past {held}" if held else text)
+
+
+def reject(dataset: str, *, reason: str) -> Decision:
+    """Turn the challenger down: it loses its alias, keeps the reason, and isn't challenger again.
+
+    Raises `RegistryError` where there is no challenger, or no reason.
+    """
+    if not reason.strip():
+        raise RegistryError(f"{dataset}: a rejection needs a reason, which stays with the version")
+    client = store.connect()
+    with store.plain_errors(), store.locked("promotion"):
+        _finish(client, dataset)
+        champion = versions.aliased(client, dataset, CHAMPION)
+        challenger = versions.aliased(client, dataset, CHALLENGER)
+        if challenger is None:
+            raise RegistryError(f"{dataset}: there is no challenger; see `latentops history {dataset}`")
+        _write({"event": "reject", "why": reason, "gates": []}, challenger, champion)
+        _turn_down(client, challenger, reason)
+        return _unmoved(dataset, champion, (), f"{dataset}: version {challenger.number} is rejected")
 
 
 def rollback(dataset: str, *, reason: str = "") -> Decision:
@@ -132,23 +175,51 @@ def _champion_gate(candidate: Candidate, champion: Version | None, margin: float
     return Gate(name, value, limit, value >= limit, text)
 
 
+def _challenge(
+    client: MlflowClient, version: Version, champion: Version | None, gates: tuple[Gate, ...], held: str
+) -> str:
+    """Make what is `held` the challenger, if it wasn't rejected; what it is now."""
+    if REJECTED in version.tags:
+        return f"version {version.number} was rejected: {version.tags[REJECTED]}"
+    challenger = versions.aliased(client, version.dataset, CHALLENGER)
+    if challenger is None or challenger.number != version.number:
+        _write({"event": "hold", "why": f"held by {held}", "gates": _plain(gates)}, version, champion)
+        client.set_registered_model_alias(version.model, CHALLENGER, str(version.number))
+    return f"version {version.number} is challenger"
+
+
+def _turn_down(client: MlflowClient, challenger: Version, reason: str) -> None:
+    client.set_model_version_tag(challenger.model, str(challenger.number), REJECTED, reason)
+    client.delete_registered_model_alias(challenger.model, CHALLENGER)
+
+
+def _plain(gates: tuple[Gate, ...]) -> list[dict[str, Any]]:
+    return [asdict(gate) for gate in gates]
+
+
 def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champion: Version | None) -> None:
-    """Write the ledger's line, `entry` and all that identifies `version`; then point the aliases at it."""
-    former = champion.number if champion else None
+    """Write the ledger's line; then point the aliases at `version`."""
+    _write(entry, version, champion)
+    _point(client, version, champion.number if champion else None)
+    if entry["event"] == "promote":
+        _retire_challenger(client, version.dataset)
+
+
+def _write(entry: dict[str, Any], version: Version, champion: Version | None) -> None:
+    """Add a line to the ledger: `entry`, all that identifies `version`, and which version was champion."""
     ledger.append(
         {
             **entry,
             "dataset": version.dataset,
             "model": version.model,
             "version": version.number,
-            "previous": former,
+            "previous": champion.number if champion else None,
             "variant": version.tags[VARIANT],
             "seed": int(version.tags[SEED]),
             "content_hash": version.tags[results.CONTENT],
             "package_sha256": version.tags[PACKAGE],
         }
     )
-    _point(client, version, former)
 
 
 def _point(client: MlflowClient, version: Version, former: int | None) -> None:
@@ -157,18 +228,45 @@ def _point(client: MlflowClient, version: Version, former: int | None) -> None:
     client.set_registered_model_alias(version.model, CHAMPION, str(version.number))
 
 
+def _retire_challenger(client: MlflowClient, dataset: str) -> None:
+    challenger = versions.aliased(client, dataset, CHALLENGER)
+    if challenger is not None:
+        client.delete_registered_model_alias(challenger.model, CHALLENGER)
+
+
 def _finish(client: MlflowClient, dataset: str) -> str | None:
     """Move the aliases as the ledger's last line says, if that was cut short; say which event it was."""
     lines = ledger.entries(dataset)
-    champion = versions.aliased(client, dataset, CHAMPION)
-    now = champion.number if champion else None
-    if not lines or now == lines[-1]["version"] or now != lines[-1]["previous"]:
+    if not lines:
         return None
-    for version in versions.versions(client, dataset):
-        if (version.number, version.tags.get(PACKAGE)) == (lines[-1]["version"], lines[-1]["package_sha256"]):
-            _point(client, version, now)
-            return str(lines[-1]["event"])
+    last, event = lines[-1], str(lines[-1]["event"])
+    wanted = (last["version"], last["package_sha256"])
+    found = [v for v in versions.versions(client, dataset) if (v.number, v.tags.get(PACKAGE)) == wanted]
+    if not found:
+        return None
+    if event in ledger.MOVES:
+        return event if _finish_move(client, found[0], last) else None
+    challenger = versions.aliased(client, dataset, CHALLENGER)
+    is_challenger = challenger is not None and challenger.number == found[0].number
+    if event == "hold" and challenger is None:
+        client.set_registered_model_alias(found[0].model, CHALLENGER, str(found[0].number))
+        return event
+    if event == "reject" and is_challenger:
+        _turn_down(client, found[0], str(last["why"]))
+        return event
     return None
+
+
+def _finish_move(client: MlflowClient, version: Version, line: dict[str, Any]) -> bool:
+    """Whether the aliases had still to be moved to the champion of `line`."""
+    champion = versions.aliased(client, version.dataset, CHAMPION)
+    now = champion.number if champion else None
+    cut_short = now != line["version"] and now == line["previous"]
+    if cut_short:
+        _point(client, version, now)
+    if line["event"] == "promote" and (cut_short or now == line["version"]):
+        _retire_challenger(client, version.dataset)
+    return cut_short
 
 
 def _decision(version: Version, champion: Version | None, gates: tuple[Gate, ...], text: str) -> Decision:

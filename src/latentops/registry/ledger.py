@@ -1,4 +1,6 @@
-"""`ledger/promotions.jsonl`: who made which model live, when and why. Lines are added, never changed.
+"""`ledger/promotions.jsonl`: who made which model live or turned it down, when and why.
+
+Lines are added, never changed.
 
 Each line carries the sha256 of the line before it, so that a line which is changed, moved or taken out later
 shows at the next one.
@@ -18,6 +20,8 @@ from latentops.registry import lineage
 
 LEDGER = Path("ledger/promotions.jsonl")
 FIRST = "0" * 64  # what the first line carries in place of a hash
+MOVES = ("promote", "rollback")
+"""Events that made another version champion; the others, `hold` and `reject`, are a challenger's."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ def entries(dataset: str | None = None, path: Path = LEDGER) -> list[dict[str, A
         except ValueError as error:
             raise RegistryError(f"{path}: line {number} is not JSON ({error})") from None
     return [entry for entry in parsed if dataset in (None, entry.get("dataset"))]
+
+
+def moves(dataset: str, path: Path = LEDGER) -> list[dict[str, Any]]:
+    """The lines of `dataset` that made another version champion."""
+    return [entry for entry in entries(dataset, path) if entry["event"] in MOVES]
 
 
 def append(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from latentops.registry import candidate, ledger, lineage, packaging, results, store, versions
 from latentops.registry.package import Package
-from latentops.registry.versions import CHAMPION, PREVIOUS, Version
+from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,14 @@ def _ledger_links(version: Version) -> list[Link]:
     ]
     if not links:
         links.append(Link("ledger: chain of hashes", "whole", "whole"))
-    entries = ledger.entries(version.dataset)
-    last = entries[-1] if entries else {}
-    for alias, key in ((CHAMPION, "version"), (PREVIOUS, "previous")):
-        if version.alias == alias:
-            links.append(
-                Link(f"ledger's last line ↔ alias {alias}", _version(last.get(key)), _version(version.number))
-            )
+    entries, moves = ledger.entries(version.dataset), ledger.moves(version.dataset)
+    last_move = moves[-1] if moves else {}
+    held = entries[-1]["version"] if entries and entries[-1]["event"] == "hold" else None
+    told = {CHAMPION: last_move.get("version"), PREVIOUS: last_move.get("previous"), CHALLENGER: held}
+    if version.alias in told:
+        name = f"ledger ↔ alias {version.alias}"
+        links.append(Link(name, _version(told[version.alias]), _version(version.number)))
+    forced = any(entry.get("forced") for entry in entries if entry["version"] == version.number)
     mine: dict[str, Any] = next(
         (entry for entry in reversed(entries) if entry["version"] == version.number), {}
     )
@@ -97,6 +98,11 @@ def _ledger_links(version: Version) -> list[Link]:
             "ledger ↔ version: package sha256",
             str(mine.get("package_sha256", "no line about this version")),
             version.tags.get(candidate.PACKAGE, "none"),
+        ),
+        Link(
+            "ledger ↔ version: promoted against a gate",
+            "yes" if forced else "no",
+            "yes" if candidate.FORCED in version.tags else "no",
         ),
     ]
 

@@ -14,6 +14,7 @@ from latentops.registry import store
 from latentops.registry.package import Package
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 PREVIOUS = "previous"
 SUFFIX = "-autoencoder"
 _NAME = re.compile(

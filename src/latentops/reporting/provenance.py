@@ -75,7 +75,7 @@ def run(dataset: str, variant: str, root: Path = Path()) -> Run | None:
 
 
 class Champion(Result):
-    """The ledger's last line about a dataset: what is live since when."""
+    """What the ledger says of a dataset's champion: what is live since when."""
 
     version: int
     variant: str
@@ -86,5 +86,5 @@ class Champion(Result):
 
 def champion(dataset: str, root: Path = Path()) -> Champion | None:
     """What the ledger says is live; None where nothing ever was."""
-    lines = ledger.entries(dataset, root / ledger.LEDGER)
+    lines = ledger.moves(dataset, root / ledger.LEDGER)
     return Champion.model_validate(lines[-1]) if lines else None

@@ -138,13 +138,13 @@ serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
 
 promote: setup ## promote what passes its gates (DATASET=, REASON=; FORCE=1 past one that holds)
-	@latentops promote $(NAMED) --reason "$$REASON" $(if $(FORCE),--force)
+	@latentops promote $(NAMED) --reason "$${REASON:-}" $(if $(FORCE),--force)
 
 reject: setup need-dataset ## turn the challenger down (REASON=)
-	@latentops reject "$(DATASET)" --reason "$$REASON"
+	@latentops reject "$(DATASET)" --reason "$${REASON:-}"
 
 rollback: setup need-dataset ## put the previous champion back (REASON=)
-	@latentops rollback "$(DATASET)" --reason "$$REASON"
+	@latentops rollback "$(DATASET)" --reason "$${REASON:-}"
 
 diff: setup need-dataset ## what differs between the champion and the challenger, or others (FROM=champion, TO=challenger)
 	@latentops diff '$(DATASET)@$(or $(FROM),champion)' '$(DATASET)@$(or $(TO),challenger)'

@@ -227,6 +227,16 @@ def at_live(live: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return live
 
 
+@pytest.fixture
+def twice(project: Path) -> Path:
+    """A dataset that has had two champions, of two variants."""
+    for variant in ("variational", "undercomplete"):
+        write_comparison("table", variant)
+        tracking.record("table", load_params(), drawings)
+        champion.promote("table")
+    return project
+
+
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("var"))
     database = store.home().relative_to(store.project_root()) / "mlflow.db"

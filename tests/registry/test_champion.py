@@ -187,6 +187,8 @@ def test_what_passes_every_gate_is_not_forced(recorded: Path) -> None:
         ("hold", "set_registered_model_alias"),
         ("reject", "set_model_version_tag"),
         ("reject", "delete_registered_model_alias"),
+        ("promote", "set_model_version_tag"),
+        ("promote", "set_registered_model_alias"),
         ("promote", "delete_registered_model_alias"),
     ],
 )
@@ -206,6 +208,7 @@ def test_what_is_cut_short_of_a_challenger_is_finished(
         "promote": lambda: promote("table", reason="now", force=True),
     }[event]
     with monkeypatch.context() as patch:
+        patch.setattr(candidate, "_gate_tags", lambda _: {})  # else those of a known version are set first
         patch.setattr(MlflowClient, call, cut_short)
         with pytest.raises(KeyboardInterrupt):
             act()
@@ -215,6 +218,7 @@ def test_what_is_cut_short_of_a_challenger_is_finished(
     assert challenger() == (2 if event == "hold" else None)
     assert (candidate.REJECTED in resolve("table/2").tags) == (event == "reject")
     assert resolve("table@champion").number == (2 if event == "promote" else 1)
+    assert (candidate.FORCED in resolve("table/2").tags) == (event == "promote")
     assert ledger.breaks() == []
 
 

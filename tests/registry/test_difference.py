@@ -14,16 +14,6 @@ from latentops.reporting.profiles import drawings
 from .conftest import write_comparison
 
 
-@pytest.fixture
-def twice(project: Path) -> Path:
-    """A dataset that has had two champions, of two variants."""
-    for variant in ("variational", "undercomplete"):
-        write_comparison("table", variant)
-        tracking.record("table", load_params(), drawings)
-        promote("table")
-    return project
-
-
 def test_a_version_doesn_t_differ_from_itself(twice: Path) -> None:
     assert diff("table@champion", "table/2").entries == ()
 

@@ -17,16 +17,6 @@ from .conftest import write_comparison
 MODEL = "table-autoencoder"
 
 
-@pytest.fixture
-def twice(project: Path) -> Path:
-    """A dataset that has had two champions."""
-    for variant in ("variational", "undercomplete"):
-        write_comparison("table", variant)
-        tracking.record("table", load_params(), drawings)
-        promote("table")
-    return project
-
-
 def broken(name: str = "table@champion") -> list[str]:
     return [link.name for link in verify(name).broken]
 
@@ -73,6 +63,9 @@ def test_a_challenger_is_proven_and_so_is_what_was_forced(twice: Path) -> None:
     promote("table")
     assert broken("table@challenger") == []
     assert broken("table@champion") == []
+    rollback("table")
+    assert broken("table@challenger") == []
+    rollback("table")
     promote("table", reason="it has to be", force=True)
     assert broken("table@champion") == []
     store.connect().delete_model_version_tag(MODEL, "3", candidate.FORCED)

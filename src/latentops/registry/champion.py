@@ -96,7 +96,6 @@ def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = Fal
             "gates": _plain(gates),
         }
         if held:
-            client.set_model_version_tag(version.model, str(version.number), FORCED, reason)
             entry["forced"] = True
         _move(client, entry, version, champion)
         text = f"{dataset}: {candidate.label} is champion (version {version.number})"
@@ -198,16 +197,13 @@ def _plain(gates: tuple[Gate, ...]) -> list[dict[str, Any]]:
 
 
 def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champion: Version | None) -> None:
-    """Write the ledger's line; then point the aliases at `version`."""
-    _write(entry, version, champion)
-    _point(client, version, champion.number if champion else None)
-    if entry["event"] == "promote":
-        _retire_challenger(client, version.dataset)
+    """Write the ledger's line; then do what it says."""
+    _carry_out(client, version, _write(entry, version, champion))
 
 
-def _write(entry: dict[str, Any], version: Version, champion: Version | None) -> None:
+def _write(entry: dict[str, Any], version: Version, champion: Version | None) -> dict[str, Any]:
     """Add a line to the ledger: `entry`, all that identifies `version`, and which version was champion."""
-    ledger.append(
+    return ledger.append(
         {
             **entry,
             "dataset": version.dataset,
@@ -222,10 +218,15 @@ def _write(entry: dict[str, Any], version: Version, champion: Version | None) ->
     )
 
 
-def _point(client: MlflowClient, version: Version, former: int | None) -> None:
-    if former is not None:
-        client.set_registered_model_alias(version.model, PREVIOUS, str(former))
+def _carry_out(client: MlflowClient, version: Version, line: dict[str, Any]) -> None:
+    """Mark `version` and move the aliases as the ledger's `line` of a promotion or a rollback says."""
+    if line.get("forced"):
+        client.set_model_version_tag(version.model, str(version.number), FORCED, str(line["why"]))
+    if line["previous"] is not None:
+        client.set_registered_model_alias(version.model, PREVIOUS, str(line["previous"]))
     client.set_registered_model_alias(version.model, CHAMPION, str(version.number))
+    if line["event"] == "promote":
+        _retire_challenger(client, version.dataset)
 
 
 def _retire_challenger(client: MlflowClient, dataset: str) -> None:
@@ -263,8 +264,8 @@ def _finish_move(client: MlflowClient, version: Version, line: dict[str, Any]) -
     now = champion.number if champion else None
     cut_short = now != line["version"] and now == line["previous"]
     if cut_short:
-        _point(client, version, now)
-    if line["event"] == "promote" and (cut_short or now == line["version"]):
+        _carry_out(client, version, line)
+    elif line["event"] == "promote" and now == line["version"]:
         _retire_challenger(client, version.dataset)
     return cut_short
 

@@ -78,7 +78,8 @@ def _ledger_links(version: Version) -> list[Link]:
         links.append(Link("ledger: chain of hashes", "whole", "whole"))
     entries, moves = ledger.entries(version.dataset), ledger.moves(version.dataset)
     last_move = moves[-1] if moves else {}
-    held = entries[-1]["version"] if entries and entries[-1]["event"] == "hold" else None
+    reviewed = [entry for entry in entries if entry["event"] != "rollback"]  # which leaves a challenger be
+    held = reviewed[-1]["version"] if reviewed and reviewed[-1]["event"] == "hold" else None
     told = {CHAMPION: last_move.get("version"), PREVIOUS: last_move.get("previous"), CHALLENGER: held}
     if version.alias in told:
         name = f"ledger ↔ alias {version.alias}"

@@ -404,7 +404,9 @@ def diff(
     if not found.entries:
         print(f"{found.left} and {found.right} are the same")
         return
-    table = Table("", "", found.left, found.right)
+    table = Table()
+    for head in ("", "", found.left, found.right):
+        table.add_column(head, overflow="fold")  # a name cut short could be that of another figure
     for entry in found.entries:
         table.add_row(entry.group, entry.name, entry.left, entry.right)
     Console().print(table)

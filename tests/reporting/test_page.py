@@ -420,7 +420,9 @@ def test_the_champion_is_the_ledgers_last_line(project: Path, write: Write) -> N
     path = project / ledger.LEDGER
     path.parent.mkdir()
     entry = {"dataset": "digits", "variant": "sparse", "seed": 1, "content_hash": "ab" * 32, "when": "then"}
+    entry |= {"event": "promote"}
     lines = [entry | {"version": 1}, entry | {"version": 2}, entry | {"version": 9, "dataset": "other"}]
+    lines += [entry | {"version": 3, "event": "hold"}, entry | {"version": 3, "event": "reject"}]
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     pages = write()
     assert "champion: version 2, sparse" in pages["index"]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latentops.config import Comparison, Gates
+from latentops.config import Comparison
 from latentops.errors import DataError
 from latentops.evaluation.comparison import (
     Row,
@@ -22,7 +22,7 @@ from latentops.evaluation.statistics import Resampling, average_precision, false
 LABELS = np.arange(120) % 3
 CLASSES = ("a", "b", "c")
 SETTINGS = Comparison(resamples=500, confidence=0.95, seed=0)
-GATES = Gates(retention=0.9, margin=0.0)
+RETENTION = 0.9
 
 
 def row(name: str, role: str, size: int | None, accuracy: float, stop: float = 0.0, seeds: int = 4) -> Row:
@@ -100,7 +100,7 @@ def test_nothing_to_choose_from_is_an_error() -> None:
 
 def test_a_clear_lead_passes_every_gate() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
-    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, RETENTION)
     assert result["chosen"]["variant"] == "sparse"
     assert result["passed"]
     assert [gate["gate"] for gate in result["gates"]] == [
@@ -117,11 +117,11 @@ def test_a_clear_lead_passes_every_gate() -> None:
 )
 def test_each_gate_can_hold(change: str, gate: str) -> None:
     alive = {"sparse": change != "alive", "denoising": True, "overcomplete": True}
-    gates = GATES.model_copy(update={"retention": 0.99}) if change == "retention" else GATES
+    retention = 0.99 if change == "retention" else RETENTION
     rows = board()
     if change == "rival":
         rows[6] = row("PCA-8", "rival", 8, 0.9, stop=0.7, seeds=1)
-    result = compare(rows, LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, gates)
+    result = compare(rows, LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, retention)
     assert not result["passed"]
     assert [each["gate"] for each in result["gates"] if not each["passed"]] == [gate]
 
@@ -142,7 +142,7 @@ def test_no_share_is_kept_of_a_reference_that_tells_nothing() -> None:
 
 def test_every_metric_has_an_interval_around_its_mean() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
-    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, RETENTION)
     for each in result["rows"]:
         for metric in (each["metrics"][name] for name in ("probe_accuracy", *CLASSIFIED)):
             assert metric["low"] <= metric["mean"] <= metric["high"]
@@ -152,7 +152,7 @@ def test_every_metric_has_an_interval_around_its_mean() -> None:
 
 def test_corrected_p_values_are_never_smaller() -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
-    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    result = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, RETENTION)
     assert all(each["p_holm"] >= each["p_value"] for each in result["comparisons"])
 
 
@@ -162,7 +162,9 @@ def every(rows: list[Row]) -> dict[str, bool]:
 
 def test_every_pair_of_variants_is_compared_once_and_corrected() -> None:
     rows = board()
-    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)["among_variants"]
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, RETENTION)[
+        "among_variants"
+    ]
     pairs = [(each["variant"], each["against"]) for each in found if each["metric"] == "probe_accuracy"]
     assert pairs == [("sparse", "denoising"), ("sparse", "overcomplete"), ("denoising", "overcomplete")]
     assert {each["metric"] for each in found} == {"probe_accuracy", "auroc"}
@@ -183,7 +185,7 @@ def test_variants_that_give_the_same_are_not_told_apart_and_clear_ones_are() -> 
         row("contractive", "variant", 8, 0.5, stop=0.1),
         *board()[3:],
     ]
-    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, RETENTION)
     assert found["chosen"]["variant"] == "sparse"
     assert found["not_told_apart"] == ["denoising"]
     pairs = [each for each in found["among_variants"] if each["metric"] == "probe_accuracy"]
@@ -199,7 +201,7 @@ def test_variants_that_give_the_same_are_not_told_apart_and_clear_ones_are() -> 
 
 def test_the_rank_correlation_lies_in_its_interval() -> None:
     rows = board()
-    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, GATES)
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", every(rows), SETTINGS, RETENTION)
     low, high = found["error_rank_interval"]
     assert low <= found["error_rank_correlation"] + 1e-9 <= high + 2e-9
 
@@ -208,10 +210,10 @@ def test_the_size_of_the_blocks_that_resamples_come_in_changes_no_estimate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alive = dict.fromkeys(("sparse", "denoising", "overcomplete"), True)
-    whole = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    whole = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, RETENTION)
     draw = Resampling.draw
     monkeypatch.setattr(Resampling, "draw", lambda *given: draw(*given, block=100 * len(LABELS)))
-    parts = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, GATES)
+    parts = compare(board(), LABELS, CLASSES, "probe_accuracy", alive, SETTINGS, RETENTION)
     for one, other in zip(whole["rows"], parts["rows"], strict=True):
         for metric, found in one["metrics"].items():
             assert found["mean"] == other["metrics"][metric]["mean"]
@@ -257,7 +259,7 @@ def without(rows: list[Row], metric: str) -> list[Row]:
 
 def test_where_the_stop_rows_cannot_tell_nothing_is_chosen() -> None:
     rows = without(board(), "stop_probe_accuracy")
-    found = compare(rows, LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)
+    found = compare(rows, LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, RETENTION)
     assert (found["chosen"], found["gates"], found["passed"]) == (None, [], False)
     assert (found["not_told_apart"], found["error_rank_interval"]) == ([], None)
     assert len(found["rows"]) == len(rows)
@@ -265,4 +267,6 @@ def test_where_the_stop_rows_cannot_tell_nothing_is_chosen() -> None:
 
 def test_where_the_test_rows_cannot_tell_there_is_no_board() -> None:
     with pytest.raises(DataError, match="the test rows have no probe_accuracy"):
-        compare(without(board(), "probe_accuracy"), LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, GATES)
+        compare(
+            without(board(), "probe_accuracy"), LABELS, CLASSES, "probe_accuracy", {}, SETTINGS, RETENTION
+        )

@@ -308,3 +308,29 @@ def test_a_model_names_what_it_was_trained_with(section: dict[str, object], name
         recipe("overcomplete", "image", regulariser="noise", noise=1.0).build(MEMBERS).corruption
         == "gaussian 1"
     )
+
+
+@pytest.mark.parametrize(("kind", "corruption"), [(kind, name) for name, kind in FITTING])
+def test_varied_corruption_is_of_every_strength_up_to_the_settings(kind: str, corruption: str) -> None:
+    """Each sample is changed more or less than the others, and none more than the most that it may be."""
+
+    def changed(varied: bool, rows: int = 200) -> torch.Tensor:
+        knobs = {"corruption": corruption, "share": 0.8, "level": 1.0, "varied": varied}
+        model = recipe("denoising", kind, **knobs).build(MEMBERS[:1])
+        batch = batch_of(draw(kind, rows))
+        found = model.corrupt(batch, noise()).values - batch.values
+        return found.abs().flatten(2).mean(-1)[0]
+
+    fixed, varied = changed(False), changed(True)
+    assert 0.3 < float(varied.mean() / fixed.mean()) < 0.7
+    assert float(varied.std() / varied.mean()) > float(fixed.std() / fixed.mean())
+    assert float(varied.min()) < 0.5 * float(fixed.mean())
+
+
+def test_varied_corruption_is_called_so() -> None:
+    assert (
+        recipe("denoising", "image", corruption="masking", share=0.9).build(MEMBERS).corruption
+        == "masking 0.9"
+    )
+    varied = recipe("denoising", "image", corruption="masking", share=0.9, varied=True).build(MEMBERS)
+    assert varied.corruption == "masking up to 0.9"

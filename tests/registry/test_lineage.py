@@ -1,4 +1,7 @@
 import fcntl
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -51,3 +54,40 @@ def test_a_missing_lock_file_and_stage_say_what_to_run(workspace: Path) -> None:
     (workspace / "dvc.lock").write_text(WHOLE)
     with pytest.raises(RegistryError, match="run `dvc repro train@digits-99`"):
         Lock.read(workspace / "dvc.lock").stage("train@digits-99")
+
+
+@pytest.mark.slow
+def test_rows_of_an_earlier_commit_come_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a folder has the md5 that DVC gives it."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/prepared/table")
+    (folder / "test").mkdir(parents=True)
+    (folder / "test.json").write_text("earlier")
+    (folder / "test/values.npy").write_text("earlier")
+    dvc = [sys.executable, "-m", "dvc"]
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (
+        [*git, "init", "-q"],
+        [*dvc, "init", "-q"],
+        [*dvc, "add", "-q", str(folder)],
+        [*git, "add", "-A"],
+        [*git, "commit", "-q", "-m", "rows"],
+    ):
+        subprocess.run(command, check=True)
+    told = yaml.safe_load(Path("data/prepared/table.dvc").read_text())["outs"][0]["md5"]
+    assert lineage.digest(folder) == told
+    stage = lineage.Stage("prepare@table", {}, {str(folder): told})
+    lock = lineage.Lock({stage.name: stage}, lineage.git_commit())
+    with lineage.rows_of(lock, "table") as rows:
+        assert rows == folder
+    (folder / "test/values.npy").unlink()
+    (folder / "test/values.npy").write_text("later")
+    with lineage.rows_of(lock, "table") as rows:
+        assert rows != folder
+        assert lineage.digest(rows) == told
+    shutil.rmtree(".dvc/cache")
+    with lineage.rows_of(lock, "table") as rows:
+        print(list(rows.rglob("*")))
+        assert not rows.exists()

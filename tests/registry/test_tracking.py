@@ -14,7 +14,7 @@ from latentops.atomic import write_json
 from latentops.config import load_params
 from latentops.errors import RegistryError
 from latentops.evaluation.comparison import along
-from latentops.registry import results, store, tracking
+from latentops.registry import lineage, results, store, tracking
 from latentops.reporting.profiles import drawings
 from latentops.stages import record as record_stage
 
@@ -55,7 +55,7 @@ def test_a_run_says_what_it_is_and_where_it_came_from(project: Path) -> None:
     assert run.data.tags["dvc.md5 src/latentops/training"]
     assert run.data.tags["library.torch"].startswith("2.")
     [used] = run.inputs.dataset_inputs
-    assert used.dataset.digest == f"{'pictures':_<32}.dir"
+    assert used.dataset.digest == lineage.digest(Path("data/prepared/pictures"))
     client = store.connect()
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"settings.json", "config.json", "compare.json", "members.json", "train", "evaluate"} <= names

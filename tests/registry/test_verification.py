@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from latentops.atomic import write_text
 from latentops.config import load_params
-from latentops.registry import candidate, ledger, results, store, tracking, versions
+from latentops.registry import candidate, ledger, lineage, results, store, tracking, versions
 from latentops.registry.champion import promote, rollback
 from latentops.registry.verification import Verification, verify
 from latentops.reporting.profiles import drawings
@@ -100,12 +103,73 @@ def test_a_run_that_is_gone_shows(twice: Path) -> None:
     assert broken() == ["version ↔ run: still there"]
 
 
+def rewrite_lock(**changes: str) -> None:
+    """Put other digests into dvc.lock: of the rows of `table`, or of a variant's model."""
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    for name, digest in changes.items():
+        stage = "prepare@table" if name == "rows" else f"train@table-{name}"
+        lock["stages"][stage]["outs"][0]["md5"] = digest
+    write_text(Path("dvc.lock"), yaml.safe_dump(lock))
+
+
+def commit(message: str) -> str:
+    """Commit dvc.lock; the commit's name, as links show it."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "dvc.lock"], ["commit", "-q", "-m", message]):
+        subprocess.run([*git, *command], check=True)
+    return lineage.git_commit()[:12]
+
+
 def test_rows_that_changed_since_show(twice: Path) -> None:
-    lock = Path("dvc.lock")
-    lock.write_text(lock.read_text().replace(f"{'table':_<32}.dir", "0" * 32 + ".dir"))
+    rewrite_lock(rows="0" * 32 + ".dir")
+    changed, disk = verify("table").broken
+    there = lineage.digest(Path("data/prepared/table"))
+    assert changed.name == "version ↔ dvc.lock: dataset digest"
+    assert (changed.left, changed.right) == (there, "0" * 32 + ".dir")
+    assert disk.name == "dvc.lock ↔ data/prepared/table: md5"
+    assert (disk.left, disk.right) == ("0" * 32 + ".dir", there)
+
+
+def test_rows_on_disk_that_are_others_show(twice: Path) -> None:
+    path = next(path for path in Path("data/prepared/table/test").iterdir() if path.is_file())
+    path.write_bytes(path.read_bytes() + b"!")
+    assert broken() == ["dvc.lock ↔ data/prepared/table: md5"]
+    shutil.rmtree("data/prepared/table")
     [link] = verify("table").broken
-    assert link.name == "version ↔ dvc.lock: dataset digest"
-    assert (link.left, link.right) == (f"{'table':_<32}.dir", "0" * 32 + ".dir")
+    assert "dvc pull" in link.right
+
+
+def test_a_model_of_an_earlier_commit_is_proven_by_that_commits_lock(twice: Path) -> None:
+    then = commit("both champions")
+    rewrite_lock(variational="1" * 32, undercomplete="2" * 32)
+    commit("trained again, and held back")
+    for name in ("table@champion", "table@previous"):
+        answer = verify(name)
+        assert answer.holds, [link.text for link in answer.broken]
+        assert f"run ↔ dvc.lock of {then}: md5 of the model" in [link.name for link in answer.links]
+        assert any("run ↔ package and rows" in link.name for link in answer.links)
+
+
+def test_a_model_that_no_lock_names_shows(twice: Path) -> None:
+    rewrite_lock(undercomplete="2" * 32)
+    commit("trained again")
+    [link] = verify("table").broken
+    assert (link.name, link.right) == ("run ↔ dvc.lock: md5 of the model", "2" * 32)
+
+
+def test_the_runs_figures_are_taken_again_from_the_package(twice: Path) -> None:
+    names = [link.name for link in verify("table").links]
+    assert {"run ↔ package and rows: probe_accuracy", "run ↔ package's own scorers: auroc"} <= set(names)
+    client = store.connect()
+    run = client.get_run(versions.resolve("table").run_id)
+    child = tracking.member(client, run, 1)
+    client.log_metric(child.info.run_id, "knn_accuracy", 1.5)
+    [link] = verify("table").broken
+    assert link.name == "run ↔ package and rows: knn_accuracy"
+    assert link.left == "1.5"
+    assert 0 <= float(link.right) <= 1
+    client.delete_run(child.info.run_id)
+    assert {link.left for link in verify("table").broken} == {"not recorded"}
 
 
 def test_a_promotion_the_ledger_lost_shows(twice: Path) -> None:

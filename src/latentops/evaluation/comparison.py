@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentops.config import Comparison, Gates
+from latentops.config import Comparison
 from latentops.errors import DataError
 from latentops.evaluation.clustering import CLUSTERED
 from latentops.evaluation.contingency import CLASSIFIED
@@ -57,6 +57,13 @@ class Row:
             {metric: entry["values"] for metric, entry in row["metrics"].items()},
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)},
         )
+
+    def of_seed(self, seed: int) -> "Row":
+        """What one seed did."""
+        at = self.seeds.index(seed)
+        values = {metric: each[at : at + 1] for metric, each in self.values.items()}
+        samples = {key: each[at : at + 1] for key, each in self.samples.items()}
+        return Row(self.name, self.role, self.latent_dim, [seed], values, samples)
 
     def resampled(
         self,
@@ -151,7 +158,7 @@ def compare(
     primary: str,
     alive: Mapping[str, bool],
     settings: Comparison,
-    gates: Gates,
+    retention: float,
     stamps: Stamps | None = None,
     targets: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
@@ -196,7 +203,7 @@ def compare(
     chosen = choose(rows, primary)
     verdicts = [
         *rival_gates(chosen, primary, paired),
-        retention_gate(chosen, rows, primary, gates.retention),
+        retention_gate(chosen, rows, primary, retention),
         alive_gate(chosen, alive),
     ]
     errors, metrics = (
@@ -367,6 +374,26 @@ def among_variants(
     pairs = list(combinations([row.name for row in rows if row.role == "variant"], 2))
     found = [entry for metric in COMPARED for entry in _paired(pairs, metric, replicates, confidence)]
     return [{**entry, "verdict": _verdict(entry, confidence)} for entry in found]
+
+
+def difference(
+    one: Row,
+    other: Row,
+    metric: str,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    settings: Comparison,
+    targets: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """The lead of `one` over `other` in `metric`, both of the same test rows, as `comparisons` has it."""
+    pair = [replace(one, name="one"), replace(other, name="other")]
+    replicates = _replicates(
+        pair,
+        Resampling.draw(labels, settings.resamples, settings.seed),
+        lambda row, resampling: row.resampled(resampling, labels, classes, targets),
+    )
+    [found] = _paired([("one", "other")], metric, replicates, settings.confidence)
+    return found
 
 
 def _verdict(entry: Mapping[str, Any], confidence: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from latentops.config import Evaluation
-from latentops.data.prepared import Samples, SplitName
+from latentops.data import prepared
+from latentops.data.prepared import SPLITS, Samples, SplitName
 from latentops.evaluation.anomaly import (
     SCORES,
     Scorer,
@@ -72,6 +74,19 @@ class Field:
     settings: Evaluation
     every: float | None = None
     vocabulary: int | None = None
+
+    @classmethod
+    def read(cls, source: Path, normal: Sequence[str], settings: Evaluation) -> "Field":
+        """All splits of the prepared dataset in `source`."""
+        description = prepared.describe(source)
+        return cls(
+            {split: prepared.load(source, split) for split in SPLITS},
+            description.classes,
+            normal,
+            settings,
+            description.every,
+            description.vocabulary,
+        )
 
     @property
     def labelled(self) -> bool:

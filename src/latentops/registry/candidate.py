@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from mlflow.models import Model
 
 from latentops.config import Params
 from latentops.data import prepared
-from latentops.registry import lineage, packaging, results, store, tracking, versions
+from latentops.evaluation.judge import Field
+from latentops.registry import gates, lineage, packaging, results, store, tracking, versions
+from latentops.registry.gates import Gate
 from latentops.registry.package import Facts
 from latentops.registry.versions import Version
 from latentops.training.trained import Trained
@@ -22,23 +23,14 @@ PACKAGE = "latentops.package_sha256"
 DIGEST = "latentops.dataset_digest"
 PRIMARY = "latentops.primary"
 PRIMARY_VALUE = "latentops.primary_value"
-SEED = "latentops.seed"
+SEED = tracking.SEED
 VARIANT = "latentops.variant"
 FORCED = "latentops.forced"
 """The tag of a version that was promoted against a gate: why."""
 REJECTED = "latentops.rejected"
 """The tag of a challenger that was turned down: why."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One condition of promotion: what was measured, what it was held to, and the verdict."""
-
-    gate: str
-    value: float | None
-    limit: float | None
-    passed: bool
-    text: str
+ALARMS = "false_alarm/"
+"""What the test results of a view's false alarms are called by, before its name."""
 
 
 class Candidate:
@@ -48,6 +40,7 @@ class Candidate:
         self.client = client
         self.params = params
         self.dataset = dataset
+        self.compared = compared
         self.variant = str(compared["chosen"]["variant"])
         self.seed = int(compared["chosen"]["seed"])
         self.primary = str(compared["primary"])
@@ -68,12 +61,10 @@ class Candidate:
         folder = versions.files(self.client, version)
         return folder is not None and packaging.digest(folder) == version.tags.get(PACKAGE)
 
-    def register(self, gates: tuple[Gate, ...], card: str) -> Version:
-        """The registered version of this candidate, with these gates: the one there is, or a new one."""
+    def register(self) -> Version:
+        """The registered version of this candidate: the one there is, or a new one, not yet `mark`ed."""
         for version in versions.versions(self.client, self.dataset):
             if self.is_version(version):
-                for key, value in _gate_tags(gates).items():
-                    self.client.set_model_version_tag(version.model, str(version.number), key, value)
                 return version
         run = tracking.find(self.client, self.dataset, self.result.content_hash)
         model_id, package = self._log(run)
@@ -83,13 +74,53 @@ class Candidate:
             name,
             source=self._source(model_id),
             run_id=run.info.run_id,
-            tags=self._tags(gates, package),
-            description=card or self._minimal_card(gates),
+            tags=self._tags(package),
+            description=f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}.",
             model_id=model_id,
         )
         link = json.dumps([{"name": name, "version": int(made.version)}])
         self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
         return versions.resolve_with(self.client, f"{self.dataset}/{made.version}")
+
+    def gates(self, version: Version, champion: Version | None) -> tuple[Gate, ...]:
+        """What `version` is held to: the comparison's gates, the champion, the package and the data."""
+        settings, rows = self.params.dataset(self.dataset), Path("data/prepared") / self.dataset
+        evaluation = self.params.evaluation
+        field = Field.read(rows, settings.normal, evaluation)
+        own = self.result.judged.of_seed(self.seed)
+        flagged = {
+            key.removeprefix(ALARMS): flags[0] for key, flags in own.samples.items() if key.startswith(ALARMS)
+        }
+        folder = versions.expect_files(self.client, version)
+        against = gates.against_champion(
+            own,
+            field,
+            versions.package(folder),
+            versions.package(versions.expect_files(self.client, champion)) if champion else None,
+            f"version {champion.number}" if champion else "",
+            self.primary,
+            self.params.gates,
+            self.params.comparison,
+        )
+        trained = Trained.load(results.model_directory(self.dataset, self.variant))
+        return (
+            *gates.of_comparison(self.compared),
+            against,
+            *gates.of_package(folder, trained, field.samples["calibration"], flagged, self.params.gates),
+            gates.of_data(Path("results/validate") / f"{self.dataset}.json"),
+        )
+
+    def mark(self, version: Version, gates_: tuple[Gate, ...], card: str) -> None:
+        """Put the gates on `version`: tags, the end of its description after the `card`, its run's table."""
+        number = str(version.number)
+        for gate in gates_:
+            figures = {"value": gate.value, "limit": gate.limit, "verdict": gates.verdict(gate)}
+            key = tracking.allowed(f"gate.{gate.gate}")
+            self.client.set_model_version_tag(version.model, number, key, json.dumps(figures))
+        title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
+        text = card or f"{title}; {self.primary} {self.value:.4f}.\n"
+        self.client.update_model_version(version.model, number, f"{text}\n{gates.markdown(gates_)}\n")
+        tracking.show_table(self.client, version.run_id, f"gates/version-{number}.json", gates.table(gates_))
 
     def _log(self, run: Run) -> tuple[str, str]:
         """Write the package as a logged model of `run`; its id, and the sha256 of its bytes."""
@@ -146,7 +177,7 @@ class Candidate:
             return f"models:/{model_id}"
         return str(self.client.get_logged_model(model_id).artifact_location)
 
-    def _tags(self, gates: tuple[Gate, ...], package: str) -> dict[str, str]:
+    def _tags(self, package: str) -> dict[str, str]:
         return {
             results.CONTENT: self.result.content_hash,
             PACKAGE: package,
@@ -155,22 +186,7 @@ class Candidate:
             SEED: str(self.seed),
             PRIMARY: self.primary,
             PRIMARY_VALUE: repr(self.value),
-            **_gate_tags(gates),
         }
-
-    def _minimal_card(self, gates: tuple[Gate, ...]) -> str:
-        lines = [f"- {gate.gate}: {gate.text}" for gate in gates]
-        title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
-        return "\n".join([f"{title}; {self.primary} {self.value:.4f}.", *lines])
-
-
-def _gate_tags(gates: tuple[Gate, ...]) -> dict[str, str]:
-    tags = {}
-    for gate in gates:
-        verdict = "passed" if gate.passed else "held"
-        figures = {"value": gate.value, "limit": gate.limit, "verdict": verdict}
-        tags[tracking.allowed(f"gate.{gate.gate}")] = json.dumps(figures)
-    return tags
 
 
 def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:

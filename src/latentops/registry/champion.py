@@ -9,7 +9,7 @@ is the old one or the new one, and never one that the ledger doesn't know; the n
 ledger's last line began.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from mlflow import MlflowClient
@@ -20,14 +20,12 @@ from latentops.registry import ledger, results, store, versions
 from latentops.registry.candidate import (
     FORCED,
     PACKAGE,
-    PRIMARY,
-    PRIMARY_VALUE,
     REJECTED,
     SEED,
     VARIANT,
     Candidate,
-    Gate,
 )
+from latentops.registry.gates import Gate, plain
 from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
 
@@ -58,12 +56,11 @@ class Decision:
 def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = False) -> Decision:
     """Make the chosen variant of `dataset` its champion, if every gate lets it.
 
-    The gates are those of the comparison and one more: the primary metric may not be below the champion's by
-    more than `gates.margin`. Where one holds, the champion stays, the decision names the gate, and the
-    version is the challenger, unless it was rejected before. With `force`, which needs a `reason`, it is
-    champion nevertheless, and marked as forced. Where the same content is champion already, nothing is done.
-    `card` is the model card's text, `reason` goes into the ledger. Raises `RegistryError` where a result or
-    its recorded run is missing, or a reason.
+    The gates are those of the comparison and those of `latentops.registry.gates`. Where one holds, the
+    champion stays, the decision names the gate, and the version is the challenger, unless it was rejected
+    before. With `force`, which needs a `reason`, it is champion nevertheless, and marked as forced. Where the
+    same content is champion already, nothing is done. `card` is the model card's text, `reason` goes into the
+    ledger. Raises `RegistryError` where a result or its recorded run is missing, or a reason.
     """
     if force and not reason.strip():
         raise RegistryError(f"{dataset}: a forced promotion needs a reason, which stays with the version")
@@ -84,8 +81,9 @@ def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = Fal
         if champion is not None and candidate.is_version(champion):
             text = f"{dataset}: {candidate.label} is champion already (version {champion.number})"
             return _unmoved(dataset, champion, (), text)
-        gates = (*_compared_gates(compared), _champion_gate(candidate, champion, params.gates.margin))
-        version = candidate.register(gates, card)
+        version = candidate.register()
+        gates = candidate.gates(version, champion)
+        candidate.mark(version, gates, card)
         held = "; ".join(f"{gate.gate}: {gate.text}" for gate in gates if not gate.passed)
         if held and not force:
             now = _challenge(client, version, champion, gates, held)
@@ -93,7 +91,7 @@ def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = Fal
         entry: dict[str, Any] = {
             "event": "promote",
             "why": reason or "passed every gate",
-            "gates": _plain(gates),
+            "gates": plain(gates),
         }
         if held:
             entry["forced"] = True
@@ -150,30 +148,6 @@ def history(dataset: str) -> list[dict[str, Any]]:
     return ledger.entries(dataset)
 
 
-def _compared_gates(compared: dict[str, Any]) -> list[Gate]:
-    gates = [
-        Gate(str(g["gate"]), g.get("value"), g.get("limit"), bool(g["passed"]), str(g.get("text", "")))
-        for g in compared["gates"]
-    ]
-    if not compared["passed"] and all(gate.passed for gate in gates):
-        gates.append(Gate("comparison", None, None, False, "the comparison as a whole did not pass"))
-    return gates
-
-
-def _champion_gate(candidate: Candidate, champion: Version | None, margin: float) -> Gate:
-    """Not worse than the champion by more than `margin`; open where no champion has the same metric."""
-    name, value = "champion", candidate.value
-    if champion is None or champion.tags.get(PRIMARY) != candidate.primary:
-        return Gate(name, value, None, True, f"no champion with a {candidate.primary} to compare with")
-    figure = float(champion.tags[PRIMARY_VALUE])
-    limit = figure - margin
-    text = (
-        f"{candidate.primary} {value:.4f} against {figure:.4f} of version {champion.number}, "
-        f"{margin:g} less is allowed"
-    )
-    return Gate(name, value, limit, value >= limit, text)
-
-
 def _challenge(
     client: MlflowClient, version: Version, champion: Version | None, gates: tuple[Gate, ...], held: str
 ) -> str:
@@ -182,7 +156,7 @@ def _challenge(
         return f"version {version.number} was rejected: {version.tags[REJECTED]}"
     challenger = versions.aliased(client, version.dataset, CHALLENGER)
     if challenger is None or challenger.number != version.number:
-        _write({"event": "hold", "why": f"held by {held}", "gates": _plain(gates)}, version, champion)
+        _write({"event": "hold", "why": f"held by {held}", "gates": plain(gates)}, version, champion)
         client.set_registered_model_alias(version.model, CHALLENGER, str(version.number))
     return f"version {version.number} is challenger"
 
@@ -190,10 +164,6 @@ def _challenge(
 def _turn_down(client: MlflowClient, challenger: Version, reason: str) -> None:
     client.set_model_version_tag(challenger.model, str(challenger.number), REJECTED, reason)
     client.delete_registered_model_alias(challenger.model, CHALLENGER)
-
-
-def _plain(gates: tuple[Gate, ...]) -> list[dict[str, Any]]:
-    return [asdict(gate) for gate in gates]
 
 
 def _move(client: MlflowClient, entry: dict[str, Any], version: Version, champion: Version | None) -> None:

@@ -2,10 +2,14 @@
 
 import fcntl
 import getpass
+import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +40,10 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Lock:
-    """The stages of `dvc.lock` by name."""
+    """The stages of `dvc.lock` by name, as it is checked out or at a `commit`."""
 
     stages: dict[str, Stage]
+    commit: str | None = None
 
     @classmethod
     def read(cls, path: Path = LOCK) -> "Lock":
@@ -48,8 +53,28 @@ class Lock:
                 text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RegistryError(f"{path}: not found; run `dvc repro` first") from None
-        content = yaml.load(text, Loader=yaml.CSafeLoader)  # the Python loader takes seconds at 70 stages
-        return cls({name: _stage(name, entry) for name, entry in content.get("stages", {}).items()})
+        return cls(_stages(text))
+
+    @classmethod
+    def holding(cls, dataset: str, variant: str, model: str) -> "Lock":
+        """The lock by which `variant` has the md5 `model`: what is checked out, or the last such commit's.
+
+        Of all branches, as a model may be live that was trained on another one, or before the present one.
+        Where no lock says so it is the one that is checked out.
+        """
+        now = cls.read()
+        if now.of_model(dataset, variant) == model:
+            return now
+        for commit in _git("log", "--all", "--format=%H", f"-S{model}", "--", str(LOCK)).split():
+            then = cls(_stages(_git("show", f"{commit}:./{LOCK}")), commit)
+            if then.of_model(dataset, variant) == model:
+                return then
+        return now
+
+    @property
+    def name(self) -> str:
+        """What it is called, for a person."""
+        return f"{LOCK} of {self.commit[:12]}" if self.commit else str(LOCK)
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`; `RegistryError` where DVC hasn't run it."""
@@ -64,6 +89,11 @@ class Lock:
     def model_digest(self, dataset: str, variant: str) -> str:
         """The md5 DVC knows `models/<dataset>/<variant>` by."""
         return self.stage(f"train@{dataset}-{variant}").outs[f"models/{dataset}/{variant}"]
+
+    def of_model(self, dataset: str, variant: str) -> str | None:
+        """The same; None where the stage never ran."""
+        known = f"train@{dataset}-{variant}" in self.stages
+        return self.model_digest(dataset, variant) if known else None
 
 
 @contextmanager
@@ -87,6 +117,41 @@ def between_writes(guard: Path) -> Iterator[None]:
                     raise RegistryError(f"{guard}: held by another DVC command; try again after it") from None
                 time.sleep(0.02)
         yield
+
+
+def digest(folder: Path) -> str:
+    """The md5 that DVC knows the contents of `folder` by; of nothing where there is none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [
+        {"md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name}
+        for path in files
+        for name in [path.relative_to(folder).as_posix()]
+    ]
+    listed.sort(key=lambda entry: entry["relpath"])
+    text = json.dumps(listed, sort_keys=True)
+    return f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}.dir"
+
+
+@contextmanager
+def rows_of(lock: Lock, dataset: str) -> Iterator[Path]:
+    """The folder of prepared rows that `lock` names: what is checked out, if it is that, or a copy of it.
+
+    DVC copies it from its cache or its remote; where neither has it the folder isn't there.
+    """
+    folder = Path("data/prepared", dataset)
+    if lock.commit is None or digest(folder) == lock.dataset_digest(dataset):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place, dataset)
+        command = [sys.executable, "-m", "dvc", "get", "--quiet", "--rev", lock.commit, "-o", str(copy)]
+        subprocess.run([*command, ".", str(folder)], capture_output=True, check=False)
+        yield copy
+
+
+def _stages(text: str) -> dict[str, Stage]:
+    content = yaml.load(text, Loader=yaml.CSafeLoader)  # the Python loader takes seconds at 70 stages
+    return {name: _stage(name, entry) for name, entry in content.get("stages", {}).items()}
 
 
 def _stage(name: str, entry: dict[str, list[dict[str, str]]]) -> Stage:
@@ -121,11 +186,16 @@ def tags(lock: Lock, dataset: str, variant: str) -> dict[str, str]:
 
 def git_commit() -> str:
     """The commit that is checked out; empty outside a git repository or before its first commit."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+    return _git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; empty where it fails, or isn't installed."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
+    return ran.stdout if ran.returncode == 0 else ""
 
 
 def version(name: str) -> str:

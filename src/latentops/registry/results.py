@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
 from latentops.atomic import canonical
 from latentops.errors import RegistryError
+from latentops.evaluation.comparison import Row
 
 CONTENT = "latentops.content_hash"
 """The tag that a run in MLflow has its content hash under."""
@@ -29,6 +33,18 @@ class Result:
     row: dict[str, Any]
     files: dict[str, Path]
     content_hash: str
+
+    @property
+    def judged(self) -> Row:
+        """What `evaluate` found, test row by test row; `RegistryError` where that isn't here."""
+        path = Path("results/evaluate") / self.dataset / self.variant / "samples.safetensors"
+        row = next(row for row in self.evaluation["rows"] if row["name"] == self.variant)
+        try:
+            return Row.read(row, load_file(path))
+        except FileNotFoundError:
+            raise RegistryError(f"{path}: not found; run `dvc repro`, or `dvc pull` to fetch it") from None
+        except SafetensorError as error:
+            raise RegistryError(f"{path}: not whole ({error}); `dvc checkout --force` restores it") from None
 
     @property
     def curves(self) -> Path:

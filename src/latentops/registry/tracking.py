@@ -27,8 +27,10 @@ from latentops.registry import lineage, results, store
 from latentops.registry.results import CONTENT, Result
 
 ROLE = "latentops.role"
+SEED = "latentops.seed"
 VIEW_ALL = "all"  # as in training.members, which would load all of torch
 MEMBERS = "members.json"
+TABLES = "mlflow.loggedArtifacts"
 CORRELATION = "latentops.error_rank_correlation"
 STUDIES = (Path("benchmarks/remedies.json"), Path("benchmarks/growth.json"))
 """Health that takes trainings of its own: what is here of it goes with every run, and isn't in its hash."""
@@ -65,7 +67,7 @@ def record(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
             if run is not None and run.info.status == "FINISHED":
                 continue
             if run is not None:
-                _delete(client, experiment, run)
+                _delete(client, run)
             _Recording(client, experiment, lock, params, draw).write(result)
     return {variant: result.content_hash for variant, result in found.items()}
 
@@ -79,6 +81,11 @@ def find(client: MlflowClient, dataset: str, content_hash: str) -> Run:
         f"{dataset}: the results with content hash {content_hash[:12]} are not recorded; "
         f"run `latentops record {dataset}`"
     )
+
+
+def member(client: MlflowClient, parent: Run, seed: int) -> Run | None:
+    """The run of one seed under `parent`; None where there is none."""
+    return next((run for run in _children(client, parent) if run.data.tags.get(SEED) == str(seed)), None)
 
 
 class _Recording:
@@ -103,7 +110,7 @@ class _Recording:
             CONTENT: result.content_hash,
             **lineage.tags(self.lock, result.dataset, result.variant),
         }
-        table = {"mlflow.loggedArtifacts": json.dumps([{"path": MEMBERS, "type": "table"}])}
+        table = {TABLES: json.dumps([{"path": MEMBERS, "type": "table"}])}
         settings = settings_of(self.params, result.dataset, result.variant)
         tags = {**shared, **table, ROLE: "variant"}
         parent = self._run(result.variant, tags, _flat(settings), _summary(result))
@@ -118,7 +125,7 @@ class _Recording:
             if member["view"] != VIEW_ALL:
                 continue
             seed = int(member["seed"])
-            tags = {**shared, ROLE: "member", "latentops.seed": str(seed), "mlflow.parentRunId": parent}
+            tags = {**shared, ROLE: "member", SEED: str(seed), "mlflow.parentRunId": parent}
             metrics = curves.get(seed, []) + _of_seed(result, member)
             child = self._run(f"{result.variant} seed {seed}", tags, {"seed": str(seed)}, metrics)
             self.client.set_terminated(child)
@@ -164,9 +171,22 @@ def _search(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
             return found
 
 
-def _delete(client: MlflowClient, experiment: str, parent: Run) -> None:
+def show_table(client: MlflowClient, run_id: str, path: str, table: Mapping[str, Any]) -> None:
+    """Log a table of columns and rows to a run, among those that MLflow's pages show as tables."""
+    client.log_dict(run_id, dict(table), path)
+    known = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
+    if path not in [each["path"] for each in known]:
+        client.set_tag(run_id, TABLES, json.dumps([*known, {"path": path, "type": "table"}]))
+
+
+def _children(client: MlflowClient, parent: Run) -> list[Run]:
+    condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return _search(client, parent.info.experiment_id, condition)
+
+
+def _delete(client: MlflowClient, parent: Run) -> None:
     """Remove a run whose recording was cut short, children first."""
-    for child in _search(client, experiment, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"):
+    for child in _children(client, parent):
         client.delete_run(child.info.run_id)
     client.delete_run(parent.info.run_id)
 

@@ -1,18 +1,30 @@
 """Proves that the live model is the one that was promoted, from the ledger down to the rows behind it.
 
-ledger's own chain ↔ alias ↔ registered version ↔ package's bytes ↔ run ↔ dataset digest ↔ dvc.lock
+ledger's own chain ↔ alias ↔ registered version ↔ package's bytes ↔ run ↔ dvc.lock ↔ prepared rows
+
+and from the package and the rows, taken again: the figures of the run.
 """
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from latentops.registry import candidate, ledger, lineage, packaging, results, store, versions
-from latentops.registry.package import Package
+from latentops.config import Evaluation, parse
+from latentops.evaluation.judge import Field
+from latentops.evaluation.statistics import auroc
+from latentops.registry import candidate, ledger, lineage, packaging, results, store, tracking, versions
+from latentops.registry.package import COMBINED, Package, combined_score
+from latentops.registry.rejudged import rejudged
 from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
+
+SAME = 1e-3
+"""Up to which difference a figure is the recorded one: other processors round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +73,20 @@ def verify(name: str) -> Verification:
     with store.plain_errors():
         version = versions.resolve_with(client, name)
         run = _run(client, version)
-        links = [
-            *_ledger_links(version),
-            *_package_links(client, version),
-            *_run_links(version, run),
-            *_dvc_links(version, run),
-        ]
+        folder = versions.files(client, version)
+        links = [*_ledger_links(version), *_package_links(version, folder), *_run_links(version, run)]
+        whole = folder is not None and all(link.holds for link in links)
+        lock = _lock(version, run)
+        links += _dvc_links(version, run, lock)
+        with lineage.rows_of(lock, version.dataset) as rows:
+            kept = Link(
+                f"{lock.name} ↔ {rows}: md5",
+                lock.dataset_digest(version.dataset),
+                lineage.digest(rows) if rows.exists() else "not there: `dvc pull` fetches it",
+            )
+            links.append(kept)
+            if whole and kept.holds and folder is not None and run is not None:  # else they prove nothing
+                links += _figure_links(_member_figures(client, run, version), versions.package(folder), rows)
     return Verification(version.name, tuple(links))
 
 
@@ -108,9 +128,8 @@ def _ledger_links(version: Version) -> list[Link]:
     ]
 
 
-def _package_links(client: MlflowClient, version: Version) -> list[Link]:
+def _package_links(version: Version, folder: Path | None) -> list[Link]:
     """The package's bytes against the version's tag, and what it says of itself against the version."""
-    folder = versions.files(client, version)
     bytes_link = Link(
         "version ↔ package: sha256 of the files",
         version.tags.get(candidate.PACKAGE, "none"),
@@ -118,7 +137,7 @@ def _package_links(client: MlflowClient, version: Version) -> list[Link]:
     )
     if folder is None or not bytes_link.holds:
         return [bytes_link]  # what a changed package says of itself proves nothing
-    facts = Package.open(folder / "artifacts" / "package").facts
+    facts = versions.package(folder).facts
     return [
         bytes_link,
         Link(
@@ -150,13 +169,16 @@ def _run_links(version: Version, run: Run | None) -> list[Link]:
     ]
 
 
-def _dvc_links(version: Version, run: Run | None) -> list[Link]:
-    """What the version was trained on and with, against what `dvc.lock` holds now."""
-    lock = lineage.Lock.read()
-    variant = version.tags.get(candidate.VARIANT, "")
+def _lock(version: Version, run: Run | None) -> lineage.Lock:
+    model = run.data.tags.get(lineage.MODEL, "") if run is not None else ""
+    return lineage.Lock.holding(version.dataset, version.tags.get(candidate.VARIANT, ""), model)
+
+
+def _dvc_links(version: Version, run: Run | None, lock: lineage.Lock) -> list[Link]:
+    """What the version was trained on and with, against a `dvc.lock` that names the model."""
     links = [
         Link(
-            "version ↔ dvc.lock: dataset digest",
+            f"version ↔ {lock.name}: dataset digest",
             version.tags.get(candidate.DIGEST, "none"),
             lock.dataset_digest(version.dataset),
         )
@@ -164,12 +186,52 @@ def _dvc_links(version: Version, run: Run | None) -> list[Link]:
     if run is not None:
         links.append(
             Link(
-                "run ↔ dvc.lock: md5 of the model",
+                f"run ↔ {lock.name}: md5 of the model",
                 run.data.tags.get(lineage.MODEL, "none"),
-                lock.model_digest(version.dataset, variant),
+                lock.of_model(version.dataset, version.tags.get(candidate.VARIANT, "")) or "none",
             )
         )
     return links
+
+
+def _figure_links(recorded: dict[str, float], package: Package, rows: Path) -> list[Link]:
+    """What the run says the member is worth, against what the package's weights and scorers are worth now."""
+    settings = package.facts.settings
+    evaluation = parse(Evaluation, settings["evaluation"], "the package's settings: evaluation")
+    field = Field.read(rows, settings["dataset"]["normal"], evaluation)
+    row = rejudged(package, field)
+    links = [
+        _figure(f"run ↔ package and rows: {name}", recorded.get(tracking.allowed(name)), values[0])
+        for name, values in sorted(row.values.items())
+    ]
+    if COMBINED in row.values:
+        found = _of_own_scorers(package, field)
+        links.append(_figure("run ↔ package's own scorers: auroc", recorded.get(COMBINED), found))
+    return links
+
+
+def _of_own_scorers(package: Package, field: Field) -> float:
+    """The mean AUROC over the normal views by the scorers in the package, which saw no test row."""
+    found = []
+    for view, reference in package.references.items():
+        anomalous = ~field.is_normal("test", view)
+        if anomalous.any() and not anomalous.all():
+            member = package.trained.select(view=view)
+            found.append(auroc(combined_score(reference.scorer, member, field.samples["test"]), anomalous))
+    return float(np.mean(found))
+
+
+def _figure(name: str, recorded: float | None, found: float) -> Link:
+    if recorded is None:
+        return Link(name, "not recorded", f"{found:.6g}")
+    same = math.isclose(recorded, found, rel_tol=SAME, abs_tol=SAME)
+    return Link(name, f"{recorded:.6g}", f"{recorded if same else found:.6g}")
+
+
+def _member_figures(client: MlflowClient, run: Run, version: Version) -> dict[str, float]:
+    """The figures of the version's seed, from the run nested in `run`; none where it is gone."""
+    member = tracking.member(client, run, int(version.tags[candidate.SEED]))
+    return dict(member.data.metrics) if member is not None else {}
 
 
 def _run(client: MlflowClient, version: Version) -> Run | None:

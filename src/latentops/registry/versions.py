@@ -55,10 +55,21 @@ def load(name: str) -> Package:
     client = store.connect()
     with store.plain_errors():
         version = resolve_with(client, name)
-        folder = files(client, version)
+        folder = expect_files(client, version)
+    return package(folder)
+
+
+def package(folder: Path) -> Package:
+    """The package among a version's files in `folder`."""
+    return Package.open(folder / "artifacts" / "package")
+
+
+def expect_files(client: MlflowClient, version: Version) -> Path:
+    """As `files`; `RegistryError` where they are gone."""
+    folder = files(client, version)
     if folder is None:
         raise RegistryError(f"{version.name}: its files are gone; run `latentops promote {version.dataset}`")
-    return Package.open(folder / "artifacts" / "package")
+    return folder
 
 
 def files(client: MlflowClient, version: Version) -> Path | None:

@@ -52,7 +52,7 @@ def run(dataset_name: str) -> None:
         dataset.primary,
         alive,
         params.comparison,
-        params.gates,
+        params.gates.retention,
         stamps,
         shared.get("targets"),
     )

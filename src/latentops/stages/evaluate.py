@@ -1,6 +1,5 @@
 """Judge one trained variant, and its own encoder at its initial weights, on one dataset."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ from safetensors.numpy import save_file
 
 from latentops import atomic
 from latentops.config import load_params
-from latentops.data.prepared import SplitName
-from latentops.evaluation import generative_scores
+from latentops.evaluation.coder import coder
 from latentops.evaluation.diagnosis import diagnosis
 from latentops.evaluation.generation import generation
-from latentops.evaluation.judge import Coder, Verdict, judge
+from latentops.evaluation.judge import Coder, Field, Verdict, judge
 from latentops.evaluation.profiles import profiles, to_json
-from latentops.stages.floors import read_field
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
 
@@ -29,48 +26,24 @@ def run(dataset_name: str, variant: str) -> None:
     """Write `results/evaluate/<dataset>/<variant>/`."""
     params = load_params()
     torch.set_num_threads(params.training.threads)
-    field = read_field(
+    field = Field.read(
         Path("data/prepared", dataset_name), params.dataset(dataset_name).normal, params.evaluation
     )
     trained = Trained.load(Path("models", dataset_name, variant))
 
-    untrained = trained.untrained()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-
-    @cache
-    def members(view: str) -> Trained:
-        return trained.select(view=view)
-
-    @cache
-    def codes(view: str, split: SplitName) -> NDArray[np.float32]:
-        return members(view).encode(field.given(view, split), SCRATCH)
-
-    def residuals(view: str, split: SplitName) -> NDArray[np.float32]:
-        return members(view).residuals(field.given(view, split), SCRATCH)
-
-    def initial_codes(view: str, split: SplitName) -> NDArray[np.float32]:
-        return untrained.select(view=view).encode(field.given(view, split), SCRATCH)
-
-    def likelihood(view: str, split: SplitName) -> NDArray[np.float64]:
-        return generative_scores.likelihood(members(view), field.given(view, split))
-
-    def improbable(view: str, split: SplitName) -> NDArray[np.float64]:
-        return generative_scores.distance(
-            members(view), codes(view, split), field.settings.anomaly.neighbours
-        )
-
-    own = ({"auroc_prior": improbable} if trained.model.has_prior else {}) | (
-        {"auroc_likelihood": likelihood} if generative_scores.has_bound(trained) else {}
-    )
+    coded = coder(trained, field, SCRATCH)
+    initial = Coder(coder(trained.untrained(), field, SCRATCH).codes)
     seeds = [member.seed for member in trained.members if member.view == VIEW_ALL]
     verdicts = [
-        judge(field, variant, "variant", trained.latent_dim, seeds, Coder(codes, residuals, own)),
-        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, Coder(initial_codes)),
+        judge(field, variant, "variant", trained.latent_dim, seeds, coded),
+        judge(field, f"untrained {variant}", "rival", trained.latent_dim, seeds, initial),
     ]
-    test_codes = codes(VIEW_ALL, "test")
-    health = diagnosis(members(VIEW_ALL), field.samples["test"], test_codes)
-    health |= generation(members(VIEW_ALL), field)
-    along = profiles(members(VIEW_ALL), field, test_codes, verdicts[0].probe)
+    members = trained.select(view=VIEW_ALL)
+    test_codes = coded.codes(VIEW_ALL, "test")
+    health = diagnosis(members, field.samples["test"], test_codes)
+    health |= generation(members, field)
+    along = profiles(members, field, test_codes, verdicts[0].probe)
     write(
         Path("results/evaluate", dataset_name, variant),
         {

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentops.config import Evaluation, load_params
+from latentops.config import load_params
 from latentops.data import prepared
-from latentops.data.prepared import SPLITS, SplitName
+from latentops.data.prepared import SplitName
 from latentops.evaluation.anomaly import neighbour_distance, reference_rows
 from latentops.evaluation.floors import (
     Array,
@@ -46,7 +46,7 @@ def run(dataset_name: str) -> None:
     source = Path("data/prepared", dataset_name)
     description = prepared.describe(source)
     torch.set_num_threads(params.training.threads)
-    field = read_field(source, dataset.normal, params.evaluation)
+    field = Field.read(source, dataset.normal, params.evaluation)
     rows = {split: flatten(samples, description.vocabulary) for split, samples in field.samples.items()}
     seeds = params.training.seeds
     inputs = rows["train"].shape[1]
@@ -92,19 +92,6 @@ def run(dataset_name: str) -> None:
         {"dataset": dataset_name, "kind": description.kind, "classes": list(description.classes)},
         [each for each in verdicts if each.metrics],  # without labels there may be nothing to say of a code
         {"labels": field.labels("test"), **targets(field), **stamps(field)},
-    )
-
-
-def read_field(source: Path, normal: Sequence[str], settings: Evaluation) -> Field:
-    """All splits of a prepared dataset, to be judged on."""
-    description = prepared.describe(source)
-    return Field(
-        {split: prepared.load(source, split) for split in SPLITS},
-        description.classes,
-        normal,
-        settings,
-        description.every,
-        description.vocabulary,
     )
 
 

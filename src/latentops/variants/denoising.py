@@ -3,7 +3,9 @@
 What is asked of the code: to hold what survives corruption, that is, the structure of the data rather than
 its accidents (Vincent et al. 2008; the residual estimates the score of the data, Alain & Bengio 2014). The
 corruption may rise or fall as training goes on: a high level learns coarse features, a low one fine ones
-(Geras & Sutton 2015, "Scheduled denoising autoencoders").
+(Geras & Sutton 2015, "Scheduled denoising autoencoders"). Or each sample has a level of its own: then clean
+ones, which are what is encoded later, are among those that were learned from (Zhang et al. 2017, "Beyond a
+Gaussian denoiser", §3.3, "blind" denoising).
 
 Diagnosis: error on corrupted input, which has to be below the corruption's own; of a table the error of
 imputing values that are missing. `latentops.evaluation.denoising` holds it against other corruptions.
@@ -35,6 +37,7 @@ class DenoisingSettings(VariantSettings):
     for each sample;
     `level`: deviation of Gaussian noise over that of the data, for gaussian and mixed;
     `share`: part of the values or tokens that is replaced, for all others and mixed;
+    `varied`: whether each sample has a level and a share of its own, evenly from none up to these;
     `start`: strength of the corruption at the first step over that at the last;
     `ramp`: share of the steps in which it goes from the one to the other, linearly.
     """
@@ -42,6 +45,7 @@ class DenoisingSettings(VariantSettings):
     corruption: Literal["auto", "gaussian", "masking", "salt_and_pepper", "replace", "drop", "mixed"] = "auto"
     level: Annotated[float, Field(ge=0)]
     share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    varied: bool = False
     start: Annotated[float, Field(ge=0)] = 1.0
     ramp: Annotated[float, Field(gt=0, le=1)] = 0.5
 
@@ -89,7 +93,7 @@ class Variant(Autoencoder):
         level, share = f"{self.settings.level:g}", f"{self.settings.share:g}"
         mixture = f"{level}, {share}" if self.shape.vocabulary is None else share
         strength = {"gaussian": level, "mixed": mixture}.get(self.kind, share)
-        return f"{self.kind} {strength}"
+        return f"{self.kind} {'up to ' * self.settings.varied}{strength}"
 
     def corrupt(self, batch: Batch, noise: Noise) -> Batch:
         """Corrupt valid values; padding stays zero."""
@@ -97,6 +101,10 @@ class Variant(Autoencoder):
         share: Level = self.settings.share
         if self.settings.start != 1:
             level, share = (each * self.scheduled("strength") for each in (level, share))
+        if self.settings.varied:
+            evenly = torch.special.ndtr(noise.normal(tuple(batch.values.shape[:2])))
+            evenly = evenly.view(*evenly.shape, *(1,) * (batch.values.ndim - 2))
+            level, share = (each * evenly for each in (level, share))
         levels = {name: level if name == "gaussian" else share for name in CORRUPTIONS}
         if self.kind == "mixed":
             return mixed(batch, levels, noise, self.shape)

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Candidate:
             own,
             field,
             versions.package(folder),
-            versions.package(versions.expect_files(self.client, champion)) if champion else None,
+            partial(versions.open_version, self.client, champion) if champion else None,
             f"version {champion.number}" if champion else "",
             self.primary,
             self.params.gates,

@@ -59,7 +59,7 @@ def against_champion(
     row: Row,
     field: Field,
     package: Package,
-    champion: Package | None,
+    champion: Callable[[], Package] | None,
     name: str,
     primary: str,
     gates: Gates,
@@ -68,12 +68,13 @@ def against_champion(
     """The lead of `row`, the `package`'s figures, over the `champion` called `name` on the same test rows.
 
     It holds where that is below `-gates.margin`, or the paired interval shows it below zero. A champion that
-    can't be judged on these rows, or by this metric, holds nothing back.
+    can't be opened, nor judged on these rows, or by this metric, holds nothing back.
     """
     if champion is None:
         return Gate("champion", None, None, True, "there is no champion to compare with")
     try:
-        theirs = rejudged(champion, seen_by(champion, field, package))
+        live = champion()
+        theirs = rejudged(live, seen_by(live, field, package))
     except LatentOpsError as error:
         return Gate("champion", None, None, True, f"{name} can't be judged on these rows: {error}")
     if primary not in theirs.values:

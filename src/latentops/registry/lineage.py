@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,7 +146,8 @@ def rows_of(lock: Lock, dataset: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place, dataset)
         command = [sys.executable, "-m", "dvc", "get", "--quiet", "--rev", lock.commit, "-o", str(copy)]
-        subprocess.run([*command, ".", str(folder)], capture_output=True, check=False)
+        if subprocess.run([*command, ".", str(folder)], capture_output=True, check=False).returncode:
+            shutil.rmtree(copy, ignore_errors=True)
         yield copy
 
 

@@ -54,9 +54,12 @@ def load(name: str) -> Package:
     """The package of the version that `name` means, ready to use."""
     client = store.connect()
     with store.plain_errors():
-        version = resolve_with(client, name)
-        folder = expect_files(client, version)
-    return package(folder)
+        return open_version(client, resolve_with(client, name))
+
+
+def open_version(client: MlflowClient, version: Version) -> Package:
+    """The package of `version`; `RegistryError` where its files are gone or aren't whole."""
+    return package(expect_files(client, version))
 
 
 def package(folder: Path) -> Package:

@@ -11,8 +11,8 @@ PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 UI_PORT ?= 5001
 SERVE_PORT ?= 8080
-INPUT ?=
-OUTPUT ?=
+IN ?=
+OUT ?=
 EXPLAIN ?=
 WORKERS ?=
 SIZES ?=
@@ -53,7 +53,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
 	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
-	bench-gpu clean need-dataset
+	bench-gpu bench-serving clean need-dataset
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -129,13 +129,12 @@ services-stop: setup ## stop what `make services` started
 retrain: setup ## take in new rows and retrain, once, now
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
 
-score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUTPUT=, FDR=; EXPLAIN=1 says why)
-	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "error: name the files: make score DATASET=… INPUT=rows.parquet OUTPUT=scores.parquet" >&2; exit 1; }
-	@python -m pipelines.score "$(DATASET)" "$(INPUT)" "$(OUTPUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain)
+score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, FDR=; EXPLAIN=1 says why)
+	@test -n "$(IN)" -a -n "$(OUT)" || { echo "error: name the files: make score DATASET=… IN=rows.parquet OUT=scores.parquet" >&2; exit 1; }
+	@python -m pipelines.score "$(DATASET)" "$(IN)" "$(OUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain)
 
-serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
-	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \
-		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
+serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=, WORKERS=)
+	@latentops serve "$(DATASET)" --port $(SERVE_PORT) $(if $(WORKERS),--workers $(WORKERS))
 
 promote: setup ## promote what passes its gates (DATASET=, REASON=; FORCE=1 past one that holds)
 	@latentops promote $(NAMED) --reason "$${REASON:-}" $(if $(FORCE),--force)
@@ -159,7 +158,7 @@ sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee m
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')
 
 bench: setup ## all benchmarks, one after the other (ROUNDS=)
-	@$(MAKE) --keep-going bench-speed bench-profile bench-judge bench-growth bench-startup bench-remedies \
+	@$(MAKE) --keep-going bench-speed bench-profile bench-judge bench-growth bench-startup bench-serving bench-remedies \
 		bench-pipeline
 
 bench-speed: setup ## time training against pythae, PyOD and Lightning, and say what fell behind (ROUNDS=)
@@ -179,6 +178,9 @@ bench-growth: setup ## fit how time and memory grow with members, samples, featu
 
 bench-startup: setup ## time what stages and commands import, against what stages work (ROUNDS=)
 	@python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-serving: setup ## load the served champion, beside the same model called directly (DATASET=)
+	@python -m benchmarks.serving $(NAMED)
 
 bench-large: setup ## measure what large data takes, from its file to training, and judging it (TASK=table, images or judge)
 	@python -m benchmarks.large $(TASK)

@@ -14,6 +14,8 @@ from latentops.errors import LatentOpsError
 
 ROOT = Path(__file__).resolve().parent.parent
 Better = Literal["lower", "higher"]
+UNITS = ("s", "ms", "GB", "stages", "×", "%", "rows/s", "requests/s")
+"""Those that are shown."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ def table(rows: Sequence[Row]) -> list[str]:
             value = "yes" if one.value else "no"
         else:
             value = f"{one.value:.{0 if one.unit == 'stages' else 2}f}"
-        unit = one.unit if one.unit in {"s", "GB", "stages", "×"} else ""
+        unit = one.unit if one.unit in UNITS else ""
         sign = "≤" if one.better == "lower" else "≥"
         wanted = "" if one.target is None else "yes" if one.target is True else f"{sign} {one.target:g}"
         verdict = "" if one.met is None else "met" if one.met else "MISSED"
-        lines.append(f"{one.name:<46}{value:>9} {unit:<7}{wanted:<7}{verdict}".rstrip())
+        lines.append(f"{one.name:<52}{value:>9} {unit:<11}{wanted:<7}{verdict}".rstrip())
     return lines
 
 

@@ -35,6 +35,7 @@ PROFILE = Path("benchmarks/profile.json")
 GROWTH = Path("benchmarks/growth.json")
 STARTUP = Path("benchmarks/startup.json")
 LARGE = Path("benchmarks/large.json")
+SERVING = Path("benchmarks/serving.json")
 QUALITY = Path("benchmarks/quality.json")
 REMEDIES = Path("benchmarks/remedies.json")
 ANOMALY = Path("benchmarks/anomaly.json")
@@ -57,7 +58,7 @@ text.memory {{ fill: var(--memory); stroke: none; }}
 """
 VARIANTS_SHOWN = 4
 ROWS_PICTURED = 12
-UNITS = ("s", "GB", "GB/s", "stages", "×")
+UNITS = ("s", "ms", "GB", "GB/s", "stages", "×", "%", "rows/s", "requests/s")
 VERDICTS = {None: "", True: "yes", False: "**no**"}
 ARROWS = {"lower": "↓", "higher": "↑"}
 EFFECTS = {"helps": "help", "no effect shown": "show no effect", "hurts": "hurt"}
@@ -489,6 +490,11 @@ def judge(root: Path) -> str:
 def large(root: Path) -> str:
     """The figures of `benchmarks/large.json`, or how to get them."""
     return measured(root, LARGE, "make bench-large")
+
+
+def serving(root: Path) -> str:
+    """The figures of `benchmarks/serving.json`, or how to get them."""
+    return measured(root, SERVING, "make bench-serving")
 
 
 def quality(root: Path) -> str:
@@ -1076,6 +1082,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "startup", startup),
     (Path("docs/your-data.md"), "keys", keys),
     (Path("docs/quality.md"), "quality", quality),
+    (Path("docs/serving.md"), "serving", serving),
     (Path("docs/variants.md"), "losses", losses),
     (Path("docs/variants.md"), "matrix", matrix),
     (Path("docs/variants.md"), "warnings", warnings),

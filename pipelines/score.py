@@ -2,18 +2,27 @@
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
 input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
-break an expectation go to `scores.rejected.parquet` with the reasons. With `--false-discovery-rate 0.1` a
-column `flagged` marks rows of the file of which on average at most a tenth are normal; with `--explain` each
-row also says where its score comes from, in the columns of `Package.explain`.
+can't be read or break an expectation go to `scores.rejected.parquet` with the reasons. With
+`--false-discovery-rate 0.1` a column `flagged` marks rows of the file of which on average at most a tenth are
+normal; with `--explain` each row also says where its score comes from, in the columns of `Package.explain`.
+
+A file may be larger than memory: rows are read, validated and scored `ROWS` at a time. Each part is kept in
+`scores.parquet.part/` until all are there, so that the same command goes on where one before was ended.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import typer
 from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
@@ -22,21 +31,33 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 import latentops
+from latentops import atomic
 from latentops.cli import guard
-from latentops.config import load_params
+from latentops.config import Dataset, load_params
 from latentops.data import sources
 from latentops.data import table as tables
+from latentops.data.expectations.sifting import with_reasons
+from latentops.data.expectations.validation import validate
 from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
 from latentops.registry import versions
-from latentops.registry.package import Input
+from latentops.registry.candidate import PACKAGE
+from latentops.registry.package import Input, Package
+
+ROWS = 20_000
+"""How many rows become a part, if no fewer fill `tables.PART_BYTES`."""
+
+_NONE = pa.schema(
+    {"row": pa.int64(), "score": pa.float64(), "p_value": pa.float64(), "is_anomaly": pa.bool_()}
+).empty_table()
 
 
 @dataclass(frozen=True)
 class Scored:
     """How many rows were scored, found anomalous, and set aside, and where these lie.
 
-    `flagged` is how many were at the false-discovery rate, where one was asked for.
+    `flagged` is how many were at the false-discovery rate, where one was asked for; `resumed` how many of the
+    rows an earlier run had dealt with.
     """
 
     scored: int
@@ -45,53 +66,196 @@ class Scored:
     rejected: int
     out: Path
     rejected_out: Path | None
+    resumed: int = 0
 
     def __str__(self) -> str:
         """One line for a person."""
         aside = f"; {self.rejected} bad rows in {self.rejected_out}" if self.rejected_out else ""
         flagged = "" if self.flagged is None else f", {self.flagged} flagged"
-        return f"{self.scored} rows scored, {self.anomalies} anomalous{flagged}: {self.out}{aside}"
+        resumed = f" ({self.resumed} rows from an earlier run)" if self.resumed else ""
+        return f"{self.scored} rows scored, {self.anomalies} anomalous{flagged}: {self.out}{aside}{resumed}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a part is of: two runs that differ in any of this have no part in common."""
+
+    rows_sha256: str
+    version: str
+    settings_sha256: str
+    explain: bool
+    part_rows: int
+
+
+class Parts:
+    """The parts of an output that are done, each of its rows in one of two files, in a folder beside it."""
+
+    def __init__(self, out: Path, work: Work, say: Callable[[str], object]) -> None:
+        """Open the folder of `out`; it is emptied where its parts are of other `work`, and `say` told so."""
+        self.folder = out.with_name(f"{out.name}.part")
+        told, record = asdict(work), self.folder / "work.json"
+        if self.folder.exists():
+            try:
+                found = json.loads(record.read_text(encoding="utf-8"))
+            except (FileNotFoundError, ValueError):
+                found = {}
+            other = sorted(name for name in told if found.get(name) != told[name])
+            if other:
+                say(f"{self.folder}: of an earlier run with other {', '.join(other)}; starting anew")
+                shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(record, told)
+        self.done = 0
+        while self._scores(self.done).exists():
+            self.done += 1
+
+    def _scores(self, at: int) -> Path:
+        return self.folder / f"{at:06}.parquet"
+
+    def _rejected(self, at: int) -> Path:
+        return self.folder / f"{at:06}.rejected.parquet"
+
+    def add(self, scores: pa.Table, rejected: pa.Table) -> None:
+        """Keep one more part; it counts once its scores are there."""
+        tables.write(self._rejected(self.done), rejected)
+        tables.write(self._scores(self.done), scores)
+        self.done += 1
+
+    def scores(self) -> Iterator[pa.Table]:
+        """The scores of each part."""
+        return (pq.read_table(self._scores(at)) for at in range(self.done))
+
+    def scores_schema(self) -> pa.Schema:
+        """The columns that scores have in any part; `time` only where a row has one."""
+        each = [pq.read_schema(self._scores(at)) for at in range(self.done)]
+        filled = [schema for schema in dict.fromkeys(each) if not schema.equals(_NONE.schema)]
+        schema = pa.unify_schemas([*filled, _NONE.schema], promote_options="permissive")
+        at = schema.get_field_index("time")
+        return schema.remove(at) if at >= 0 and pa.types.is_null(schema.field(at).type) else schema
+
+    def chances(self) -> NDArray[np.float64]:
+        """The p-values of all rows, [n]."""
+        each = (pq.read_table(self._scores(at), columns=["p_value"]) for at in range(self.done))
+        return np.concatenate([part.column("p_value").to_numpy() for part in each] or [np.zeros(0)])
+
+    def rejected(self) -> Iterator[tables.Stored]:
+        """The rejected rows of each part."""
+        return (tables.Stored(self._rejected(at), "") for at in range(self.done))
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder)
 
 
 def score_file(
-    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+    dataset: str,
+    rows: Path,
+    out: Path,
+    rate: float | None = None,
+    explain: bool = False,
+    say: Callable[[str], object] = print,
 ) -> Scored:
     """Score the rows of `rows` with the champion of `dataset` and write `out`.
 
-    Flag them at the false-discovery `rate`, if one is given, and `explain` them, if asked to.
+    Flag them at the false-discovery `rate`, if one is given, and `explain` them, if asked to. Parts that a
+    run before left are taken up where it was the same work; `say` is told what became of them.
 
     Raises `LatentOpsError` where there is no champion, the file isn't of this dataset's columns, or the
     false-discovery `rate` can't be kept.
     """
-    from latentops.data.expectations.validation import validate
-
     settings = load_params().dataset(dataset)
-    model = latentops.load(f"{dataset}@champion")
-    table = sources.read_samples(rows, settings.source)
-    validated = validate(table, dataset, settings.source, settings.expectations, limits="samples")
+    champion = versions.resolve(f"{dataset}@champion")
+    model = latentops.load(f"{dataset}/{champion.number}")
+    if rate is not None:
+        model.discoveries(np.zeros(0), rate)  # raises before hours of scoring, not after
+    found = sources.read_samples(rows, settings.source, ROWS)
+    size = min(ROWS, found.layout.part_rows())
+    told = f"{settings.source.model_dump_json()}{settings.expectations.model_dump_json()}"
+    work = Work(
+        rows_sha256=_sha256(rows),
+        version=f"{champion.model}/{champion.number} {champion.tags.get(PACKAGE)}",
+        settings_sha256=hashlib.sha256(told.encode()).hexdigest(),
+        explain=explain,
+        part_rows=size,
+    )
+    parts = Parts(out, work, say)
+    resumed = 0
+    whole = parts.done
+    cut = (part.slice(at, size) for part in found.parts for at in range(0, part.num_rows, size))
+    for number, part in enumerate(cut):
+        if number < whole:
+            resumed += part.num_rows
+        else:
+            if resumed and number == whole:
+                say(f"{parts.folder}: {resumed} rows are done; going on from there")
+            parts.add(*_part(part, model, dataset, settings, explain))
+    schema = with_reasons(found.layout.schema())
+    return _finish(parts, schema, model, out, rate, resumed)
+
+
+def _part(
+    part: pa.Table, model: Package, dataset: str, settings: Dataset, explain: bool
+) -> tuple[pa.Table, pa.Table]:
+    """The scores of the clean rows of a part, and its other rows with the reasons."""
+    # A row is scored as often as it is there.
+    expectations = settings.expectations.model_copy(update={"unique": []})
+    validated = validate(part, dataset, settings.source, expectations, limits="samples")
     clean = validated.clean
-    layout = tables.layout_of(clean, None)
-    raw = _raw(clean, layout)
-    scores = model.score(raw, rate)
+    if not clean.num_rows:
+        return _NONE, validated.quarantined
+    raw = _raw(clean, tables.layout_of(clean, None))
+    scores = model.score(raw)
     if explain:
         scores = scores.join(model.explain(raw))
     scores.insert(0, "row", clean.column(tables.POSITION).to_numpy())
-    if "time" in layout.extras and clean.column(".time").null_count < clean.num_rows:
-        scores.insert(1, "time", iso(clean.column(".time").to_numpy()))
-    tables.write(out, pa.Table.from_pandas(scores, preserve_index=False))
+    if ".time" in clean.column_names:
+        times = clean.column(".time").to_numpy(zero_copy_only=False)
+        scores.insert(1, "time", pd.Series(iso(times), dtype="object"))
+    return pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata(
+        None
+    ), validated.quarantined
+
+
+def _finish(
+    parts: Parts, rejected: pa.Schema, model: Package, out: Path, rate: float | None, resumed: int
+) -> Scored:
+    """Put the parts together: first what was set aside, last the scores."""
     rejected_out = out.with_suffix(".rejected.parquet")
-    if validated.quarantined.num_rows:
-        tables.write(rejected_out, validated.quarantined)
-    else:
-        rejected_out.unlink(missing_ok=True)  # of an earlier run with the same name
-    return Scored(
-        len(scores),
-        int(scores["is_anomaly"].sum()),
-        None if rate is None else int(scores["flagged"].sum()),
-        validated.quarantined.num_rows,
-        out,
-        rejected_out if validated.quarantined.num_rows else None,
-    )
+    bad = 0
+    with tables.writing(rejected_out, rejected) as writer:
+        for stored in parts.rejected():
+            if stored.num_rows:
+                bad += stored.num_rows
+                writer.write_table(stored.read())
+    if not bad:
+        rejected_out.unlink()
+    schema = parts.scores_schema()
+    flags = None
+    if rate is not None:
+        flags = model.discoveries(parts.chances(), rate)
+        schema = schema.insert(schema.get_field_index("is_anomaly") + 1, pa.field("flagged", pa.bool_()))
+    scored = anomalies = 0
+    with tables.writing(out, schema) as writer:
+        for part in parts.scores():
+            columns = {name: part.column(name) for name in part.column_names}
+            if flags is not None:
+                columns["flagged"] = pa.array(flags[scored : scored + part.num_rows])
+            each = [_cast(columns.get(field.name), field.type, part.num_rows) for field in schema]
+            writer.write_table(pa.Table.from_arrays(each, schema=schema))
+            scored += part.num_rows
+            anomalies += pc.sum(each[schema.get_field_index("is_anomaly")]).as_py() or 0
+    parts.remove()
+    flagged = None if flags is None else int(flags.sum())
+    return Scored(scored, anomalies, flagged, bad, out, rejected_out if bad else None, resumed)
+
+
+def _cast(column: pa.ChunkedArray | pa.Array | None, type_: pa.DataType, rows: int) -> pa.Array:
+    return pa.nulls(rows, type_) if column is None else tables.whole(column).cast(type_)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _raw(clean: pa.Table, layout: Layout) -> Input:
@@ -119,7 +283,7 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 def score_task(dataset: str, rows: Path, out: Path, rate: float | None, explain: bool) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out, rate, explain))
+        return Completed(data=score_file(dataset, rows, out, rate, explain, get_run_logger().info))
     except LatentOpsError as error:
         return Failed(message=str(error))
 

@@ -429,6 +429,20 @@ def history(dataset: Dataset) -> None:
 
 
 @app.command()
+def serve(
+    dataset: Dataset,
+    port: Annotated[int, typer.Option(help="Of this machine's loopback.")] = 8080,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; as cores, up to four.")] = None,
+) -> None:
+    """Serve the champion over HTTP, as it is now, until stopped."""
+    from latentops.config import load_params
+    from latentops.registry import serving
+
+    load_params().dataset(dataset)
+    serving.serve(dataset, port, workers)
+
+
+@app.command()
 def verify(model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as digits@champion.")]) -> None:
     """Prove the chain of a registered model again: ledger, package, run, data, metrics."""
     from latentops.registry.verification import verify as verified

@@ -250,7 +250,7 @@ def test_integers_are_refused_by_mlflow_and_cast_by_frame(at_live: Path) -> None
     ("dataset", "rows", "message"),
     [
         ("table", np.zeros((2, 4)), r"row 0: shape \[4\], expected \[5\]"),
-        ("table", np.array([[0.0] * 5, [np.nan] * 5]), "row 1: holds a missing or infinite value"),
+        ("table", np.array([[0.0] * 5, [0, 0, np.nan, 0, 0]]), "row 1, column 'feature 2': holds a missing"),
         ("table", pd.DataFrame({"feature 0": [1.0]}), "table: missing columns: feature 1, feature 2"),
         ("pictures", np.zeros((1, 4, 4)), r"row 0: shape \[4, 4\], expected \[1, 4, 4\]"),
         (

@@ -6,18 +6,20 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 
 import latentops
 from latentops.data import prepared
-from latentops.registry import store
+from latentops.errors import LatentOpsError
+from latentops.registry import champion, serving, store
 from latentops.registry.verification import verify
 
 pytestmark = pytest.mark.slow
@@ -26,30 +28,26 @@ WAIT = 300.0
 
 @pytest.fixture(scope="module")
 def server(live: Path) -> Iterator[str]:
-    """`mlflow models serve` on a free port of this machine, until it answers."""
+    """`latentops serve` on a free port of this machine, until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    uri = f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     command = [
         sys.executable,
         "-m",
-        "mlflow",
-        "models",
+        "latentops.cli",
         "serve",
-        "--env-manager",
-        "local",
-        "--host",
-        "127.0.0.1",
+        "series",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
     ]
-    command += ["-m", "models:/series-autoencoder@champion", "-p", str(port), "--workers", "1"]
     process = subprocess.Popen(
         command,
         env=environment,
@@ -114,15 +112,143 @@ def test_serving_leaves_the_package_as_it_was(
     assert verify("series@champion").holds
 
 
-def test_a_bad_request_says_what_is_wrong(server: str) -> None:
-    body = {
-        "dataframe_split": {"columns": ["values"], "data": [[[[1.5, 2.5]]]]},
-        "params": {"task": "encode"},
-    }
-    with pytest.raises(urllib.error.HTTPError) as raised:
-        post(server, body)
-    assert raised.value.code == 400
-    assert "row 0: shape [1, 2], expected [steps, 3]" in raised.value.read().decode()
+def test_a_thousand_rows_in_one_request_and_many_clients_at_once(
+    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(live)
+    model = latentops.load("series@champion")
+    raw = model.raw(prepared.load(Path("data/prepared/series"), "test"))
+    many = [raw[row % len(raw)] for row in range(1000)]
+    answer = pd.DataFrame(post(server, model.request(many, "score")))
+    np.testing.assert_allclose(answer["score"], model.score(many)["score"], atol=1e-5)
+    one = model.request(raw[:1], "score")
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda _: post(server, one), range(64)))
+    np.testing.assert_allclose([each[0]["score"] for each in answers], answer["score"][0], atol=1e-5)
+
+
+Here = Callable[[str], TestClient]
+
+
+@pytest.fixture
+def here(at_live: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """The server's application in this process, around the champion of a dataset."""
+    return served(monkeypatch)
+
+
+def served(monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setattr(sys, "path", list(sys.path))  # MLflow adds the package's code
+    monkeypatch.setenv(
+        "_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true"
+    )  # and sets this, to be unset after the test
+
+    def start(dataset: str) -> TestClient:
+        monkeypatch.setenv(serving.FOLDER, str(serving.champion(dataset)))
+        return TestClient(serving.app())
+
+    return start
+
+
+def split(columns: list[str], *rows: list[object], **params: object) -> dict[str, object]:
+    return {"dataframe_split": {"columns": columns, "data": list(rows)}, "params": params}
+
+
+FEATURES = [f"feature {k}" for k in range(5)]
+ROW = [0.5] * 5
+IMAGE = [[[0.5] * 4] * 4]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "body", "said"),
+    [
+        ("table", split(FEATURES[:4], ROW[:4]), "feature 4"),
+        ("table", split(FEATURES, ROW, [0.5, "wide", 0.5, 0.5, 0.5]), "feature 1"),
+        ("table", split(FEATURES, ROW, [0.5, None, 0.5, 0.5, 0.5]), "row 1, column 'feature 1'"),
+        ("table", split(FEATURES, ROW, [0.5] * 4 + [float("nan")]), "row 1, column 'feature 4'"),
+        ("table", split(FEATURES, [0.5] * 4 + [float("inf")]), "row 0, column 'feature 4'"),
+        ("table", split(FEATURES, ROW, ROW[:4]), "row 1, column 'feature 4'"),
+        ("table", split(FEATURES, ROW, [0.5] * 6), "5 columns passed"),
+        ("table", split(FEATURES), "rows: 0"),
+        ("table", split(FEATURES, ROW, task="guess"), "unknown task 'guess'; known: encode"),
+        ("table", split(FEATURES, ROW, task=3), "task"),
+        (
+            "table",
+            split(FEATURES, ROW, tusk="score"),
+            "params: unknown 'tusk'; known: task, n, seed, explain",
+        ),
+        ("table", split(FEATURES, ROW, task="score", explain="very"), "explain"),
+        ("table", split(FEATURES, ROW, task="encode", explain=True), "task 'encode' explains nothing"),
+        ("table", split(FEATURES, ROW, task="sample", n=0), "params: n: 0"),
+        ("table", split(FEATURES, ROW, task="sample", n=10**12), "params: n: 1000000000000, at most 10000"),
+        ("table", split(FEATURES, *[ROW] * 10_001), "rows: 10001, at most 10000"),
+        ("table", {"rows": []}, "dataframe_split"),
+        ("table", [1, 2], "Received a list"),
+        ("pictures", split(["pixels"], [IMAGE], [[[[0.5] * 4] * 3]]), "row 1: shape [1, 3, 4]"),
+        ("pictures", split(["pixels"], [[[[0.5] * 4] * 3 + [[0.5] * 3]]]), "column 'pixels', row 0"),
+        ("pictures", split(["pixels"], [[[[float("nan")] * 4] * 4]]), "row 0: holds a missing"),
+        ("pictures", split(["pixels"], [[[["black"] * 4] * 4]]), "pixels"),
+        ("pictures", split(["pixels"], [0.5]), "pixels"),
+        ("series", split(["values"], [[[1.5, 2.5]]]), "row 0: shape [1, 2], expected [steps, 3]"),
+        ("series", split(["values"], [[[0.5] * 3] * 7]), "row 0: shape [7, 3]"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_and_where(
+    here: Here, dataset: str, body: object, said: str
+) -> None:
+    answer = here(dataset).post(
+        "/invocations", content=json.dumps(body), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+
+
+def test_a_request_without_body_or_type_or_of_another_is_refused(here: Here) -> None:
+    client = here("table")
+    plain = json.dumps(split(FEATURES, ROW))
+    for content, type_, status, said in (
+        ("", "application/json", 400, "body: empty"),
+        ("{", "application/json", 400, "valid JSON"),
+        (plain, None, 415, "Content-Type: missing"),
+        (plain, "text/html", 415, "text/html"),
+    ):
+        headers = {} if type_ is None else {"Content-Type": type_}
+        answer = client.post("/invocations", content=content, headers=headers)
+        assert answer.status_code == status
+        assert said in answer.text
+
+
+def test_how_large_a_request_may_be_can_be_set(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTOPS_MAX_ROWS", "3")
+    monkeypatch.setenv("LATENTOPS_MAX_BYTES", "400")
+    client = here("table")
+    headers = {"Content-Type": "application/json"}
+    bodies = {count: json.dumps(split(FEATURES, *[ROW] * count)).encode() for count in (3, 4, 99)}
+    for count, status, said in (
+        (3, 200, ""),
+        (4, 400, "rows: 4, at most 3"),
+        (99, 413, "more than 400 bytes"),
+    ):
+        told = client.post("/invocations", content=bodies[count], headers=headers)
+        in_chunks = client.post("/invocations", content=iter([bodies[count]]), headers=headers)
+        for answer in (told, in_chunks):
+            assert answer.status_code == status
+            assert said in answer.text
+    monkeypatch.setenv("LATENTOPS_MAX_BYTES", "much")
+    with pytest.raises(LatentOpsError, match="LATENTOPS_MAX_BYTES: 'much' is no number of bytes"):
+        here("table")
+
+
+def test_an_alias_that_moves_is_seen_at_the_next_start(twice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = served(monkeypatch)
+    body = split(FEATURES, [0.5, 1.0, -0.5, 0.0, 2.0])
+    running = start("table")
+    before = running.post("/invocations", json=body).json()["predictions"]
+    champion.rollback("table")
+    assert running.post("/invocations", json=body).json()["predictions"] == before
+    after = start("table").post("/invocations", json=body).json()["predictions"]
+    assert after != before
+    expected = latentops.load("table@champion").encode(np.array(body["dataframe_split"]["data"]))
+    np.testing.assert_allclose(pd.DataFrame(after), expected, atol=1e-5)
 
 
 def test_serving_reads_the_store_that_the_project_uses(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -66,10 +67,19 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     return _read_file(path, read_source(source).layout, source)
 
 
-def read_samples(path: Path, source: Source) -> pa.Table:
-    """Rows to be scored: as `read_rows`, without a label; a label column is passed over."""
-    layout = replace(read_source(source).layout, label=None)
-    return _read_file(path, layout, source, ignored=(source.label,) if source.label else ())
+def read_samples(path: Path, source: Source, rows: int) -> Rows:
+    """Rows to be scored, at most `rows` at a time: as `read_rows`, without a label.
+
+    A label column is passed over. A value that can't be converted is missing, and the row's `.problem` says
+    so. Raises as `read_rows` does, for a file that is damaged further on only as the rows are gone through.
+    """
+    layout = replace(read_source(source).layout, label=None).with_problems()
+    if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
+        parts = readers.read_table_parts(path, layout, source)
+        return Rows(layout, (part.slice(at, rows) for part in parts for at in range(0, part.num_rows, rows)))
+    file = _opened(path, layout)
+    _check_names(path, file.schema_arrow.names, layout, () if source.label is None else (source.label,))
+    return Rows(layout, _samples(file, path, layout, rows))
 
 
 def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
@@ -100,62 +110,114 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     return path
 
 
-def _read_file(path: Path, layout: Layout, source: Source, ignored: Sequence[str] = ()) -> pa.Table:
+def _read_file(path: Path, layout: Layout, source: Source) -> pa.Table:
     if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
         return readers.read_table(path, layout, source)
-    found = _read_columns(path, layout)
-    extras = {f".{name}" for name in layout.extras}
-    wanted = [field.name for field in layout.fields()]
-    for name in wanted:
-        if found.column_names.count(name) != 1 and (name not in extras or name in found.column_names):
-            problem = "no column" if name not in found.column_names else "more than one column"
-            raise DataError(f"{path}: {problem} {name!r}; its columns must be {', '.join(wanted)}")
-    for name in found.column_names:
-        if name not in wanted and name not in ignored:
-            raise DataError(f"{path}: unknown column {name!r}{nearest(name, wanted)}")
-    columns = [
-        _converted(found.column(field.name), field, path)
-        if field.name in found.column_names
-        else pa.nulls(found.num_rows, field.type)
-        for field in layout.fields()
-    ]
+    file = _opened(path, layout)
+    _check_names(path, file.schema_arrow.names, layout, ())
+    with _reading(path):
+        found = file.read()
+    columns = []
+    for field in layout.fields():
+        if field.name not in found.column_names:
+            columns.append(pa.nulls(found.num_rows, field.type))
+            continue
+        column = found.column(field.name)
+        values, wrong = _converted(column, field, path)
+        for row, reason in wrong.items():
+            raise DataError(
+                f"{path}: column {field.name!r} is {column.type}, not {field.type} (row {row}: {reason})"
+            )
+        columns.append(values)
     return tables.build(layout, path.name, columns)
 
 
-def _read_columns(path: Path, layout: Layout) -> pa.Table:
-    """A Parquet file's columns."""
+def _samples(file: pq.ParquetFile, path: Path, layout: Layout, rows: int) -> Iterator[pa.Table]:
+    """The rows of a Parquet file in their order, `rows` at a time."""
+    there = [field.name for field in layout.fields() if field.name in file.schema_arrow.names]
+    first = 0
+    batches = file.iter_batches(rows, columns=there)
+    while True:
+        with _reading(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        columns = []
+        problems: dict[int, list[str]] = {}
+        for field in layout.fields():
+            if field.name not in there:
+                columns.append(pa.nulls(batch.num_rows, field.type))
+                continue
+            values, wrong = _converted(batch.column(field.name), field, path)
+            columns.append(values)
+            for row, reason in wrong.items():
+                problems.setdefault(row, []).append(f"column {field.name!r}: {reason}")
+        if problems:
+            at = layout.fields().index(pa.field(".problem", tables.EXTRAS["problem"]))
+            told = columns[at].to_pylist()
+            for row, reasons in problems.items():
+                told[row] = "; ".join([*([told[row]] if told[row] else []), *reasons])
+            columns[at] = pa.array(told, pa.string())
+        yield tables.build(layout, path.name, columns, first)
+        first += batch.num_rows
+
+
+def _opened(path: Path, layout: Layout) -> pq.ParquetFile:
+    """A Parquet file, of which no more is read at once than is asked for."""
+    if path.suffix != ".parquet":
+        known = ".parquet or .csv" if layout.kind in ("tabular", "text") else ".parquet"
+        raise DataError(f"{path}: {layout.kind} rows come as {known}")
+    with _reading(path):
+        return pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: can't be read as {path.suffix}: {str(error).splitlines()[0]}") from None
-    known = ".parquet or .csv" if layout.kind in ("tabular", "text") else ".parquet"
-    raise DataError(f"{path}: {layout.kind} rows come as {known}")
 
 
-def _converted(column: pa.ChunkedArray, field: pa.Field, path: Path) -> pa.ChunkedArray:
+def _check_names(path: Path, found: Sequence[str], layout: Layout, ignored: Sequence[str]) -> None:
+    extras = {f".{name}" for name in layout.extras}
+    wanted = [field.name for field in layout.fields()]
+    for name in wanted:
+        if found.count(name) != 1 and (name not in extras or name in found):
+            problem = "no column" if name not in found else "more than one column"
+            raise DataError(f"{path}: {problem} {name!r}; its columns must be {', '.join(wanted)}")
+    for name in found:
+        if name not in wanted and name not in ignored:
+            raise DataError(f"{path}: unknown column {name!r}{nearest(name, wanted)}")
+
+
+def _converted(
+    column: pa.Array | pa.ChunkedArray, field: pa.Field, path: Path
+) -> tuple[pa.Array, dict[int, str]]:
+    """`column` as `field` has it: what can't be is missing, and why by row.
+
+    Raises `DataError` where nothing of that type can be converted.
+    """
+    whole = tables.whole(column)
     try:
-        return column.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"{path}: column {field.name!r} is {column.type}, not {field.type}{_culprit(column, field)}"
-        ) from None
-
-
-def _culprit(column: pa.ChunkedArray, field: pa.Field) -> str:
-    """Where the first value is that can't be converted, if it is a matter of single values."""
-    if not (pa.types.is_string(column.type) or pa.types.is_list(column.type)):
-        return ""
-    for row in range(len(column)):
-        try:
-            column.slice(row, 1).cast(field.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            value = column[row].as_py()
-            shown = f"{len(value)} values" if isinstance(value, list) else repr(value)
-            return f" (row {row}: {shown})"
-    return ""
+        return whole.cast(field.type), {}
+    except pa.ArrowNotImplementedError:
+        raise DataError(f"{path}: column {field.name!r} is {column.type}, not {field.type}") from None
+    except pa.ArrowInvalid:
+        if len(whole) > 1:
+            at = len(whole) // 2
+            left, wrong = _converted(whole.slice(0, at), field, path)
+            right, more = _converted(whole.slice(at), field, path)
+            return pa.concat_arrays([left, right]), wrong | {at + row: why for row, why in more.items()}
+    value = whole[0].as_py()
+    if isinstance(value, list):
+        size = field.type.list_size if pa.types.is_fixed_size_list(field.type) else None
+        reason = f"{len(value)} values" + ("" if size is None else f", expected {size}")
+    else:
+        reason = f"{value!r} is no {'text' if pa.types.is_string(field.type) else 'number'}"
+    return pa.nulls(1, field.type), {0: reason}
 
 
 def _embedded(layout: Layout, columns: list[pa.Array]) -> Rows:

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Literal, cast
@@ -107,6 +107,11 @@ class Layout:
         value = {name: each for name, each in told if name not in ("label", "numeric_label")}
         text = json.dumps(value, sort_keys=True)
         return pa.schema([*origin, *self.fields()], metadata={_METADATA: text.encode()})
+
+    def with_problems(self) -> "Layout":
+        """The same with a column that says what kept a row from being read."""
+        problem: Extra = "problem"
+        return replace(self, extras=tuple(dict.fromkeys([*self.extras, problem])))
 
     def part_rows(self) -> int:
         """How many rows are dealt with at once; sequences and texts are taken to be of some 1,000 values."""

@@ -141,8 +141,7 @@ class Package:
             "is_anomaly": self._verdict(chance),
         }
         if false_discovery_rate is not None:
-            self._check_rate(false_discovery_rate)
-            columns["flagged"] = discoveries(chance, false_discovery_rate)
+            columns["flagged"] = self.discoveries(chance, false_discovery_rate)
         if len(scores) > 1:
             for view, own in scores.items():
                 columns |= {f"score {view}": own, f"p_value {view}": chances[view]}
@@ -190,7 +189,11 @@ class Package:
             return [None] * len(chance)
         return [bool(each <= self.facts.alpha) for each in chance]
 
-    def _check_rate(self, rate: float) -> None:
+    def discoveries(self, chance: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
+        """Which rows of a batch with the p-values `chance` [n] to flag at the false-discovery `rate`.
+
+        Raises `LatentOpsError` as `score` does, also for a batch of no rows.
+        """
         if not 0 < rate < 1:
             raise LatentOpsError(f"false_discovery_rate {rate}: it lies between 0 and 1, such as 0.1")
         fewest = min(len(reference.calibration) for reference in self.references.values())
@@ -200,6 +203,7 @@ class Package:
                 f"{self.facts.dataset} has {fewest}: ask for a higher rate, or raise the split's calibration "
                 "share and promote again"
             )
+        return discoveries(chance, rate)
 
     def predict(
         self, x: pd.DataFrame, task: str = "encode", n: int = 1, seed: int = 0, explain: bool = False
@@ -277,7 +281,7 @@ class Package:
         if missing:
             raise DataError(f"{self.facts.dataset}: missing columns: {', '.join(missing)}")
         if self.description.kind == "tabular":
-            return frame[wanted].to_numpy(dtype=np.float64)
+            return np.stack([_numbers(frame[name]) for name in wanted], axis=1)
         if self.description.tokenizer is not None:
             return list(frame["text"])
         return [_nested(row, wanted[0], number) for number, row in enumerate(frame[wanted[0]])]
@@ -305,7 +309,7 @@ class Package:
             if np.shape(row) != shape:
                 raise DataError(f"row {number}: shape {list(np.shape(row))}, expected {list(shape)}")
         values = np.asarray(rows, dtype=np.float64).reshape(-1, *shape)
-        _expect_finite(values)
+        _expect_finite(values, names=self.description.features)
         return self.description.transform.apply(values), None
 
     def _ragged(self, rows: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -404,9 +408,24 @@ def _plain(value: object) -> object:
     return [_plain(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
 
 
-def _expect_finite(values: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> None:
-    """Refuse missing and infinite numbers, naming the first row that holds one."""
+def _numbers(cells: "pd.Series[Any]") -> NDArray[np.float64]:
+    try:
+        return cells.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        for row, cell in enumerate(cells):
+            try:
+                float(cell)
+            except (TypeError, ValueError):
+                raise DataError(f"row {row}, column {cells.name!r}: {cell!r} is no number") from None
+        raise
+
+
+def _expect_finite(
+    values: NDArray[np.float64], rows: NDArray[np.int64] | None = None, names: Sequence[str] = ()
+) -> None:
+    """Refuse missing and infinite numbers, naming the first row that holds one, and its column by `names`."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     if len(bad):
         row = bad[0] if rows is None else rows[bad[0]]
-        raise DataError(f"row {row}: holds a missing or infinite value")
+        column = f", column {names[np.flatnonzero(~np.isfinite(values[row]))[0]]!r}" if names else ""
+        raise DataError(f"row {row}{column}: holds a missing or infinite value")

@@ -4,8 +4,7 @@ No row is lost: what can't be read of one is missing, and its `.problem` says wh
 file as a whole stops the reading, with a `DataError`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,11 +47,25 @@ def read(located: Sequence[tuple[Path, File]], source: Source, marks: Path | Non
 
 
 def read_table(path: Path, layout: Layout, source: Source) -> pa.Table:
-    """Rows of `layout` in a CSV file that came in, with the columns that `source` has, as its own are read.
+    """All rows of a CSV file that came in, as `read_table_parts` has them.
 
-    Columns that say where a row belongs may be left out; of texts, a column `text` may take the place of
-    those that make up one. Raises as `read` does, and for a cell that can't be read where the layout has no
-    column for problems.
+    Raises as that does, and for a cell that can't be read where the layout has no column for problems.
+    """
+    rows = pa.concat_tables(read_table_parts(path, layout, source)).combine_chunks()
+    if "problem" in layout.extras:
+        return rows
+    for row, problem in enumerate(rows.column(".problem").to_pylist()):
+        if problem is not None:
+            raise DataError(f"{path}: row {row}: {problem}")
+    return rows.drop_columns([".problem"]).cast(layout.schema())
+
+
+def read_table_parts(path: Path, layout: Layout, source: Source) -> Iterator[pa.Table]:
+    """Rows of `layout`, with a column for problems, in a CSV file that came in, some at a time.
+
+    Its columns are those that `source` has, read as its own are; those that say where a row belongs may be
+    left out, and of texts a column `text` may take the place of those that make up one. Raises as `read`
+    does.
     """
     number: ColumnType = "numeric"
     own = (
@@ -61,14 +74,7 @@ def read_table(path: Path, layout: Layout, source: Source) -> pa.Table:
         else source.model_copy(update={"columns": dict.fromkeys(layout.features, number)})
     )
     how = source.read if source.read is not None and source.read.format == "csv" else Read(format="csv")
-    told = replace(layout, extras=tuple(dict.fromkeys([*layout.extras, "problem"])))
-    rows = pa.concat_tables(delimited.incoming(Located(path, path.name), told, own, how)).combine_chunks()
-    if "problem" in layout.extras:
-        return rows
-    for row, problem in enumerate(rows.column(".problem").to_pylist()):
-        if problem is not None:
-            raise DataError(f"{path}: row {row}: {problem}")
-    return rows.drop_columns([".problem"]).cast(layout.schema())
+    return delimited.incoming(Located(path, path.name), layout.with_problems(), own, how)
 
 
 def _named(located: Sequence[tuple[Path, File]]) -> list[Located]:

@@ -9,6 +9,7 @@ FROM ?=
 TO ?=
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
+HOST ?= 127.0.0.1
 UI_PORT ?= 5001
 SERVE_PORT ?= 8080
 IN ?=
@@ -51,7 +52,7 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
+	services-stop services-test review-picture retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
 	bench-gpu bench-serving clean need-dataset
 
@@ -120,8 +121,14 @@ ui: setup ## open MLflow on the runs (UI_PORT=)
 	@echo "MLflow on http://127.0.0.1:$(UI_PORT)"
 	@mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(UI_PORT)
 
-services: setup ## start Prefect, MLflow and the retraining schedule on loopback (PREFECT_PORT=, MLFLOW_PORT=)
-	@python -m pipelines.services start --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+services: setup ## start Prefect, MLflow and the retraining schedule (PREFECT_PORT=, MLFLOW_PORT=; HOST= for MLflow's)
+	@python -m pipelines.services start --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT) --host '$(HOST)'
+
+services-test: setup ## the registry's tests on an MLflow server with PostgreSQL (Debian's postgresql), started here
+	@$(PYTEST) tests/registry --store postgresql
+
+review-picture: setup need-dataset ## the picture of docs/review.md, of a dataset's challenger in MLflow
+	@python docs/review.py '$(DATASET)'
 
 services-stop: setup ## stop what `make services` started
 	@python -m pipelines.services stop

@@ -1,6 +1,8 @@
 """Start and stop Prefect, MLflow and the retraining schedule on loopback, as processes of their own.
 
-What is started writes its process id and its log to `var/services`. `python -m pipelines.services start`.
+MLflow alone can be opened to others, by the address that they know this machine by, and only with its own
+authentication on. What is started writes its process id and its log to `var/services`.
+`python -m pipelines.services start`.
 """
 
 import os
@@ -19,6 +21,7 @@ from urllib.request import urlopen
 import psutil  # type: ignore[import-untyped]
 import typer
 
+from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import LatentOpsError
 
@@ -26,6 +29,10 @@ FOLDER = Path("var/services")
 STARTS_WITHIN = 120  # seconds, the first time a database is made
 STOPS_WITHIN = 20
 HOST = "127.0.0.1"
+SECRETS = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
+"""What MLflow's authentication needs: its administrator's password, and what it signs its forms with."""
+ACCOUNTS = "MLFLOW_AUTH_CONFIG_PATH"
+"""The file that says where accounts are kept and what they may do; ours, unless another is named."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,16 @@ class Service:
         return FOLDER / f"{self.name}.log"
 
 
-def services(prefect_port: int, mlflow_port: int) -> list[Service]:
-    """What `make services` consists of, in the order of starting."""
+def services(prefect_port: int, mlflow_port: int, host: str = HOST) -> list[Service]:
+    """What `make services` consists of, in the order of starting; MLflow listens at `host`.
+
+    Raises `LatentOpsError` where that isn't loopback and can't be opened safely.
+    """
     api = f"http://{HOST}:{prefect_port}/api"
     store = Path("var/mlflow").absolute()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
-    mlflow = f"http://{HOST}:{mlflow_port}"
+    mlflow = f"http://{host}:{mlflow_port}"
+    access, accounts = ((), {}) if host == HOST else guarded(host, mlflow, store)
     found = [
         Service(
             "prefect",
@@ -66,12 +77,13 @@ def services(prefect_port: int, mlflow_port: int) -> list[Service]:
         Service(
             "mlflow",
             (
-                *("mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
+                *("mlflow", "server", "--host", host, "--port", str(mlflow_port), "--workers", "1"),
                 *("--backend-store-uri", uri, "--default-artifact-root", str(store / "artifacts")),
+                *access,
             ),
             f"{mlflow}/health",
             mlflow,
-            {},
+            accounts,
         ),
         Service(
             "schedule",
@@ -84,6 +96,32 @@ def services(prefect_port: int, mlflow_port: int) -> list[Service]:
     if uri.startswith(("http://", "https://")):
         return [each for each in found if each.name != "mlflow"]  # it is a server already
     return found
+
+
+def guarded(host: str, address: str, store: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What lets MLflow's server answer at `address` to whoever has an account, and to that name alone.
+
+    Its options, and its environment. Accounts are kept below `store`. Raises `LatentOpsError` where a secret
+    isn't set, or `host` stands for any address.
+    """
+    if host in {"0.0.0.0", "::", "[::]", "*"}:  # noqa: S104
+        raise LatentOpsError(f"HOST={host} is every address: give the one that others know this machine by")
+    missing = [name for name in SECRETS if not os.environ.get(name)]
+    if missing:
+        raise LatentOpsError(
+            f"HOST={host}: MLflow opens beyond {HOST} only with its authentication on; "
+            f"set {' and '.join(missing)} in the environment"
+        )
+    settings = os.environ.get(ACCOUNTS)
+    if not settings:
+        settings = str(store / "accounts.ini")
+        lines = ("[mlflow]", "default_permission = READ", "admin_username = admin")
+        atomic.write_text(
+            Path(settings), "\n".join((*lines, f"database_uri = sqlite:///{store}/accounts.db\n"))
+        )
+    known = f"{host},{address.removeprefix('http://')}"
+    options = ("--app-name", "basic-auth", "--allowed-hosts", known, "--cors-allowed-origins", address)
+    return options, {ACCOUNTS: settings}
 
 
 def running(pid_file: Path) -> psutil.Process | None:
@@ -172,12 +210,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def start(
     prefect_port: Annotated[int, typer.Option()] = 4200,
     mlflow_port: Annotated[int, typer.Option()] = 5000,
+    host: Annotated[str, typer.Option()] = HOST,
 ) -> None:
-    """Start what isn't running yet, and wait until each answers."""
-    wanted = services(prefect_port, mlflow_port)
+    """Start what isn't running yet, and wait until each answers; MLflow at `host`, the rest on loopback."""
+    wanted = services(prefect_port, mlflow_port, host)
     for service, port in zip(wanted, (prefect_port, mlflow_port), strict=False):
+        at = host if service.name == "mlflow" else HOST
         with socket.socket() as probe:
-            if not running(service.pid_file) and probe.connect_ex((HOST, port)) == 0:
+            if not running(service.pid_file) and probe.connect_ex((at, port)) == 0:
                 variable = f"{service.name.upper()}_PORT"
                 raise LatentOpsError(f"port {port} is taken by another program: make services {variable}=…")
     for service in wanted:

@@ -35,8 +35,14 @@ os.environ |= {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--variant NAME`: the common suite for a variant of one's own."""
+    """`--variant NAME`: the common suite for a variant of one's own; `--store postgresql`: the registry's."""
     parser.addoption("--variant", help="run tests/model/test_common_suite.py for this variant alone")
+    parser.addoption(
+        "--store",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="run tests/registry on an SQLite file a project, or on an MLflow server with PostgreSQL",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

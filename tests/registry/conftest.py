@@ -1,10 +1,13 @@
-"""A project in miniature, trained for real: an image, a table and a sequence set, two variants, two seeds."""
+"""A project in miniature, trained for real: an image, a table and a sequence set, two variants, two seeds.
+
+Its store is an SQLite file of its own or, with `--store postgresql`, an MLflow server that tests share.
+"""
 
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +23,12 @@ from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
 from latentops.evaluation.comparison import along, health
-from latentops.registry import champion, lineage, store, tracking
+from latentops.registry import champion, lineage, store, tracking, versions
 from latentops.reporting.profiles import drawings
 from latentops.stages import evaluate, train
+
+from . import servers
+from .servers import Cluster, Tracking
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = ("undercomplete", "variational")
@@ -198,11 +204,46 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def live(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres(request: pytest.FixtureRequest) -> Iterator[Cluster | None]:
+    """A PostgreSQL, where tests were asked to run on one."""
+    if request.config.getoption("--store") == "sqlite":
+        yield None
+    else:
+        with servers.cluster() as found:
+            yield found
+
+
+@pytest.fixture(scope="session")
+def live_server(
+    postgres: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracking | None]:
+    """The MLflow server of the live project, if it has one."""
+    yield from _server(postgres, "live", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def own_server(
+    postgres: Cluster | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracking | None]:
+    """The MLflow server of a test's own project, if it has one."""
+    yield from _server(postgres, "own", tmp_path_factory)
+
+
+def _server(postgres: Cluster | None, name: str, places: pytest.TempPathFactory) -> Iterator[Tracking | None]:
+    if postgres is None:
+        yield None
+    else:
+        with servers.tracking(postgres, name, places.mktemp(f"{name}-server")) as found:
+            yield found
+
+
+@pytest.fixture(scope="session")
+def live(trained: Path, live_server: Tracking | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose three datasets have a champion. Tests only read it."""
     folder = tmp_path_factory.mktemp("live") / "project"
     _copy(trained, folder)
-    with inside(folder):
+    with inside(folder), pytest.MonkeyPatch.context() as patch:
+        _use(live_server, patch)
         params = load_params()
         for name in DATASETS:
             tracking.record(name, params, drawings)
@@ -216,19 +257,45 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(
+    trained: Path, own_server: Tracking | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A project of one's own, trained and not yet recorded; the test runs inside it."""
     folder = tmp_path / "project"
     _copy(trained, folder)
     monkeypatch.chdir(folder)
+    _use(own_server, monkeypatch)
+    if own_server:
+        own_server.empty()
     return folder
 
 
 @pytest.fixture
-def at_live(live: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def at_live(live: Path, live_server: Tracking | None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The live project, with the test running inside it."""
     monkeypatch.chdir(live)
+    _use(live_server, monkeypatch)
     return live
+
+
+@pytest.fixture
+def lose_store(project: Path, own_server: Tracking | None) -> Callable[[], None]:
+    """What makes the store of `project` one that knows nothing."""
+    return own_server.empty if own_server else lambda: shutil.rmtree(project / "var")
+
+
+@pytest.fixture
+def kept(own_server: Tracking | None) -> Callable[[str], Path]:
+    """Where the store of `project` keeps the files of a version."""
+
+    def place(name: str) -> Path:
+        client, version = store.connect(), versions.resolve(name)
+        if own_server is None:
+            return versions.expect_files(client, version)
+        location = client.get_model_version_download_uri(version.model, str(version.number))
+        return own_server.place(location)
+
+    return place
 
 
 @pytest.fixture
@@ -239,6 +306,11 @@ def twice(project: Path) -> Path:
         tracking.record("table", load_params(), drawings)
         champion.promote("table")
     return project
+
+
+def _use(server: Tracking | None, patch: pytest.MonkeyPatch) -> None:
+    if server:
+        patch.setenv("MLFLOW_TRACKING_URI", server.uri)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from latentops.registry.versions import resolve
 from latentops.reporting.profiles import drawings
 
 from .conftest import write_comparison
+from .servers import Tracking
 
 MODEL = "table-autoencoder"
 
@@ -33,12 +35,6 @@ def challenge(variant: str = "undercomplete", **changes: object) -> Decision:
     write_comparison("table", variant, **changes)
     tracking.record("table", load_params(), drawings)
     return promote("table", reason="a test")
-
-
-def files() -> Path:
-    folder = versions.files(store.connect(), resolve("table"))
-    assert folder is not None
-    return folder
 
 
 def count() -> int:
@@ -65,7 +61,9 @@ def test_what_passes_every_gate_is_champion(recorded: Path) -> None:
     )
 
 
-def test_a_version_is_tied_to_its_run_and_its_logged_model(recorded: Path) -> None:
+def test_a_version_is_tied_to_its_run_and_its_logged_model(
+    recorded: Path, own_server: Tracking | None
+) -> None:
     promote("table")
     client = store.connect()
     version = client.get_model_version(MODEL, "1")
@@ -74,7 +72,7 @@ def test_a_version_is_tied_to_its_run_and_its_logged_model(recorded: Path) -> No
     [output] = run.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
     assert logged.status.name == "READY"
-    assert version.source == logged.artifact_location
+    assert version.source == (f"models:/{logged.model_id}" if own_server else logged.artifact_location)
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": MODEL, "version": 1}]
 
 
@@ -328,11 +326,13 @@ def test_an_event_cut_short_between_ledger_and_alias_is_finished(
     )
 
 
-def test_a_champion_whose_files_were_damaged_is_made_again(recorded: Path) -> None:
+def test_a_champion_whose_files_were_damaged_is_made_again(
+    recorded: Path, kept: Callable[[str], Path]
+) -> None:
     promote("table")
-    (files() / "artifacts" / "package" / "package.json").unlink()
+    (kept("table") / "artifacts" / "package" / "package.json").unlink()
     assert promote("table").version == 2
-    shutil.rmtree(files())
+    shutil.rmtree(kept("table"))
     with pytest.raises(
         RegistryError, match="table@champion: its files are gone; run `latentops promote table`"
     ):

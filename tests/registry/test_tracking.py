@@ -1,9 +1,9 @@
 """Recording: one run a content hash, whatever happened to the store."""
 
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +19,7 @@ from latentops.reporting.profiles import drawings
 from latentops.stages import record as record_stage
 
 from .conftest import VARIANTS, evaluated, write_comparison
+from .servers import Tracking
 
 
 def runs(dataset: str = "pictures") -> dict[str, list]:
@@ -147,9 +148,9 @@ def test_recording_twice_adds_nothing(project: Path) -> None:
     assert {run.info.run_id for role in runs().values() for run in role} == before
 
 
-def test_a_lost_store_is_rebuilt_with_the_same_hashes(project: Path) -> None:
+def test_a_lost_store_is_rebuilt_with_the_same_hashes(project: Path, lose_store: Callable[[], None]) -> None:
     first = record()
-    shutil.rmtree("var")
+    lose_store()
     assert record() == first
     assert len(runs()["variant"]) == len(VARIANTS)
 
@@ -184,13 +185,15 @@ def test_the_stage_writes_content_hashes_only(project: Path) -> None:
     assert written == {"runs": record()}
 
 
-def test_artifacts_go_to_an_absolute_place(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_artifacts_go_to_an_absolute_place_or_through_the_server(
+    project: Path, own_server: Tracking | None
 ) -> None:
     record()
-    client = store.connect()
-    location = Path(client.get_experiment_by_name("pictures").artifact_location)
-    assert location == project / "var" / "mlflow" / "artifacts" / "pictures"
+    found = store.connect().get_experiment_by_name("pictures")
+    folder = project / "var" / "mlflow" / "artifacts" / "pictures"
+    assert found.artifact_location == (
+        f"mlflow-artifacts:/{found.experiment_id}" if own_server else str(folder)
+    )
 
 
 def test_an_experiments_copy_records_into_the_projects_store(

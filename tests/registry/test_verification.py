@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,15 +76,14 @@ def test_a_challenger_is_proven_and_so_is_what_was_forced(twice: Path) -> None:
     assert broken("table@champion") == ["ledger ↔ version: promoted against a gate"]
 
 
-def test_a_changed_byte_of_the_package_shows(twice: Path) -> None:
-    place = versions.files(store.connect(), versions.resolve("table"))
-    weights = place / "artifacts" / "package" / "model" / "weights.safetensors"
+def test_a_changed_byte_of_the_package_shows(twice: Path, kept: Callable[[str], Path]) -> None:
+    weights = kept("table") / "artifacts" / "package" / "model" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     assert broken() == ["version ↔ package: sha256 of the files"]
 
 
-def test_a_package_that_is_gone_shows(twice: Path) -> None:
-    shutil.rmtree(versions.files(store.connect(), versions.resolve("table")))
+def test_a_package_that_is_gone_shows(twice: Path, kept: Callable[[str], Path]) -> None:
+    shutil.rmtree(kept("table"))
     [link] = verify("table").broken
     assert (link.name, link.right) == ("version ↔ package: sha256 of the files", "gone")
 

@@ -1,7 +1,9 @@
 """Registered models by the names people use for them: `digits`, `digits@champion`, `digits/3`."""
 
 import re
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -76,12 +78,22 @@ def expect_files(client: MlflowClient, version: Version) -> Path:
 
 
 def files(client: MlflowClient, version: Version) -> Path | None:
-    """A local folder with the version's files, fetched where the store is a server; none if they are gone."""
+    """A local folder with the version's files; none if they are gone.
+
+    Where the store is a server they are fetched each time, into a folder that goes with this process.
+    """
+    address = store.tracking_uri()
     uri = client.get_model_version_download_uri(version.model, str(version.number))
+    target = tempfile.mkdtemp(dir=_fetched().name) if store.is_server(address) else None
     try:
-        return Path(download_artifacts(artifact_uri=uri, tracking_uri=store.tracking_uri()))
+        return Path(download_artifacts(artifact_uri=uri, dst_path=target, tracking_uri=address))
     except (OSError, MlflowException):
         return None
+
+
+@cache
+def _fetched() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="latentops-", ignore_cleanup_errors=True)
 
 
 def aliased(client: MlflowClient, dataset: str, alias: str) -> Version | None:

@@ -13,6 +13,7 @@ UI_PORT ?= 5001
 SERVE_PORT ?= 8080
 INPUT ?=
 OUTPUT ?=
+OUT ?=
 EXPLAIN ?=
 WORKERS ?=
 SIZES ?=
@@ -51,7 +52,7 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
+	services-stop retrain score serve export promote rollback history verify data-status sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
 	bench-gpu clean need-dataset
 
@@ -136,6 +137,9 @@ score: setup need-dataset ## score a Parquet file with the champion (INPUT=, OUT
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=)
 	@MLFLOW_TRACKING_URI="$(STORE)" mlflow models serve --model-uri "models:/$(DATASET)-autoencoder@champion" \
 		--env-manager local --host 127.0.0.1 --port $(SERVE_PORT)
+
+export: setup need-dataset ## write the champion as ONNX (OUT=)
+	@latentops export "$(DATASET)@champion" $(if $(OUT),--out '$(OUT)')
 
 promote: setup ## promote what passes its gates (DATASET=, REASON=; FORCE=1 past one that holds)
 	@latentops promote $(NAMED) --reason "$${REASON:-}" $(if $(FORCE),--force)

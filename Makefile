@@ -52,7 +52,7 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop services-test review-picture retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
+	services-stop services-test review-picture retrain score serve export promote rollback history verify data-status sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
 	bench-gpu bench-serving clean need-dataset
 
@@ -142,6 +142,9 @@ score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, 
 
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=, WORKERS=)
 	@latentops serve "$(DATASET)" --port $(SERVE_PORT) $(if $(WORKERS),--workers $(WORKERS))
+
+export: setup need-dataset ## write the champion as ONNX (OUT=)
+	@latentops export "$(DATASET)@champion" $(if $(OUT),--out '$(OUT)')
 
 promote: setup ## promote what passes its gates (DATASET=, REASON=; FORCE=1 past one that holds)
 	@latentops promote $(NAMED) --reason "$${REASON:-}" $(if $(FORCE),--force)

@@ -455,6 +455,22 @@ def verify(model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as d
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as digits@champion.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; DATASET-VERSION.onnx here, unless given.")
+    ] = None,
+) -> None:
+    """Write a registered model as ONNX: raw rows in, codes and reconstructions in raw units out."""
+    from latentops.registry import onnx, versions
+
+    version = versions.resolve(model)
+    path = out or Path(f"{version.dataset}-{version.number}.onnx")
+    off = onnx.export(versions.load(f"{version.dataset}/{version.number}"), path)
+    print(f"{version.name}: {path}, {path.stat().st_size / 1e3:,.0f} kB; as the package to {off:.0e}")
+
+
+@app.command()
 def sweep(
     dataset: Dataset,
     variant: Annotated[str, typer.Argument(metavar="VARIANT")],

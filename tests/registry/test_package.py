@@ -1,12 +1,15 @@
 """The package: one inference path from raw units, wherever it is called from, and no pickle in it."""
 
 import importlib.metadata
+import io
 import json
 import os
+import pickle
 import pickletools
 import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
@@ -289,7 +293,7 @@ def test_the_package_carries_a_signature_and_an_example(at_live: Path, dataset: 
 
 
 def test_no_file_holds_a_pickle(at_live: Path) -> None:
-    """No file ends like a pickle, none parses as one, and no script unpickles."""
+    """No file ends like a pickle, none starts or parses as one, nor does what an archive holds."""
     files = [path for path in Path("var/mlflow/artifacts").rglob("*") if path.is_file()]
     assert files
     for path in files:
@@ -297,14 +301,25 @@ def test_no_file_holds_a_pickle(at_live: Path) -> None:
         assert not is_pickle(path.read_bytes()), path
 
 
-def test_the_scan_for_pickles_finds_one() -> None:
-    import pickle
-
+def test_the_scan_for_pickles_finds_one(tmp_path: Path) -> None:
     assert is_pickle(pickle.dumps({"a": [1, 2]}))
     assert is_pickle(pickle.dumps({"a": [1, 2]}, protocol=0))
+    assert is_pickle(pickle.dumps({"a": [1, 2]})[:-1])
+    torch.save({"a": torch.zeros(2)}, tmp_path / "weights")
+    assert is_pickle((tmp_path / "weights").read_bytes())
+    np.savez(tmp_path / "arrays.npz", a=np.array([{}]))
+    assert is_pickle((tmp_path / "arrays.npz").read_bytes())
 
 
 def is_pickle(content: bytes) -> bool:
+    """Whether it is one, of any protocol and whole or not, or holds one as an archive or array of objects."""
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(is_pickle(archive.read(name)) for name in archive.namelist())
+    if content.startswith(b"\x93NUMPY"):
+        return b"'descr': '|O'" in content[:256]
+    if content[:1] == pickle.PROTO and content[1:2] in {bytes([n]) for n in range(2, 6)}:
+        return True
     try:
         return sum(1 for _ in pickletools.genops(content)) > 1
     except Exception:

@@ -57,9 +57,8 @@ def champion(dataset: str) -> Path:
 
 def app() -> App:
     """The model in the folder that the environment's `LATENTOPS_SERVED` names, as an ASGI application."""
-    return Bounded(
-        scoring_server.init(Strict(scoring_server.load_model_with_mlflow_config(os.environ[FOLDER])))
-    )
+    model: PyFuncModel = scoring_server.load_model_with_mlflow_config(os.environ[FOLDER])  # type: ignore[no-untyped-call]
+    return Bounded(scoring_server.init(Strict(model)))  # type: ignore[arg-type]
 
 
 def most_bytes() -> int:
@@ -76,7 +75,8 @@ class Strict:
     def __init__(self, model: PyFuncModel) -> None:
         self.metadata = model.metadata
         self._model = model
-        self._known = [each.name for each in model.metadata.get_params_schema().params]
+        params = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
+        self._known = [each.name for each in params.params]
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         """What the model answers; a bad request where one of `params` is unknown."""

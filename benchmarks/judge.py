@@ -124,7 +124,7 @@ def probe_rows(rounds: int, kind: str, decay: float, target: float | None) -> li
         row(f"probe, {kind}: lbfgs in float32 over ours", [s / t for t, _, s in times], "×"),
         row(f"probe, {kind}: ours, five strengths", [t for t, *_ in times], "s"),
         row(f"probe, {kind}: no strength's objective is worse", [a <= WORSE for a in above], "yes/no", True),
-        row(f"probe, {kind}: most that test accuracy differs, %", [max(apart)], "%"),
+        row(f"probe, {kind}: most that test accuracy differs", [max(apart)], "%"),
     ]
 
 
@@ -160,8 +160,8 @@ def neighbour_rows(rounds: int) -> list[Row]:
         row("neighbours: ours, exact", [t for t, *_ in times], "s"),
         row("neighbours: distances are torch.cdist's", same, "yes/no", True),
         row("neighbours: exact over a tenth of the codes", [t / less for t, _, less in times], "×"),
-        row("neighbours: AUROC, exact, %", areas, "%"),
-        row("neighbours: AUROC with a tenth, less the exact one, %", errors, "%"),
+        row("neighbours: AUROC, exact", areas, "%"),
+        row("neighbours: AUROC with a tenth, less the exact one", errors, "%"),
     ]
 
 

@@ -191,7 +191,7 @@ def probing_rows(rounds: int) -> list[Row]:
     return [
         row("kNN probe: scikit-learn over ours", [p / t for t, p, *_ in times], "×"),
         row("kNN probe: ours", [t for t, *_ in times], "s"),
-        row("kNN probe: classes are scikit-learn's, %", [100 * float((ours == theirs).mean())], "%"),
+        row("kNN probe: classes are scikit-learn's", [100 * float((ours == theirs).mean())], "%"),
         row(f"few labels, {numbers} a class: {few.draws} draws of each", [t for *_, t, _ in times], "s"),
         row(f"clusters: {starts} starts on the test codes", [t for *_, t in times], "s"),
     ]

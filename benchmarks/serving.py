@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import typer
-from mlflow.pyfunc import scoring_server
+from mlflow.pyfunc import load_model, scoring_server
 
 import latentops
 from benchmarks.figures import ROOT, Row, git, machine, row, table, warn_if_busy
@@ -142,8 +142,8 @@ def timed(do: Callable[[], object], repeats: int = REPEATS) -> list[float]:
 
 def steps(folder: Path, body: bytes) -> list[Row]:
     """What each step of MLflow's server takes of one request, without HTTP."""
-    model = scoring_server.load_model_with_mlflow_config(str(folder))
-    schema = model.metadata.get_input_schema()
+    model = load_model(str(folder))
+    schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
     decoded = json.loads(body)
     data = {"dataframe_split": decoded["dataframe_split"]}
     frame = scoring_server.infer_and_parse_data(data, schema)
@@ -152,14 +152,13 @@ def steps(folder: Path, body: bytes) -> list[Row]:
     ours = timed(lambda: package.predict(frame, **decoded["params"]))
     whole = timed(lambda: model.predict(frame, params=decoded["params"]))
     checks = [max(0.0, one - other) for one, other in zip(whole, ours, strict=True)]
+    told = timed(lambda: scoring_server.predictions_to_json(answer, StringIO()))  # type: ignore[no-untyped-call]
     return [
         row("its JSON read", timed(lambda: json.loads(body)), "ms"),
         row("a DataFrame of it", timed(lambda: scoring_server.infer_and_parse_data(data, schema)), "ms"),
         row("its cells held to the signature", checks, "ms"),
         row("the model", ours, "ms"),
-        row(
-            "the answer as JSON", timed(lambda: scoring_server.predictions_to_json(answer, StringIO())), "ms"
-        ),
+        row("the answer as JSON", told, "ms"),
     ]
 
 
@@ -223,10 +222,10 @@ def main(
         row("rows/s in batches directly", [1000 * BATCH / one for one in direct], "rows/s", better="higher"),
         *(row(f"CPU time of {who}", [100 * each / (ours + theirs)], "%") for who, each in shares.items()),
     ]
-    how = {"dataset": dataset, "workers": processes}
+    taken_on |= {"dataset": dataset, "workers": processes}
     atomic.write_json(
         RESULT,
-        {"machine": {**taken_on, **how}, "commit": commit, "rows": [asdict(each) for each in measured]},
+        {"machine": taken_on, "commit": commit, "rows": [asdict(each) for each in measured]},
     )
     print(*table(measured), RESULT, sep="\n")
     if met.errors:

@@ -151,17 +151,14 @@ def steps(folder: Path, body: bytes) -> list[Row]:
     package = Package.open(folder / "artifacts" / "package")
     ours = timed(lambda: package.predict(frame, **decoded["params"]))
     whole = timed(lambda: model.predict(frame, params=decoded["params"]))
-
-    def written() -> None:
-        scoring_server.predictions_to_json(answer, StringIO())  # type: ignore[no-untyped-call]
-
     checks = [max(0.0, one - other) for one, other in zip(whole, ours, strict=True)]
+    told = timed(lambda: scoring_server.predictions_to_json(answer, StringIO()))  # type: ignore[no-untyped-call]
     return [
         row("its JSON read", timed(lambda: json.loads(body)), "ms"),
         row("a DataFrame of it", timed(lambda: scoring_server.infer_and_parse_data(data, schema)), "ms"),
         row("its cells held to the signature", checks, "ms"),
         row("the model", ours, "ms"),
-        row("the answer as JSON", timed(written), "ms"),
+        row("the answer as JSON", told, "ms"),
     ]
 
 
@@ -225,10 +222,10 @@ def main(
         row("rows/s in batches directly", [1000 * BATCH / one for one in direct], "rows/s", better="higher"),
         *(row(f"CPU time of {who}", [100 * each / (ours + theirs)], "%") for who, each in shares.items()),
     ]
-    how: dict[str, object] = {"dataset": dataset, "workers": processes}
+    taken_on |= {"dataset": dataset, "workers": processes}
     atomic.write_json(
         RESULT,
-        {"machine": taken_on | how, "commit": commit, "rows": [asdict(each) for each in measured]},
+        {"machine": taken_on, "commit": commit, "rows": [asdict(each) for each in measured]},
     )
     print(*table(measured), RESULT, sep="\n")
     if met.errors:

@@ -9,11 +9,11 @@ import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.pyfunc import PyFuncModel, load_model, scoring_server
 
 from latentops.errors import LatentOpsError
 from latentops.registry import store, versions
@@ -57,8 +57,8 @@ def champion(dataset: str) -> Path:
 
 def app() -> App:
     """The model in the folder that the environment's `LATENTOPS_SERVED` names, as an ASGI application."""
-    model: PyFuncModel = scoring_server.load_model_with_mlflow_config(os.environ[FOLDER])  # type: ignore[no-untyped-call]
-    return Bounded(scoring_server.init(Strict(model)))  # type: ignore[arg-type]
+    strict = cast("PyFuncModel", Strict(load_model(os.environ[FOLDER])))  # the server needs no more of one
+    return Bounded(scoring_server.init(strict))
 
 
 def most_bytes() -> int:
@@ -75,8 +75,7 @@ class Strict:
     def __init__(self, model: PyFuncModel) -> None:
         self.metadata = model.metadata
         self._model = model
-        params = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
-        self._known = [each.name for each in params.params]
+        self._known = [each.name for each in model.metadata.get_params_schema().params]  # type: ignore[no-untyped-call]
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         """What the model answers; a bad request where one of `params` is unknown."""

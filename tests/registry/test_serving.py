@@ -20,17 +20,19 @@ from latentops.data import prepared
 from latentops.registry import store
 from latentops.registry.verification import verify
 
+from .servers import Tracking
+
 pytestmark = pytest.mark.slow
 WAIT = 300.0
 
 
 @pytest.fixture(scope="module")
-def server(live: Path) -> Iterator[str]:
+def server(live: Path, live_server: Tracking | None) -> Iterator[str]:
     """`mlflow models serve` on a free port of this machine, until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    uri = f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
+    uri = live_server.uri if live_server else f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": uri,
@@ -86,10 +88,7 @@ def post(address: str, body: dict) -> list[dict]:
         return json.load(answer)["predictions"]
 
 
-def test_a_request_over_http_scores_as_the_model_here(
-    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(live)
+def test_a_request_over_http_scores_as_the_model_here(server: str, at_live: Path) -> None:
     model = latentops.load("series@champion")
     raw = model.raw(prepared.load(Path("data/prepared/series"), "test").select(slice(0, 8)))
     answer = pd.DataFrame(post(server, model.request(raw, "score")))
@@ -106,10 +105,7 @@ def test_a_request_over_http_scores_as_the_model_here(
     assert [len(row["values"]) for row in back] == [len(row) for row in raw]
 
 
-def test_serving_leaves_the_package_as_it_was(
-    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(live)
+def test_serving_leaves_the_package_as_it_was(server: str, at_live: Path) -> None:
     assert post(server, {"dataframe_split": {"columns": ["values"], "data": [[[[1.5, 2.5, 3.5]]]]}})
     assert verify("series@champion").holds
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
@@ -67,7 +66,7 @@ def ask(address: str, **headers: str) -> tuple[int, str]:
     body = json.dumps({"max_results": 1}).encode()
     sent = {"Content-Type": "application/json", **headers}
     try:
-        with urlopen(Request(f"{address}/api/2.0/mlflow/experiments/search", body, sent), timeout=60) as got:
+        with urlopen(Request(f"{address}/api/2.0/mlflow/experiments/search", body, sent), timeout=300) as got:
             return got.status, got.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -75,15 +74,15 @@ def ask(address: str, **headers: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_opened_it_answers_to_an_account_at_its_own_name_alone(
-    secrets: None, tmp_path: Path, request: pytest.FixtureRequest
+    secrets: None, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services, "STARTS_WITHIN", 600)  # beside other tests
     with socket.socket() as free:
         free.bind((ELSEWHERE, 0))
         port = free.getsockname()[1]
     found = mlflow(ELSEWHERE, port)
     service = replace(found, environment={**found.environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-    stop: Callable[[], bool] = lambda: services.stop_one(service.pid_file)  # noqa: E731
-    request.addfinalizer(stop)
+    request.addfinalizer(lambda: services.stop_one(service.pid_file))
     services.start_one(service)
 
     def account(password: str) -> str:

@@ -16,7 +16,7 @@ from latentops.reporting.profiles import drawings
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CARD = "# A card of the table\n\nNot for rows of another table.\n"
-PATIENCE = 180_000  # milliseconds, for a browser that starts beside other tests
+PATIENCE = 600_000  # milliseconds, for a browser that starts beside other tests
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium isn't installed")]
 

@@ -22,18 +22,22 @@ from latentops.errors import LatentOpsError
 from latentops.registry import champion, serving, store
 from latentops.registry.verification import verify
 
+from .servers import Tracking
+
 pytestmark = pytest.mark.slow
 WAIT = 300.0
 
 
 @pytest.fixture(scope="module")
-def server(live: Path) -> Iterator[str]:
+def server(live: Path, live_server: Tracking | None) -> Iterator[str]:
     """`latentops serve` on a free port of this machine, until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    uri = live_server.uri if live_server else f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
     environment = {
         **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -84,10 +88,7 @@ def post(address: str, body: dict) -> list[dict]:
         return json.load(answer)["predictions"]
 
 
-def test_a_request_over_http_scores_as_the_model_here(
-    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(live)
+def test_a_request_over_http_scores_as_the_model_here(server: str, at_live: Path) -> None:
     model = latentops.load("series@champion")
     raw = model.raw(prepared.load(Path("data/prepared/series"), "test").select(slice(0, 8)))
     answer = pd.DataFrame(post(server, model.request(raw, "score")))
@@ -104,10 +105,7 @@ def test_a_request_over_http_scores_as_the_model_here(
     assert [len(row["values"]) for row in back] == [len(row) for row in raw]
 
 
-def test_serving_leaves_the_package_as_it_was(
-    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(live)
+def test_serving_leaves_the_package_as_it_was(server: str, at_live: Path) -> None:
     assert post(server, {"dataframe_split": {"columns": ["values"], "data": [[[[1.5, 2.5, 3.5]]]]}})
     assert verify("series@champion").holds
 

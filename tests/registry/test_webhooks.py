@@ -22,7 +22,7 @@ from .conftest import write_comparison
 
 pytestmark = pytest.mark.slow
 SECRET = "shared with the listener"
-WAIT = 60.0
+WAIT = 300.0  # seconds, for a message that is sent beside other tests
 
 
 @pytest.fixture

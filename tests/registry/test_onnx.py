@@ -160,14 +160,14 @@ def test_what_onnx_has_no_words_for_is_refused_by_name(kind: str, message: str, 
 
 @pytest.mark.slow
 def test_what_torch_cant_express_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a decoder that keeps the number of rows would be."""
+    """As what depends on the rows' own values would be."""
 
-    class Fixed(onnx.Graph):
+    class Branching(onnx.Graph):
         def forward(self, rows: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
             codes, made = super().forward(rows, lengths)
-            return codes + torch.ones(len(codes), 1), made
+            return (codes if codes.sum() > 0 else -codes), made
 
-    monkeypatch.setattr(onnx, "Graph", Fixed)
+    monkeypatch.setattr(onnx, "Graph", Branching)
     with pytest.raises(LatentOpsError, match="toy: torch can't express sparse under the architecture mlp"):
         onnx.export(package(recipe("sparse", "tabular")), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -83,12 +83,12 @@ def test_the_graph_gives_what_the_package_gives(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", ["power", "quantile"])
 def test_a_tables_transform_is_in_the_graph(name: str, tmp_path: Path) -> None:
     model = package(recipe("undercomplete", "tabular"), transform=TRANSFORMS[name])
     path = tmp_path / "model.onnx"
     onnx.export(model, path)
-    assert_same(model, path, 1e6 * SKEWED + 1e8 if name == "standard" else SKEWED)
+    assert_same(model, path, SKEWED)
 
 
 @pytest.mark.slow
@@ -160,15 +160,17 @@ def test_what_onnx_has_no_words_for_is_refused_by_name(kind: str, message: str, 
 
 @pytest.mark.slow
 def test_what_torch_cant_express_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As what depends on the rows' own values would be."""
+    """As a model that does one thing or another, as its codes are."""
 
-    class Branching(onnx.Graph):
+    class Forked(onnx.Graph):
         def forward(self, rows: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
             codes, made = super().forward(rows, lengths)
-            return (codes if codes.sum() > 0 else -codes), made
+            return (codes, made) if bool((codes > 0).any()) else (-codes, made)
 
-    monkeypatch.setattr(onnx, "Graph", Branching)
-    with pytest.raises(LatentOpsError, match="toy: torch can't express sparse under the architecture mlp"):
+    monkeypatch.setattr(onnx, "Graph", Forked)
+    with pytest.raises(
+        LatentOpsError, match=r"torch can't express sparse under the architecture mlp as .*; use"
+    ):
         onnx.export(package(recipe("sparse", "tabular")), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

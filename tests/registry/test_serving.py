@@ -9,19 +9,26 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
+from safetensors.numpy import load_file
 
 import latentops
 from latentops.data import prepared
 from latentops.errors import LatentOpsError
-from latentops.registry import champion, serving, store
+from latentops.registry import champion, onnx, serving, store, versions
+from latentops.registry.gates import deviation
 from latentops.registry.verification import verify
+from latentops.training.members import VIEW_ALL
+from latentops.training.trained import Trained
 
+from .conftest import DATASETS
 from .servers import Tracking
 
 pytestmark = pytest.mark.slow
@@ -29,33 +36,35 @@ WAIT = 300.0
 
 
 @pytest.fixture(scope="module")
-def server(live: Path, live_server: Tracking | None) -> Iterator[str]:
-    """`latentops serve` on a free port of this machine, until it answers."""
+def server(live: Path, store_uri: str) -> Iterator[str]:
+    """The champion of the series, by `latentops serve`."""
+    with started(live, store_uri, "latentops.cli", "serve", "series", "--workers", "1", "--port") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def store_uri(live: Path, live_server: Tracking | None) -> str:
+    return live_server.uri if live_server else f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
+
+
+@contextmanager
+def started(project: Path, uri: str, *module: str) -> Iterator[str]:
+    """The address of a server on a free port of this machine, which its command ends with, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    uri = live_server.uri if live_server else f"sqlite:///{live / 'var' / 'mlflow' / 'mlflow.db'}"
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    command = [
-        sys.executable,
-        "-m",
-        "latentops.cli",
-        "serve",
-        "series",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    command = [sys.executable, "-m", *module, str(port)]
     process = subprocess.Popen(
         command,
         env=environment,
-        cwd=live,
+        cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -86,6 +95,46 @@ def post(address: str, body: dict) -> list[dict]:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)["predictions"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_way_to_call_a_model_gives_the_same_codes_and_scores(
+    dataset: str, at_live: Path, store_uri: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The pipeline on prepared rows, and on raw ones the package, MLflow here and over HTTP, and ONNX.
+
+    No further off than 1e-5 of the largest.
+    """
+    rows = prepared.load(Path("data/prepared") / dataset, "test").select(slice(0, 16))
+    model, graph = latentops.load(f"{dataset}@champion"), tmp_path / "model.onnx"
+    raw, member = model.raw(rows), Trained.load(Path("models") / dataset / "variational").select(seed=1)
+    judged = load_file(f"results/evaluate/{dataset}/variational/samples.safetensors")
+    scores = np.min([judged[f"variational/score/{view}/auroc"][1, :16] for view in model.references], axis=0)
+    codes = {"pipeline": member.select(view=VIEW_ALL).encode(rows)[0], "package": model.encode(raw)}
+    scored = {"pipeline": scores, "package": model.score(raw)["score"]}
+
+    place = versions.expect_files(store.connect(), versions.resolve(dataset))
+    here = mlflow.pyfunc.load_model(str(place))
+    codes["pyfunc"] = here.predict(model.frame(raw), params={"task": "encode"})
+    scored["pyfunc"] = here.predict(model.frame(raw), params={"task": "score"})["score"]
+
+    with ExitStack() as opened:
+        if dataset == "series":
+            address = request.getfixturevalue("server")
+        else:
+            model_uri = f"models:/{dataset}-autoencoder@champion"
+            serve = ("mlflow", "models", "serve", "--env-manager", "local", "-m", model_uri, "--workers", "1")
+            address = opened.enter_context(started(at_live, store_uri, *serve, "-p"))
+        codes["http"] = pd.DataFrame(post(address, model.request(raw)))
+        scored["http"] = pd.DataFrame(post(address, model.request(raw, "score")))["score"]
+
+    onnx.export(model, graph)
+    (codes["onnx"],) = onnx.session(graph).run(["codes"], onnx.inputs(model, raw))
+
+    for found in (codes, scored):
+        expected = found.pop("pipeline")
+        off = {way: deviation(expected, np.asarray(each, np.float64)) for way, each in found.items()}
+        assert max(off.values()) <= 1e-5, off
 
 
 def test_a_request_over_http_scores_as_the_model_here(server: str, at_live: Path) -> None:

@@ -143,10 +143,10 @@ def _write(package: Package, member: Trained, path: Path) -> None:
                 verbose=False,
             )
         except OnnxExporterError as error:
-            reason = next((line for line in reversed(str(error).splitlines()) if line.startswith("- ")), "")
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise LatentOpsError(
                 f"{package.facts.dataset}: torch can't express {member.variant} under the architecture "
-                f"{member.recipe.architecture} as ONNX {reason}; use the package or serve it"
+                f"{member.recipe.architecture} as ONNX ({reason}); use the package or serve it"
             ) from error
     if program is None:
         raise AssertionError("the exporter by torch.export gives a program")

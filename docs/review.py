@@ -28,7 +28,7 @@ from latentops.registry import store, versions
 
 PICTURE = Path("docs/review.png")
 WIDTH, HEIGHT, COLOURS = 1280, 900, 64
-PATIENCE = 600  # seconds, for a server and a browser that start beside other work
+PATIENCE = 120  # seconds, for a server and a browser that start beside other work
 
 
 @contextmanager

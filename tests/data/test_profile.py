@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentops.config import Expectations, Params, parse
@@ -139,6 +139,7 @@ def test_a_proposal_is_a_section_that_the_rows_themselves_pass(params: Params, n
         assert low <= (found.least or 0) < (found.greatest or 0) <= high
 
 
+@settings(deadline=None)  # other tests run beside it
 @given(st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), min_size=2, max_size=30))
 def test_a_proposed_range_holds_what_was_found(values: list[float]) -> None:
     layout = Layout("tabular", (1,), None, ("x",))

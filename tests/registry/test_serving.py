@@ -49,7 +49,7 @@ def store_uri(live: Path, live_server: Tracking | None) -> str:
 
 @contextmanager
 def started(project: Path, uri: str, *module: str) -> Iterator[str]:
-    """The address of a server on a free port of this machine, which its command ends with, once it answers."""
+    """The address of a server on a free port, which its command ends with, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -381,4 +381,5 @@ def test_a_run_shows_its_versions_gates_as_a_table(at_live: Path) -> None:
     assert found["columns"] == ["gate", "verdict", "value", "limit", "text"]
     rows = {row[0]: row for row in found["data"]}
     assert rows["rivals"] == ["rivals", "passed", 0.04, 0.0, "beats pca-3 by 0.04"]
-    assert json.loads(version.tags["gate.parity"])["value"] == rows["parity"][2]
+    assert json.loads(version.tags["gate.latency"])["value"] == pytest.approx(rows["latency"][2], rel=1e-3)
+    assert rows["champion"][2:4] == [None, None]

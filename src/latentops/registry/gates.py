@@ -217,10 +217,14 @@ def plain(gates: Sequence[Gate]) -> list[dict[str, Any]]:
 
 
 def table(gates: Sequence[Gate]) -> dict[str, Any]:
-    """As MLflow shows tables: columns, and a row each."""
+    """As MLflow shows tables: columns, and a row each, its numbers of four digits."""
     columns = ["gate", "verdict", "value", "limit", "text"]
-    rows = [[gate.gate, verdict(gate), gate.value, gate.limit, gate.text] for gate in gates]
+    rows = [[gate.gate, verdict(gate), _short(gate.value), _short(gate.limit), gate.text] for gate in gates]
     return {"columns": columns, "data": rows}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
 
 
 def verdict(gate: Gate) -> str:

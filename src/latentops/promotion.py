@@ -15,7 +15,7 @@ def promote(dataset: str, reason: str = "", *, force: bool = False) -> Decision:
     out, as in a fresh clone.
     """
     params = load_params()
-    tracking.record(dataset, params, drawings)
+    tracking.complete(dataset, params, drawings)
     chosen = results.comparison(dataset).chosen
     card = card_for(dataset, params) if chosen else ""
     return champion.promote(dataset, reason=reason, card=card, force=force)

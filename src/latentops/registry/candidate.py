@@ -20,7 +20,7 @@ from latentops.registry.package import Facts
 from latentops.registry.versions import Version
 from latentops.training.trained import Trained
 
-PACKAGE = "latentops.package_sha256"
+PACKAGE = versions.PACKAGE
 DIGEST = "latentops.dataset_digest"
 PRIMARY = "latentops.primary"
 PRIMARY_VALUE = "latentops.primary_value"

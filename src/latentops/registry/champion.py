@@ -28,6 +28,8 @@ from latentops.registry.candidate import (
 from latentops.registry.gates import Gate, plain
 from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
+HOLDER = "another command that promotes, rejects or rolls back"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -68,7 +70,7 @@ def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = Fal
     params.dataset(dataset)
     compared = results.comparison(dataset)
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         _finish(client, dataset)
         champion = versions.aliased(client, dataset, CHAMPION)
         chosen = compared.get("chosen")
@@ -108,7 +110,7 @@ def reject(dataset: str, *, reason: str) -> Decision:
     if not reason.strip():
         raise RegistryError(f"{dataset}: a rejection needs a reason, which stays with the version")
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         _finish(client, dataset)
         champion = versions.aliased(client, dataset, CHAMPION)
         challenger = versions.aliased(client, dataset, CHALLENGER)
@@ -125,7 +127,7 @@ def rollback(dataset: str, *, reason: str = "") -> Decision:
     Raises `RegistryError` where there is no previous champion.
     """
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         finished = _finish(client, dataset) == "rollback"
         champion = versions.resolve_with(client, f"{dataset}@{CHAMPION}")
         previous = versions.aliased(client, dataset, PREVIOUS)

@@ -14,6 +14,8 @@ SERVE_PORT ?= 8080
 INPUT ?=
 OUTPUT ?=
 EXPLAIN ?=
+AGE ?=
+YES ?=
 WORKERS ?=
 SIZES ?=
 ROUNDS ?=
@@ -50,8 +52,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
-.PHONY: help setup lock repro flow test test-fast lint doctor record sync report leaderboard ui services \
-	services-stop retrain score serve promote rollback history verify data-status sweep bench bench-speed bench-judge \
+.PHONY: help setup lock repro flow test test-fast lint audit doctor record sync report leaderboard ui services \
+	services-stop retrain score serve promote rollback history verify data-status prune backup restore sweep bench bench-speed bench-judge \
 	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
 	bench-gpu clean need-dataset
 
@@ -94,12 +96,16 @@ test: setup ## all tests, in up to four processes (WORKERS=)
 test-fast: setup ## the tests that take seconds
 	@$(PYTEST) -m "not slow"
 
-lint: setup ## ruff, mypy, the import rules, and whether the docs' figures are the results'
+lint: setup ## ruff, mypy, the import rules, bandit, and whether the docs' figures are the results'
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
+	@bandit --quiet --configfile pyproject.toml --recursive src pipelines docs/render.py
 	@python docs/render.py --check
+
+audit: setup ## known vulnerabilities of what requirements.lock pins, as PyPI knows them
+	@bash .ci/audit
 
 doctor: setup ## what is missing or broken on this machine, and how to mend it
 	@latentops doctor
@@ -157,6 +163,17 @@ history: setup need-dataset ## what was promoted, held, rejected and undone of a
 
 verify: setup need-dataset ## prove the champion's chain from data to metrics again
 	@latentops verify "$(DATASET)@champion"
+
+prune: setup ## what nothing names any more: runs, versions, cached data (AGE=30d; YES=1 removes it)
+	@latentops prune $(if $(AGE),--older-than '$(AGE)') $(if $(YES),--yes)
+
+backup: setup ## save store, ledger, outbox and DVC's cache (OUTPUT=folder)
+	@test -n "$(OUTPUT)" || { echo "error: name the folder: make backup OUTPUT=/backups/monday" >&2; exit 1; }
+	@latentops backup '$(OUTPUT)'
+
+restore: setup ## put a backup back (INPUT=folder; FORCE=1 over a store that is here)
+	@test -n "$(INPUT)" || { echo "error: name the folder: make restore INPUT=/backups/monday" >&2; exit 1; }
+	@latentops restore '$(INPUT)' $(if $(FORCE),--force)
 
 sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee marked (VARIANT=, SIZES=1,2,4)
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')

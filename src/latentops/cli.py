@@ -453,6 +453,48 @@ def verify(model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as d
 
 
 @app.command()
+def prune(
+    older_than: Annotated[
+        str, typer.Option(help="Only what is older: days or hours, as 30d or 12h.")
+    ] = "30d",
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, rather than say what would go.")] = False,
+) -> None:
+    """Say what nothing names any more of versions, models, runs and cached data; with --yes, remove it."""
+    from latentops.registry import pruning
+
+    found = pruning.prune(pruning.age(older_than), dry_run=not yes)
+    for what, names in (("version", found.versions), ("model", found.models), ("run", found.runs)):
+        for name in names:
+            print(f"{what:<8} {name}")
+    print(f"deleted  {found.deleted} runs, in MLflow's bin")
+    print(f"cache    {found.cache}")
+    print("removed for good" if yes else "nothing was removed: --yes does it")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="One that isn't there yet.")],
+) -> None:
+    """Save the MLflow store, the ledger, the outbox and DVC's cache into a folder."""
+    from latentops.registry import backup as saving
+
+    made = saving.backup(folder)
+    print(f"{made.folder}: {made.files:,} files, {made.bytes / 1e6:,.1f} MB")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `latentops backup` wrote.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the store that is here.")] = False,
+) -> None:
+    """Put a backup back, once every file of it has been checked."""
+    from latentops.registry import backup as saving
+
+    made = saving.restore(folder, force=force)
+    print(f"{made.folder}: {made.files:,} files put back; next: latentops verify DATASET")
+
+
+@app.command()
 def sweep(
     dataset: Dataset,
     variant: Annotated[str, typer.Argument(metavar="VARIANT")],

@@ -69,8 +69,10 @@ def prune(older_than: timedelta, *, dry_run: bool) -> Pruned:
     before = int((time.time() - older_than.total_seconds()) * 1000)
     with store.plain_errors(), store.locked("promotion", champion.HOLDER):
         kept, unnamed = _versions(client, before)
-        _expect_kept(client, kept)
-        models = _models(client, before, {version.model_id for version in kept})
+        logged = _logged(client)
+        _expect_kept(client, kept, logged)
+        sources = {version.source for version in kept}
+        models = [each for each in logged if each.creation_timestamp < before and not _places(each) & sources]
         runs, deleted = _runs(client, before, kept)
         told = Pruned(
             tuple(f"{version.name} version {version.version}" for version in unnamed),
@@ -111,27 +113,36 @@ def _versions(client: MlflowClient, before: int) -> tuple[list[ModelVersion], li
     return kept, unnamed
 
 
-def _expect_kept(client: MlflowClient, kept: list[ModelVersion]) -> None:
+def _expect_kept(client: MlflowClient, kept: list[ModelVersion], logged: list[LoggedModel]) -> None:
     """Refuse to go on where a version's run or files lie in MLflow's bin, which is about to be emptied."""
+    places = {place for model in logged for place in _places(model)}
     for version in kept:
-        name = f"{version.name} version {version.version}"
-        try:
-            there = client.get_run(str(version.run_id)).info.lifecycle_stage == "active"
-            if version.model_id:
-                client.get_logged_model(version.model_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            there = False
-        if not there:
+        if PACKAGE not in version.tags:
+            continue  # not one of ours
+        run = _run(client, str(version.run_id))
+        if run is None or run.info.lifecycle_stage != "active" or version.source not in places:
             raise RegistryError(
-                f"{name}: its run or its files were deleted, so nothing is pruned; restore them in MLflow, "
-                "or delete the version too"
+                f"{version.name} version {version.version}: its run or its files were deleted, so nothing is "
+                "pruned; restore them in MLflow, or delete the version too"
             )
 
 
-def _models(client: MlflowClient, before: int, kept: set[str | None]) -> list[LoggedModel]:
-    """Logged models of no version that is kept: of those that go, and of promotions that were cut short."""
+def _run(client: MlflowClient, run_id: str) -> Run | None:
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _places(model: LoggedModel) -> set[str]:
+    """How a version may say that its files are this model's: by their folder, or by the model's id."""
+    return {str(model.artifact_location), f"models:/{model.model_id}"}
+
+
+def _logged(client: MlflowClient) -> list[LoggedModel]:
+    """The logged models that promotions made, also those that were cut short."""
     found: list[LoggedModel] = []
     for experiment in _experiments(client):
         token = None
@@ -141,8 +152,7 @@ def _models(client: MlflowClient, before: int, kept: set[str | None]) -> list[Lo
             token = page.token
             if not token:
                 break
-    ours = [model for model in found if results.CONTENT in model.tags]
-    return [m for m in ours if m.model_id not in kept and m.creation_timestamp < before]
+    return [model for model in found if results.CONTENT in model.tags]
 
 
 def _runs(client: MlflowClient, before: int, kept: list[ModelVersion]) -> tuple[list[Run], int]:

@@ -15,6 +15,8 @@ SERVE_PORT ?= 8080
 IN ?=
 OUT ?=
 EXPLAIN ?=
+AGE ?=
+YES ?=
 WORKERS ?=
 SIZES ?=
 ROUNDS ?=
@@ -51,10 +53,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
-.PHONY: help setup lock repro flow test test-fast lint doctor record report leaderboard ui services \
-	services-stop services-test review-picture retrain score serve export promote rollback history verify data-status sweep bench bench-speed bench-judge \
-	bench-profile bench-growth bench-startup bench-large bench-anomaly bench-quality bench-remedies bench-pipeline \
-	bench-gpu bench-serving clean need-dataset
+.PHONY: help setup lock repro flow test test-fast lint doctor data-status record sync report leaderboard ui services \
+	services-stop services-test review-picture retrain score serve export promote reject rollback diff history verify \
+	prune backup restore sweep clean need-dataset bench bench-speed bench-gpu bench-profile bench-judge bench-growth \
+	bench-startup bench-serving bench-large bench-quality bench-anomaly bench-remedies bench-pipeline
 
 help: ## print this list
 	@echo "make TARGET [DATASET=name] [VARIANT=name] [VENV=$(VENV)]"
@@ -95,11 +97,12 @@ test: setup ## all tests, in up to four processes (WORKERS=)
 test-fast: setup ## the tests that take seconds
 	@$(PYTEST) -m "not slow"
 
-lint: setup ## ruff, mypy, the import rules, and whether the docs' figures are the results'
+lint: setup ## ruff, mypy, the import rules, bandit, and whether the docs' figures are the results'
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
+	@bandit --quiet --configfile pyproject.toml --recursive src pipelines docs/render.py
 	@python docs/render.py --check
 
 doctor: setup ## what is missing or broken on this machine, and how to mend it
@@ -110,6 +113,9 @@ data-status: setup ## rows added, removed and changed between two revisions (FRO
 
 record: setup ## rebuild or complete the MLflow store from the DVC outs
 	@latentops record $(NAMED)
+
+sync: setup ## deliver to MLflow what was kept while it couldn't be reached
+	@latentops sync
 
 report: setup ## write the HTML report
 	@latentops report
@@ -163,6 +169,17 @@ history: setup need-dataset ## what was promoted, held, rejected and undone of a
 
 verify: setup need-dataset ## prove the champion's chain from data to metrics again
 	@latentops verify "$(DATASET)@champion"
+
+prune: setup ## what nothing names any more: runs, versions, cached data (AGE=30d; YES=1 removes it)
+	@latentops prune $(if $(AGE),--older-than '$(AGE)') $(if $(YES),--yes)
+
+backup: setup ## save store, ledger, outbox and DVC's cache (OUT=folder)
+	@test -n "$(OUT)" || { echo "error: name the folder: make backup OUT=/backups/monday" >&2; exit 1; }
+	@latentops backup "$(OUT)"
+
+restore: setup ## put a backup back (IN=folder; FORCE=1 over a store that is here)
+	@test -n "$(IN)" || { echo "error: name the folder: make restore IN=/backups/monday" >&2; exit 1; }
+	@latentops restore "$(IN)" $(if $(FORCE),--force)
 
 sweep: setup need-dataset ## error, probe and AUROC over latent size, the knee marked (VARIANT=, SIZES=1,2,4)
 	@latentops sweep '$(DATASET)' '$(or $(VARIANT),undercomplete)' $(if $(SIZES),--sizes '$(SIZES)')

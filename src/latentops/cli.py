@@ -347,7 +347,19 @@ def record(datasets: Datasets = None) -> None:
 
     params = load_params()
     for name in known(params, datasets or []):
-        print(f"{name}: {len(tracking.record(name, params, drawings))} variants are in MLflow")
+        print(f"{name}: {len(tracking.complete(name, params, drawings))} variants are in MLflow")
+
+
+@app.command()
+def sync() -> None:
+    """Deliver to MLflow what was kept while it couldn't be reached; what it has already isn't doubled."""
+    from latentops.registry import tracking
+
+    delivered = tracking.sync()
+    for name, count in delivered.items():
+        print(f"{name}: {count} {'run' if count == 1 else 'runs'} delivered")
+    if not delivered:
+        print("nothing waits to be delivered")
 
 
 @app.command()
@@ -468,6 +480,48 @@ def export(
     path = out or Path(f"{version.dataset}-{version.number}.onnx")
     off = onnx.export(versions.load(f"{version.dataset}/{version.number}"), path)
     print(f"{version.name}: {path}, {path.stat().st_size / 1e3:,.0f} kB; as the package to {off:.0e}")
+
+
+@app.command()
+def prune(
+    older_than: Annotated[
+        str, typer.Option(help="Only what is older: days or hours, as 30d or 12h.")
+    ] = "30d",
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, rather than say what would go.")] = False,
+) -> None:
+    """Say what nothing names any more of versions, models, runs and cached data; with --yes, remove it."""
+    from latentops.registry import pruning
+
+    found = pruning.prune(pruning.age(older_than), dry_run=not yes)
+    for what, names in (("version", found.versions), ("model", found.models), ("run", found.runs)):
+        for name in names:
+            print(f"{what:<8} {name}")
+    print(f"deleted  {found.deleted} runs, in MLflow's bin")
+    print(f"cache    {found.cache}")
+    print("removed for good" if yes else "nothing was removed: --yes does it")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="One that isn't there yet.")],
+) -> None:
+    """Save the MLflow store, the ledger, the outbox and DVC's cache into a folder."""
+    from latentops.registry import backup as saving
+
+    made = saving.backup(folder)
+    print(f"{made.folder}: {made.files:,} files, {made.bytes / 1e6:,.1f} MB")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `latentops backup` wrote.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the store that is here.")] = False,
+) -> None:
+    """Put a backup back, once every file of it has been checked."""
+    from latentops.registry import backup as saving
+
+    made = saving.restore(folder, force=force)
+    print(f"{made.folder}: {made.files:,} files put back; next: latentops verify DATASET")
 
 
 @app.command()

@@ -157,17 +157,25 @@ def params() -> Finding:
     return Finding("params.yaml", True, "every key known")
 
 
+def _shown(uri: str) -> str:
+    from latentops.registry import store
+
+    return store.shown(uri)
+
+
 def mlflow_store(root: Path) -> Finding:
     """The MLflow store: an answering server, or a whole SQLite file, or one still to be made."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'var/mlflow/mlflow.db').absolute()}"
     if urlparse(uri).scheme in {"http", "https"}:
         try:
             with urlopen(f"{uri.rstrip('/')}/health", timeout=5):  # noqa: S310
-                return Finding("mlflow", True, f"{uri} answers")
+                return Finding("mlflow", True, f"{_shown(uri)} answers")
         except (URLError, OSError) as error:
-            return Finding("mlflow", False, f"{uri}: {error}", "make services, or unset MLFLOW_TRACKING_URI")
+            return Finding(
+                "mlflow", False, f"{_shown(uri)}: {error}", "make services, or unset MLFLOW_TRACKING_URI"
+            )
     if not uri.startswith("sqlite:///"):
-        return Finding("mlflow", True, f"{uri} (not looked into)")
+        return Finding("mlflow", True, f"{_shown(uri)} (not looked into)")
     path = Path(uri.removeprefix("sqlite:///"))
     if not path.exists():
         return Finding("mlflow", True, f"{path} will be made by the first run")

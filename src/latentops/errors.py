@@ -23,3 +23,7 @@ class LikelihoodError(LatentOpsError):
 
 class RegistryError(LatentOpsError):
     """The model registry doesn't hold, or refuses, what was asked of it."""
+
+
+class StoreError(RegistryError):
+    """The store of runs and models doesn't answer, or takes nothing."""

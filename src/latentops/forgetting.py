@@ -464,6 +464,7 @@ def _models(dataset: str, found: Sequence[Version]) -> Iterator[Holding]:
     from latentops.registry.candidate import DIGEST
 
     uri = store.tracking_uri()
+    shown = store.shown(uri)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return
     path = f"data/prepared/{dataset}"
@@ -474,7 +475,7 @@ def _models(dataset: str, found: Sequence[Version]) -> Iterator[Holding]:
             for version in registered.versions(client, dataset):
                 if version.tags.get(DIGEST) not in digests:
                     continue
-                call = f"MlflowClient({uri!r}).delete_model_version({version.model!r}, '{version.number}')"
+                call = f"MlflowClient({shown!r}).delete_model_version({version.model!r}, '{version.number}')"
                 command = f"python -c {shlex.quote(f'from mlflow import MlflowClient; {call}')}"
                 folder = registered.files(client, version)
                 if folder is not None and not store.is_server(uri):

@@ -1,9 +1,11 @@
 """Promotion as people and flows do it: the registry's gates, with the model card of the reporting."""
 
+from collections.abc import Sequence
+
 from latentops.config import load_params
 from latentops.registry import champion, tracking
 from latentops.registry.champion import Decision
-from latentops.reporting import results
+from latentops.registry.gates import Gate
 from latentops.reporting.card import card_for
 from latentops.reporting.profiles import drawings
 
@@ -15,7 +17,9 @@ def promote(dataset: str, reason: str = "", *, force: bool = False) -> Decision:
     out, as in a fresh clone.
     """
     params = load_params()
-    tracking.record(dataset, params, drawings)
-    chosen = results.comparison(dataset).chosen
-    card = card_for(dataset, params) if chosen else ""
+    tracking.complete(dataset, params, drawings)
+
+    def card(model: str, gates: Sequence[Gate]) -> str:
+        return card_for(dataset, params, model=model, gates=gates)
+
     return champion.promote(dataset, reason=reason, card=card, force=force)

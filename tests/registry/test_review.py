@@ -1,6 +1,7 @@
 """What a reviewer finds in MLflow's own pages, by a real browser on a real store."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from docs import review
 from latentops.config import load_params
 from latentops.registry import store, tracking, versions
 from latentops.registry.champion import promote
+from latentops.registry.gates import Gate
 from latentops.reporting.profiles import drawings
 
 pytest.importorskip("playwright.sync_api")
-CARD = "# A card of the table\n\nNot for rows of another table.\n"
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,11 +24,16 @@ pytestmark = [
 ]
 
 
+def card(model: str, gates: Sequence[Gate]) -> str:
+    told = "\n".join(f"- {gate.gate}: {gate.text}" for gate in gates)
+    return f"# A card of {model}\n\nNot for rows of another table.\n\n{told}\n"
+
+
 def test_a_reviewer_finds_the_champion_its_card_its_gates_and_its_figures(
     project: Path,
 ) -> None:
     tracking.record("table", load_params(), drawings)
-    promote("table", card=CARD)
+    promote("table", card=card)
     version = versions.resolve("table@champion")
     experiment = store.connect().get_run(version.run_id).info.experiment_id
     picture = project / "page.png"
@@ -36,7 +42,7 @@ def test_a_reviewer_finds_the_champion_its_card_its_gates_and_its_figures(
         page.get_by_role("link", name="table-autoencoder").click()
         page.get_by_text("@ champion").first.wait_for()
         page.get_by_role("link", name="Version 1").click()
-        page.get_by_role("heading", name="A card of the table").wait_for()
+        page.get_by_role("heading", name="A card of table/1").wait_for()
         assert page.get_by_text("@ champion").first.is_visible()
         assert page.get_by_text("beats pca-3 by 0.04").is_visible()
         page.get_by_text("gate.parity").first.wait_for()

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from latentops.atomic import write_json
 from latentops.config import load_params
-from latentops.errors import RegistryError
+from latentops.errors import RegistryError, StoreError
 from latentops.evaluation.comparison import along
 from latentops.registry import lineage, results, store, tracking
 from latentops.reporting.profiles import drawings
@@ -225,7 +225,7 @@ def test_a_missing_result_is_named(project: Path) -> None:
 def test_a_server_that_is_down_is_one_clear_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(
-        RegistryError, match=r"no MLflow server answers at http://127\.0\.0\.1:9 .*make services"
+        StoreError, match=r"no MLflow server answers at http://127\.0\.0\.1:9 .*make services"
     ) as raised:
-        record()
+        store.connect()
     assert "\n" not in str(raised.value)

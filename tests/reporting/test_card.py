@@ -7,6 +7,7 @@ import pytest
 
 from latentops.config import Params
 from latentops.errors import DataError
+from latentops.registry.gates import Gate
 from latentops.reporting.card import card_for
 
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
@@ -37,10 +38,21 @@ def test_no_section_is_empty_where_there_is_least_to_say(project: Path, params: 
     assert all(part.strip() for part in parts)
 
 
+def test_the_card_of_a_version_has_its_name_and_its_gates(finished: Path, params: Params) -> None:
+    gates = [
+        Gate("parity", 2e-7, 1e-5, True, "package and pipeline agree"),
+        Gate("size", 9.0, 5.0, False, "9 MB"),
+    ]
+    card = card_for("digits", params, finished, model="digits/7", gates=gates)
+    assert 'latentops.load("digits/7")' in card
+    assert "- parity: **passed**. package and pipeline agree\n- size: **held**. 9 MB\n" in card
+    assert 'latentops.load("digits@champion")' in card_for("digits", params, finished)
+
+
 def test_the_card_tells_what_speaks_against_the_model(finished: Path, params: Params) -> None:
     card = card_for("digit_columns", params, finished)
     assert "Without a code, raw does better" in card
-    assert "not met: beats PCA-8" in card
+    assert "beats PCA-8: **held**" in card
 
 
 def test_the_card_shows_the_model_among_its_floors(finished: Path, params: Params) -> None:

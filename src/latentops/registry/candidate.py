@@ -15,12 +15,12 @@ from latentops.config import Params
 from latentops.data import prepared
 from latentops.evaluation.judge import Field
 from latentops.registry import gates, lineage, packaging, results, store, tracking, versions
-from latentops.registry.gates import Gate
+from latentops.registry.gates import Card, Gate
 from latentops.registry.package import Facts
 from latentops.registry.versions import Version
 from latentops.training.trained import Trained
 
-PACKAGE = "latentops.package_sha256"
+PACKAGE = versions.PACKAGE
 DIGEST = "latentops.dataset_digest"
 PRIMARY = "latentops.primary"
 PRIMARY_VALUE = "latentops.primary_value"
@@ -111,16 +111,16 @@ class Candidate:
             gates.of_data(Path("results/validate") / f"{self.dataset}.json"),
         )
 
-    def mark(self, version: Version, gates_: tuple[Gate, ...], card: str) -> None:
-        """Put the gates on `version`: tags, the end of its description after the `card`, its run's table."""
+    def mark(self, version: Version, gates_: tuple[Gate, ...], card: Card | None) -> None:
+        """Put the gates on `version`: tags, its run's table, and the `card` that tells them."""
         number = str(version.number)
         for gate in gates_:
             figures = {"value": gate.value, "limit": gate.limit, "verdict": gates.verdict(gate)}
             key = tracking.allowed(f"gate.{gate.gate}")
             self.client.set_model_version_tag(version.model, number, key, json.dumps(figures))
         title = f"{self.variant} autoencoder of {self.dataset}, seed {self.seed}"
-        text = card or f"{title}; {self.primary} {self.value:.4f}.\n"
-        self.client.update_model_version(version.model, number, f"{text}\n{gates.markdown(gates_)}\n")
+        text = card(version.name, gates_) if card else f"{title}; {self.primary} {self.value:.4f}.\n"
+        self.client.update_model_version(version.model, number, text)
         tracking.show_table(self.client, version.run_id, f"gates/version-{number}.json", gates.table(gates_))
 
     def _log(self, run: Run) -> tuple[str, str]:

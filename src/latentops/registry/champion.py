@@ -25,8 +25,10 @@ from latentops.registry.candidate import (
     VARIANT,
     Candidate,
 )
-from latentops.registry.gates import Gate, plain
+from latentops.registry.gates import Card, Gate, plain
 from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
+
+HOLDER = "another command that promotes, rejects or rolls back"
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ class Decision:
         return tuple(gate for gate in self.gates if not gate.passed)
 
 
-def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = False) -> Decision:
+def promote(dataset: str, *, reason: str = "", card: Card | None = None, force: bool = False) -> Decision:
     """Make the chosen variant of `dataset` its champion, if every gate lets it.
 
     The gates are those of the comparison and those of `latentops.registry.gates`. Where one holds, the
     champion stays, the decision names the gate, and the version is the challenger, unless it was rejected
     before. With `force`, which needs a `reason`, it is champion nevertheless, and marked as forced. Where the
-    same content is champion already, nothing is done. `card` is the model card's text, `reason` goes into the
+    same content is champion already, nothing is done. `card` writes the model card, `reason` goes into the
     ledger. Raises `RegistryError` where a result or its recorded run is missing, or a reason.
     """
     if force and not reason.strip():
@@ -68,7 +70,7 @@ def promote(dataset: str, *, reason: str = "", card: str = "", force: bool = Fal
     params.dataset(dataset)
     compared = results.comparison(dataset)
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         _finish(client, dataset)
         champion = versions.aliased(client, dataset, CHAMPION)
         chosen = compared.get("chosen")
@@ -108,7 +110,7 @@ def reject(dataset: str, *, reason: str) -> Decision:
     if not reason.strip():
         raise RegistryError(f"{dataset}: a rejection needs a reason, which stays with the version")
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         _finish(client, dataset)
         champion = versions.aliased(client, dataset, CHAMPION)
         challenger = versions.aliased(client, dataset, CHALLENGER)
@@ -125,7 +127,7 @@ def rollback(dataset: str, *, reason: str = "") -> Decision:
     Raises `RegistryError` where there is no previous champion.
     """
     client = store.connect()
-    with store.plain_errors(), store.locked("promotion"):
+    with store.plain_errors(), store.locked("promotion", HOLDER):
         finished = _finish(client, dataset) == "rollback"
         champion = versions.resolve_with(client, f"{dataset}@{CHAMPION}")
         previous = versions.aliased(client, dataset, PREVIOUS)

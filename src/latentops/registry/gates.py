@@ -44,6 +44,10 @@ class Gate:
     text: str
 
 
+Card = Callable[[str, Sequence[Gate]], str]
+"""Writes a version's description, from what it is loaded as and what its gates say."""
+
+
 def of_comparison(compared: Mapping[str, Any]) -> list[Gate]:
     """The gates that the comparison held the variant to."""
     found = [
@@ -230,9 +234,3 @@ def _short(value: float | None) -> float | None:
 def verdict(gate: Gate) -> str:
     """In a word."""
     return "passed" if gate.passed else "held"
-
-
-def markdown(gates: Sequence[Gate]) -> str:
-    """As a section of the model card."""
-    lines = [f"- {gate.gate}: **{verdict(gate)}**. {gate.text}" for gate in gates]
-    return "\n".join(["## Promotion", "", *lines])

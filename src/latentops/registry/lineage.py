@@ -151,6 +151,15 @@ def rows_of(lock: Lock, dataset: str) -> Iterator[Path]:
         yield copy
 
 
+def cache() -> Path:
+    """The folder of DVC's cache, absolute; `RegistryError` where DVC can't say."""
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RegistryError(f"dvc cache dir: {(ran.stderr.strip().splitlines() or ['fails'])[-1]}")
+    return Path(ran.stdout.strip()).resolve()
+
+
 def _stages(text: str) -> dict[str, Stage]:
     content = yaml.load(text, Loader=yaml.CSafeLoader)  # the Python loader takes seconds at 70 stages
     return {name: _stage(name, entry) for name, entry in content.get("stages", {}).items()}

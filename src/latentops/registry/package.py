@@ -34,6 +34,7 @@ from latentops.training.trained import Trained
 
 Task = Literal["encode", "reconstruct", "denoise", "score", "sample"]
 TASKS: tuple[Task, ...] = get_args(Task)
+JSON_BYTES = 16 * 2**20  # a vocabulary of 100,000 words takes 2 MB
 COMBINED = "auroc"  # the scorer's one combined score; the p-values and thresholds are of this one
 
 Arrays = NDArray[np.float64] | list[NDArray[np.float64]] | list[str] | pd.DataFrame
@@ -350,8 +351,10 @@ class Package:
 
     @classmethod
     def open(cls, directory: Path) -> "Package":
-        """Read what `save` wrote; `RegistryError` where it is missing or isn't whole."""
+        """Read what `save` wrote; `RegistryError` where it is missing, not whole, or too large to parse."""
         try:
+            for name in ("package.json", "model/config.json"):
+                _expect_small(directory / name)
             facts = json.loads((directory / "package.json").read_text(encoding="utf-8"))
             thresholds = facts.pop("thresholds")
             tensors = load_file(directory / "scorers.safetensors")
@@ -363,6 +366,12 @@ class Package:
             ) from None
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise RegistryError(f"{directory}: not a package ({error}); promote the model again") from None
+
+
+def _expect_small(path: Path) -> None:
+    size = path.stat().st_size
+    if size > JSON_BYTES:
+        raise RegistryError(f"{path}: {size:,} bytes, where a package has {JSON_BYTES:,} at most; not opened")
 
 
 def column(description: Description) -> str:

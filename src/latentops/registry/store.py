@@ -7,6 +7,8 @@ doesn't survive being initialised by several processes at once, so opening it is
 import fcntl
 import logging
 import os
+import re
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from latentops.errors import RegistryError
+from latentops.errors import StoreError
 
 ANSWER_WITHIN = 5.0  # seconds a tracking server has to answer before it counts as down
 
@@ -42,29 +44,42 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
+def shown(uri: str) -> str:
+    """`uri` as it may be printed and logged: without a password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the lock file `name` of this store; others wait. The lock goes with the process that held it."""
+def locked(name: str, holder: str = "") -> Iterator[None]:
+    """Hold the lock file `name` of this store; others wait. The lock goes with the process that held it.
+
+    Where `holder` says what else may hold it, stderr says in one line that this command waits.
+    """
     home().mkdir(parents=True, exist_ok=True)
     with (home() / f".{name}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if holder:
+                sys.stderr.write(f"waiting for {holder} to end\n")
+                sys.stderr.flush()
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what MLflow, its database and its server raise into a `RegistryError` of one line."""
+    """Turn what MLflow, its database and its server raise into a `StoreError` of one line."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
-        text = str(error).strip().splitlines()
-        raise RegistryError(
-            f"MLflow at {tracking_uri()}: {text[0] if text else type(error).__name__}"
-        ) from error
+        uri = tracking_uri()
+        text = str(error).replace(uri, shown(uri)).strip().splitlines()
+        raise StoreError(f"MLflow at {shown(uri)}: {text[0] if text else type(error).__name__}") from error
 
 
 def connect() -> MlflowClient:
-    """A client of the store, which is created if it doesn't exist; `RegistryError` where none answers."""
+    """A client of the store, which is created if it doesn't exist; `StoreError` where none answers."""
     uri = tracking_uri()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -88,12 +103,17 @@ def experiment(client: MlflowClient, dataset: str) -> str:
     Artifacts go to an absolute place: MLflow's default depends on the current folder.
     """
     found = client.get_experiment_by_name(dataset)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    location = None if is_server(tracking_uri()) else str(_artifacts() / dataset)
-    return str(client.create_experiment(dataset, artifact_location=location))
+    if found is None:
+        location = None if is_server(tracking_uri()) else str(_artifacts() / dataset)
+        try:
+            return str(client.create_experiment(dataset, artifact_location=location))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(dataset)
+            if found is None:  # else made meanwhile, or by a request that was repeated
+                raise error
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def _artifacts() -> Path:
@@ -110,7 +130,7 @@ def _expect_answer(uri: str) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN):  # noqa: S310
             return
     except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"no MLflow server answers at {uri} ({error}); start it with `make services`, "
+        raise StoreError(
+            f"no MLflow server answers at {shown(uri)} ({error}); start it with `make services`, "
             "or unset MLFLOW_TRACKING_URI to use the store under var/mlflow"
         ) from None

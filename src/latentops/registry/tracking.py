@@ -2,6 +2,8 @@
 
 An experiment is a dataset, a parent run a variant, a nested child run one seed of the members that saw all
 rows. Every member, the ones of other views too, is a row of the table `members.json` on the parent.
+
+What the store doesn't take is kept in `latentops.registry.outbox`, and delivered later.
 """
 
 import csv
@@ -9,21 +11,23 @@ import json
 import math
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, ViewType
 
 from latentops.atomic import write_json, write_text
 from latentops.config import Params
-from latentops.errors import RegistryError
-from latentops.registry import lineage, results, store
+from latentops.errors import RegistryError, StoreError
+from latentops.registry import lineage, outbox, results, store
 from latentops.registry.results import CONTENT, Result
 
 ROLE = "latentops.role"
@@ -44,42 +48,78 @@ Draw = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
 def record(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
+    """As `complete`, but what the store doesn't take is kept in the outbox, and stderr says so in one line.
+
+    Raises `RegistryError` where a result is missing, and `OSError` where there is no room to keep it either.
+    """
+    found = _results(dataset, params)
+    try:
+        return complete(dataset, params, draw)
+    except (StoreError, OSError) as error:
+        recording = _Recording(lineage.Lock.read(), params, draw)
+        with _recording(dataset):
+            for result in found.values():
+                with outbox.keeping(dataset, result.content_hash) as folder:
+                    recording.write(result, _of_all(dataset), folder)
+        sys.stderr.write(
+            f"warning: {dataset}: not recorded in MLflow ({error}); {len(found)} runs are kept in "
+            f"{outbox.home()}, and `latentops sync` delivers them\n"
+        )
+    return _hashes(found)
+
+
+def complete(dataset: str, params: Params, draw: Draw) -> dict[str, str]:
     """Bring the store up to date with the results of `dataset`; return each variant's content hash.
 
     What `draw` makes of a variant's row goes into its run's `figures`. The rank correlation of reconstruction
     error with the primary metric, which is of all variants together, is a tag of the experiment.
 
-    A variant whose content hash is recorded already is left as it is, so that recording twice adds nothing
-    and a lost store is rebuilt. A recording that was cut short is begun anew. Raises `RegistryError` where
-    a result is missing or the store can't be reached.
+    What waits in the outbox is delivered first. A variant whose content hash is recorded already is left as
+    it is, so that recording twice adds nothing and a lost store is rebuilt. A recording that was cut short is
+    begun anew. Raises `RegistryError` where a result is missing, and `StoreError` where the store fails.
     """
-    compared = results.comparison(dataset)
-    found = {variant: results.read(dataset, variant, compared) for variant in params.run.variants}
-    lock = lineage.Lock.read()
+    found = _results(dataset, params)
+    recording = _Recording(lineage.Lock.read(), params, draw)
     client = store.connect()
-    with store.plain_errors(), store.locked(f"record-{dataset}"):
+    with store.plain_errors(), _recording(dataset):
+        _deliver_waiting(client, dataset)
         experiment = store.experiment(client, dataset)
-        if (correlation := compared.get("error_rank_correlation")) is not None:
-            client.set_experiment_tag(experiment, CORRELATION, f"{correlation:.4g}")
-        known = {run.data.tags.get(CONTENT): run for run in _parents(client, experiment)}
+        _tag_experiment(client, experiment, _of_all(dataset))
+        known = {run.data.tags.get(CONTENT) for run in _parents(client, experiment) if _is_whole(run)}
         for result in found.values():
-            run = known.get(result.content_hash)
-            if run is not None and run.info.status == "FINISHED":
-                continue
-            if run is not None:
-                _delete(client, run)
-            _Recording(client, experiment, lock, params, draw).write(result)
-    return {variant: result.content_hash for variant, result in found.items()}
+            if result.content_hash not in known:
+                with tempfile.TemporaryDirectory() as folder:
+                    recording.write(result, {}, Path(folder))
+                    _deliver(client, experiment, outbox.read(Path(folder)))
+    return _hashes(found)
+
+
+def sync() -> dict[str, int]:
+    """Deliver what waits in the outbox; how many runs of each dataset that were.
+
+    What the store has already isn't written again. Raises `StoreError` where the store fails; what it didn't
+    take by then goes on waiting.
+    """
+    waiting = sorted({entry.dataset for entry in outbox.entries()})
+    if not waiting:
+        return {}
+    client = store.connect()
+    delivered = {}
+    with store.plain_errors():
+        for dataset in waiting:
+            with _recording(dataset):
+                delivered[dataset] = _deliver_waiting(client, dataset)
+    return delivered
 
 
 def find(client: MlflowClient, dataset: str, content_hash: str) -> Run:
     """The parent run recorded under `content_hash`; `RegistryError` where there is none."""
     for run in _parents(client, store.experiment(client, dataset)):
-        if run.data.tags.get(CONTENT) == content_hash and run.info.status == "FINISHED":
+        if run.data.tags.get(CONTENT) == content_hash and _is_whole(run):
             return run
+    cure = "latentops sync" if outbox.entries(dataset) else f"latentops record {dataset}"
     raise RegistryError(
-        f"{dataset}: the results with content hash {content_hash[:12]} are not recorded; "
-        f"run `latentops record {dataset}`"
+        f"{dataset}: the results with content hash {content_hash[:12]} are not recorded; run `{cure}`"
     )
 
 
@@ -88,21 +128,21 @@ def member(client: MlflowClient, parent: Run, seed: int) -> Run | None:
     return next((run for run in _children(client, parent) if run.data.tags.get(SEED) == str(seed)), None)
 
 
-class _Recording:
-    """Writes the runs of one dataset's variants."""
+def _recording(dataset: str) -> AbstractContextManager[None]:
+    return store.locked(f"record-{dataset}", f"another command that records {dataset}")
 
-    def __init__(
-        self, client: MlflowClient, experiment: str, lock: lineage.Lock, params: Params, draw: Draw
-    ) -> None:
-        self.client = client
-        self.experiment = experiment
+
+class _Recording:
+    """Writes what a run of MLflow is to hold into a folder, without MLflow."""
+
+    def __init__(self, lock: lineage.Lock, params: Params, draw: Draw) -> None:
         self.lock = lock
         self.params = params
         self.draw = draw
         self.now = int(time.time() * 1000)
 
-    def write(self, result: Result) -> None:
-        """One parent run with its children; it counts as recorded once the parent is finished."""
+    def write(self, result: Result, of_all: Mapping[str, str], folder: Path) -> None:
+        """The parent run of `result` with its children, the experiment's tags `of_all`, and the artifacts."""
         shared = {
             "latentops.dataset": result.dataset,
             "latentops.variant": result.variant,
@@ -112,59 +152,147 @@ class _Recording:
         }
         table = {TABLES: json.dumps([{"path": MEMBERS, "type": "table"}])}
         settings = settings_of(self.params, result.dataset, result.variant)
-        tags = {**shared, **table, ROLE: "variant"}
-        parent = self._run(result.variant, tags, _flat(settings), _summary(result))
-        self.client.log_inputs(parent, [self._dataset(result)])
-        with tempfile.TemporaryDirectory() as folder:
-            _write_artifacts(Path(folder), result, settings)
-            for name, drawing in self.draw(result.row).items():
-                write_text(Path(folder, "figures", name), drawing)
-            self.client.log_artifacts(parent, folder)
         curves = _curves(result.curves)
+        children: list[dict[str, Any]] = []
         for member in result.training["members"]:
-            if member["view"] != VIEW_ALL:
-                continue
-            seed = int(member["seed"])
-            tags = {**shared, ROLE: "member", SEED: str(seed), "mlflow.parentRunId": parent}
-            metrics = curves.get(seed, []) + _of_seed(result, member)
-            child = self._run(f"{result.variant} seed {seed}", tags, {"seed": str(seed)}, metrics)
-            self.client.set_terminated(child)
-        self.client.set_terminated(parent)
-
-    def _run(
-        self, name: str, tags: dict[str, str], params: dict[str, str], metrics: list[tuple[str, float, int]]
-    ) -> str:
-        run = self.client.create_run(self.experiment, start_time=self.now, tags=tags, run_name=name)
-        identity = str(run.info.run_id)
-        logged = [Metric(allowed(name), value, self.now, step) for name, value, step in metrics]
-        settings = [Param(allowed(name), value) for name, value in params.items()]
-        while logged or settings:
-            self.client.log_batch(
-                identity, metrics=logged[:METRICS_A_BATCH], params=settings[:PARAMS_A_BATCH]
-            )
-            del logged[:METRICS_A_BATCH], settings[:PARAMS_A_BATCH]
-        return identity
-
-    def _dataset(self, result: Result) -> DatasetInput:
-        """The prepared rows as an MLflow dataset, its digest the md5 that DVC knows them by."""
-        folder = f"data/prepared/{result.dataset}"
-        dataset = MetaDataset(  # type: ignore[abstract]
-            source=get_dataset_source_from_json(json.dumps({"uri": folder}), "local"),
-            name=result.dataset,
-            digest=self.lock.dataset_digest(result.dataset),
+            if member["view"] == VIEW_ALL:
+                seed = int(member["seed"])
+                children.append(
+                    {
+                        "name": f"{result.variant} seed {seed}",
+                        "tags": {**shared, ROLE: "member", SEED: str(seed)},
+                        "params": {"seed": str(seed)},
+                        "metrics": curves.get(seed, []) + _of_seed(result, member),
+                    }
+                )
+        parent: dict[str, Any] = {
+            "name": result.variant,
+            "tags": {**shared, **table, ROLE: "variant"},
+            "params": _flat(settings),
+            "metrics": _summary(result),
+            "children": children,
+        }
+        artifacts = folder / outbox.ARTIFACTS
+        artifacts.mkdir(parents=True)
+        _write_artifacts(artifacts, result, settings)
+        for name, drawing in self.draw(result.row).items():
+            write_text(artifacts / "figures" / name, drawing)
+        outbox.write(
+            folder,
+            {
+                "dataset": result.dataset,
+                "dataset_digest": self.lock.dataset_digest(result.dataset),
+                "content_hash": result.content_hash,
+                "milliseconds": self.now,
+                "experiment": dict(of_all),
+                "run": parent,
+            },
         )
-        return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
+
+
+def _results(dataset: str, params: Params) -> dict[str, Result]:
+    compared = results.comparison(dataset)
+    return {variant: results.read(dataset, variant, compared) for variant in params.run.variants}
+
+
+def _hashes(found: Mapping[str, Result]) -> dict[str, str]:
+    return {variant: result.content_hash for variant, result in found.items()}
+
+
+def _of_all(dataset: str) -> dict[str, str]:
+    """The tags of the experiment: what all variants say together."""
+    correlation = results.comparison(dataset).get("error_rank_correlation")
+    return {} if correlation is None else {CORRELATION: f"{correlation:.4g}"}
+
+
+def _tag_experiment(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        client.set_experiment_tag(experiment, key, value)
+
+
+def _deliver_waiting(client: MlflowClient, dataset: str) -> int:
+    """Deliver what waits of `dataset`, the oldest first; how many runs. The caller holds the lock."""
+    waiting = outbox.entries(dataset)
+    for entry in waiting:
+        experiment = store.experiment(client, dataset)
+        _deliver(client, experiment, entry)
+        _tag_experiment(client, experiment, entry.content["experiment"])
+        outbox.remove(entry)
+    return len(waiting)
+
+
+def _deliver(client: MlflowClient, experiment: str, entry: outbox.Entry) -> None:
+    """Write the runs of `entry` unless they are there; what an earlier try left unfinished goes first."""
+    same = _same(client, experiment, entry)
+    for run in same:
+        if not _is_whole(run):
+            delete(client, run)
+    if not any(map(_is_whole, same)):
+        _write_run(client, experiment, entry)
+
+
+def _same(client: MlflowClient, experiment: str, entry: outbox.Entry) -> list[Run]:
+    found = _parents(client, experiment)
+    return [run for run in found if run.data.tags.get(CONTENT) == entry.content_hash]
+
+
+def _write_run(client: MlflowClient, experiment: str, entry: outbox.Entry) -> None:
+    """Write a parent run with its children; it is finished last, and counts as recorded from then on."""
+    run, when = entry.content["run"], int(entry.content["milliseconds"])
+    parent = _create(client, experiment, run, when, {})
+    dataset = MetaDataset(  # type: ignore[abstract]
+        source=get_dataset_source_from_json(json.dumps({"uri": f"data/prepared/{entry.dataset}"}), "local"),
+        name=entry.dataset,
+        digest=entry.content["dataset_digest"],  # the md5 that DVC knows the rows by
+    )
+    context = [InputTag("mlflow.data.context", "training")]
+    client.log_inputs(parent, [DatasetInput(dataset._to_mlflow_entity(), context)])
+    client.log_artifacts(parent, str(entry.folder / outbox.ARTIFACTS))
+    children = set()
+    for child in run["children"]:
+        identity = _create(client, experiment, child, when, {"mlflow.parentRunId": parent})
+        client.set_terminated(identity)
+        children.add(identity)
+    # A request that was repeated because its answer was lost may have made a run twice.
+    for child in _children_of(client, experiment, parent):
+        if child.info.run_id not in children:
+            client.delete_run(child.info.run_id)
+    for run in _same(client, experiment, entry):
+        if run.info.run_id != parent and not _is_whole(run):
+            delete(client, run)
+    client.set_terminated(parent)
+
+
+def _create(
+    client: MlflowClient, experiment: str, run: Mapping[str, Any], when: int, tags: Mapping[str, str]
+) -> str:
+    """Make a run that is still to be finished; its id."""
+    made = client.create_run(experiment, start_time=when, tags={**run["tags"], **tags}, run_name=run["name"])
+    identity = str(made.info.run_id)
+    metrics = [Metric(allowed(name), value, when, step) for name, value, step in run["metrics"]]
+    settings = [Param(allowed(name), value) for name, value in run["params"].items()]
+    while metrics or settings:
+        client.log_batch(identity, metrics=metrics[:METRICS_A_BATCH], params=settings[:PARAMS_A_BATCH])
+        del metrics[:METRICS_A_BATCH], settings[:PARAMS_A_BATCH]
+    return identity
+
+
+def _is_whole(run: Run) -> bool:
+    return str(run.info.status) == "FINISHED"
 
 
 def _parents(client: MlflowClient, experiment: str) -> list[Run]:
-    return _search(client, experiment, f"tags.`{ROLE}` = 'variant'")
+    return search(client, experiment, f"tags.`{ROLE}` = 'variant'")
 
 
-def _search(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
+def search(
+    client: MlflowClient, experiment: str, condition: str, view: int = ViewType.ACTIVE_ONLY
+) -> list[Run]:
+    """Every run of `experiment` that meets `condition`."""
     found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs([experiment], condition, max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment], condition, view, PAGE, page_token=token)
         found.extend(page)
         token = page.token
         if not token:
@@ -180,12 +308,15 @@ def show_table(client: MlflowClient, run_id: str, path: str, table: Mapping[str,
 
 
 def _children(client: MlflowClient, parent: Run) -> list[Run]:
-    condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return _search(client, parent.info.experiment_id, condition)
+    return _children_of(client, parent.info.experiment_id, parent.info.run_id)
 
 
-def _delete(client: MlflowClient, parent: Run) -> None:
-    """Remove a run whose recording was cut short, children first."""
+def _children_of(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
+    return search(client, experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
+
+
+def delete(client: MlflowClient, parent: Run) -> None:
+    """Put a parent run into MLflow's bin, its children first."""
     for child in _children(client, parent):
         client.delete_run(child.info.run_id)
     client.delete_run(parent.info.run_id)

@@ -19,6 +19,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 SUFFIX = "-autoencoder"
+PACKAGE = "latentops.package_sha256"
+"""The tag of a version that has the sha256 of its files."""
 _NAME = re.compile(
     r"(?:models:/)?(?P<dataset>[^@/]+?)(?:-autoencoder)?(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))?"
 )
@@ -60,8 +62,20 @@ def load(name: str) -> Package:
 
 
 def open_version(client: MlflowClient, version: Version) -> Package:
-    """The package of `version`; `RegistryError` where its files are gone or aren't whole."""
-    return package(expect_files(client, version))
+    """The package of `version`; `RegistryError` where its files are gone, or aren't those it was made with.
+
+    Of a version's files only the package is opened, which holds numbers and JSON: no loader, script or
+    pickle that lies beside it is run.
+    """
+    from latentops.registry import packaging
+
+    folder = expect_files(client, version)
+    if packaging.digest(folder) != version.tags.get(PACKAGE):
+        raise RegistryError(
+            f"{version.name}: its files are not those that were registered, so it isn't opened; see "
+            f"`latentops verify {version.name}`, and `latentops promote {version.dataset}` makes them anew"
+        )
+    return package(folder)
 
 
 def package(folder: Path) -> Package:

@@ -6,6 +6,7 @@ setting; no section is empty.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from markupsafe import Markup
 
@@ -23,10 +24,35 @@ SHOWN = ("probe_accuracy", "auroc", "mae", "reconstruction_error")
 """Metrics of the excerpt beside the primary one, where rows have them."""
 
 
-def card_for(dataset: str, params: Params, root: Path = Path()) -> str:
+class Judged(Protocol):
+    """A condition of promotion as a card tells it."""
+
+    @property
+    def gate(self) -> str:
+        """What was asked."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is so."""
+
+    @property
+    def text(self) -> str:
+        """What was measured."""
+
+
+def card_for(
+    dataset: str,
+    params: Params,
+    root: Path = Path(),
+    *,
+    model: str = "",
+    gates: Sequence[Judged] | None = None,
+) -> str:
     """The card of what `compare` chose on `dataset`, from the results below `root`.
 
-    Raises `DataError` where a result is missing or nothing was chosen.
+    `model` is what it is loaded as, the dataset's champion unless given; `gates` are those of its promotion,
+    or, unless given, only the comparison's. Raises `DataError` where a result is missing or nothing was
+    chosen.
     """
     comparison = results.comparison(dataset, root)
     chosen = comparison.chosen.variant if comparison.chosen else None
@@ -35,7 +61,15 @@ def card_for(dataset: str, params: Params, root: Path = Path()) -> str:
     knobs = params.variant(chosen) if chosen else {}
     validation = results.validation(dataset, root)
     return model_card(
-        dataset, comparison, validation, params.dataset(dataset), params.comparison, knobs, lineage
+        dataset,
+        comparison,
+        validation,
+        params.dataset(dataset),
+        params.comparison,
+        knobs,
+        lineage,
+        model or f"{dataset}@champion",
+        comparison.gates if gates is None else gates,
     )
 
 
@@ -47,6 +81,8 @@ def model_card(
     protocol: config.Comparison,
     knobs: Mapping[str, object],
     lineage: Mapping[str, str],
+    model: str,
+    gates: Sequence[Judged],
 ) -> str:
     """The card as Markdown.
 
@@ -67,10 +103,10 @@ def model_card(
         "How it was judged": _protocol(comparison, chosen, settings, protocol),
         "Results": _results(comparison, chosen),
         "Floors": _floors(paired, chosen),
-        "Gates": _gates(comparison),
+        "Gates": _gates(gates),
         "Limits": _limits(comparison, paired, chosen, settings),
         "Lineage": _lineage(comparison, chosen, knobs, lineage),
-        "Load it": _load(dataset),
+        "Load it": _load(model),
     }
     article = "An" if chosen.name[0] in "aeiou" else "A"
     metric = "AUROC" if primary == "auroc" else title(primary).capitalize()
@@ -204,13 +240,12 @@ def _floors(paired: Sequence[Difference], chosen: Row) -> str:
     )
 
 
-def _gates(comparison: Comparison) -> str:
-    if not comparison.gates:
+def _gates(gates: Sequence[Judged]) -> str:
+    if not gates:
         return "- None was asked."
     return "\n".join(
-        f"- {'passed' if gate.passed else 'not met'}: {_plain(gate.gate)}"
-        + (f" ({_plain(gate.text)})" if gate.text else "")
-        for gate in comparison.gates
+        f"- {_plain(gate.gate)}: **{'passed' if gate.passed else 'held'}**. {_plain(gate.text)}".rstrip()
+        for gate in gates
     )
 
 
@@ -257,8 +292,8 @@ def _lineage(
     return "\n".join(lines)
 
 
-def _load(dataset: str) -> str:
-    code = f'import latentops\nmodel = latentops.load("{dataset}@champion")\ncodes = model.encode(rows)'
+def _load(model: str) -> str:
+    code = f'import latentops\nmodel = latentops.load("{model}")\ncodes = model.encode(rows)'
     return f"```python\n{code}\n```"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from latentops import cli
-from latentops.config import ArchitectureName
+from latentops.config import ArchitectureName, Architectures
 from latentops.data import transforms
 from latentops.data.encoding import Encoding
 from latentops.data.transforms import Transform
@@ -24,6 +24,7 @@ from latentops.registry.gates import deviation
 from latentops.registry.package import Facts, Package
 from latentops.training.members import VIEW_ALL, Member
 from latentops.training.trained import Recipe, Trained
+from tests import toy
 from tests.toy import FIXED, KINDS, VARIANTS, recipe
 
 COMBINATIONS = [
@@ -40,6 +41,29 @@ TRANSFORMS = {
     "power": Transform.fit_power(SKEWED),
     "quantile": Transform.fit_quantile(np.round(SKEWED, 1)),
 }
+
+OPTIONS = {
+    "tied": ("undercomplete", "tabular", "mlp", {"tied": True, "activation": "gelu"}, {}),
+    "top-k": ("sparse", "tabular", "mlp", {}, {"penalty": "top_k"}),
+    "divergence": ("sparse", "tabular", "mlp", {}, {"penalty": "kl"}),
+    "resized": ("convolutional", "image", "convolutional", {"down": "pooled", "up": "resize"}, {}),
+    "residual": (
+        "convolutional",
+        "sequence",
+        "convolutional",
+        {"residual": 1, "normalisation": "layer", "dilation": 2, "attention": True},
+        {},
+    ),
+    "lstm": ("undercomplete", "sequence", "recurrent", {"cell": "lstm", "layers": 2, "pooling": "mean"}, {}),
+    "chunks": ("undercomplete", "sequence", "recurrent", {"pooling": "attention", "chunk": 2}, {}),
+    "step after step": ("undercomplete", "sequence", "recurrent", {"decoder": "autoregressive"}, {}),
+    "a code a step": ("sequence", "sequence", "recurrent", {}, {"latent": "per_step"}),
+    "rotary": ("undercomplete", "sequence", "transformer", {"positions": "rotary", "pooling": "last"}, {}),
+    "step by step": ("undercomplete", "sequence", "transformer", {"decoder": "autoregressive"}, {}),
+    "few at once": ("undercomplete", "sequence", "transformer", {"queries": 2, "pooling": "mean"}, {}),
+    "patches": ("undercomplete", "image", "transformer", {"patch": 1}, {}),
+}
+"""Settings of architectures and variants that change the graph."""
 
 
 def package(made: Recipe, **described: object) -> Package:
@@ -80,6 +104,18 @@ def test_the_graph_gives_what_the_package_gives(
     assert onnx.export(model, path) <= 1e-5
     for count in (1, 7):
         assert_same(model, path, rows(model, count, seed=100 + count))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_so_it_does_under_every_option(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant, kind, architecture, options, section = OPTIONS[name]
+    small = toy.SMALL.model_dump()
+    small[architecture] |= options
+    monkeypatch.setattr(toy, "SMALL", Architectures.model_validate(small))
+    model, path = package(recipe(variant, kind, architecture, **section)), tmp_path / "model.onnx"
+    assert onnx.export(model, path) <= 1e-5
+    assert_same(model, path, rows(model, 7, seed=107))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Each option of an architecture does something, and the architectures that it makes are sound."""
 
+import gc
 from typing import get_args
 
 import pytest
@@ -65,6 +66,27 @@ def recipe_of(kind: str, architecture: ArchitectureName, options: dict[str, obje
     sizes = parse(Architectures, changed, "architectures")
     section, likelihood = SECTIONS["contractive"], likelihood_of(kind)
     return Recipe.resolve("contractive", section, architecture, sizes, 2, describe(kind), likelihood)
+
+
+@every_option
+def test_what_a_step_kept_goes_with_it(architecture: ArchitectureName, options: dict[str, object]) -> None:
+    """At once, not when garbage is next collected: no node keeps what it gave."""
+    model = recipe_of("image", architecture, options).build(MEMBERS)
+    batch = batch_of(draw("image", 8), 2)
+    gc.collect()
+    gc.disable()
+    try:
+        terms = model.loss_terms(batch, Noise([]))
+        sum(term.sum() for term in terms.values()).backward()  # type: ignore[union-attr]
+        del terms
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept = [each for each in gc.garbage if isinstance(each, torch.Tensor)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert kept == []
 
 
 def gradients(architecture: ArchitectureName, options: dict[str, object], kind: str) -> torch.Tensor:

@@ -239,4 +239,8 @@ class _Unrolled(torch.autograd.Function):
 
 
 def _shown(states: Sequence[State]) -> State:
-    return (torch.stack([state[0] for state in states[1:]], dim=1), *states[-1][1:])
+    """None of `states` itself: a node that kept what it gave would keep itself, and all its memory."""
+    return (
+        torch.stack([state[0] for state in states[1:]], dim=1),
+        *(part.clone() for part in states[-1][1:]),
+    )

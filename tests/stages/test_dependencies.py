@@ -1,6 +1,7 @@
 """`dvc.yaml` names with each stage the parts of `config/` that define what it reads, and no other."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -61,3 +62,10 @@ def test_a_new_key_reruns_no_stage_that_does_not_read_it(part: str, untouched: s
     file = f"{FOLDER}/{part}.py"
     assert (ROOT / file).exists()
     assert {name for name, stage in STAGES.items() if file in stage["deps"]}.isdisjoint(untouched)
+
+
+def test_stages_without_a_model_to_run_do_not_load_torch() -> None:
+    """It takes more than a second, which is longer than most of them work."""
+    for stage in ("ingest", "prepare", "compare", "record", "report"):
+        code = f"import sys, latentops.stages.{stage}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, stage

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from latentops.config import Comparison
 from latentops.errors import DataError
 from latentops.evaluation.clustering import CLUSTERED
-from latentops.evaluation.contingency import CLASSIFIED
-from latentops.evaluation.few_labels import few_label_metric
+from latentops.evaluation.contingency import CLASSIFIED, few_label_metric
 from latentops.evaluation.statistics import (
     Array,
     Replicates,

@@ -85,3 +85,8 @@ def _mean(parts: Array, of: Array) -> Array:
 
 CLASSIFIED = {"probe_balanced_accuracy": balanced_accuracy, "probe_macro_f1": macro_f1}
 """What is counted from the classes that the linear probe predicts, by the metric's name."""
+
+
+def few_label_metric(count: int) -> str:
+    """The name of the accuracy of probes that have `count` labels of each class."""
+    return f"accuracy_with_{count}_labels"

@@ -18,11 +18,6 @@ FOLDS = 5
 """Parts of a draw that a strength is tried on in turn, at most; each has the same share of every class."""
 
 
-def few_label_metric(count: int) -> str:
-    """The name of the accuracy of probes that have `count` labels of each class."""
-    return f"accuracy_with_{count}_labels"
-
-
 def draw(
     labels: NDArray[np.integer], classes: int, count: int, draws: int, seed: int
 ) -> NDArray[np.int64] | None:

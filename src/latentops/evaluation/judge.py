@@ -24,8 +24,8 @@ from latentops.evaluation.anomaly import (
 )
 from latentops.evaluation.clustering import CLUSTERED, clusters
 from latentops.evaluation.conformal import threshold
-from latentops.evaluation.contingency import CLASSIFIED, Contingency
-from latentops.evaluation.few_labels import draw, few_label_classes, few_label_metric
+from latentops.evaluation.contingency import CLASSIFIED, Contingency, few_label_metric
+from latentops.evaluation.few_labels import draw, few_label_classes
 from latentops.evaluation.floors import numbers
 from latentops.evaluation.knn import knn_classes, knn_means
 from latentops.evaluation.probe import Probe, fit_probe

@@ -113,6 +113,11 @@ def test_data_that_a_commit_or_the_workspace_names_stays(
     run = lambda *command: subprocess.run(command, check=True, capture_output=True)  # noqa: E731
     run(*git, "init", "-q")
     run(*dvc, "init", "-q")
+    Path("dvc.lock").write_text("")  # a commit that DVC can't read
+    run(*git, "add", "dvc.lock")
+    run(*git, "commit", "-q", "-m", "broken")
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    run(*git, "add", "dvc.lock")
     for text, commit in (("committed", True), ("neither", False), ("workspace", False)):
         Path("rows").write_text(text)
         run(*dvc, "add", "-q", "rows")
@@ -128,6 +133,10 @@ def test_data_that_a_commit_or_the_workspace_names_stays(
     assert kept() == {"committed", "neither", "workspace"}
     prune_command(yes=True)
     assert "cache    Removed 1 objects from repo cache." in capsys.readouterr().out
+    assert kept() == {"committed", "workspace"}
+    Path("rows.dvc").write_text("outs: [")
+    with pytest.raises(RegistryError, match=r"dvc gc: .*rows\.dvc"):
+        prune_command(yes=True)
     assert kept() == {"committed", "workspace"}
 
 

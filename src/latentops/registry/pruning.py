@@ -29,8 +29,11 @@ from latentops.errors import RegistryError, StoreError
 from latentops.registry import champion, ledger, lineage, results, store, tracking, versions
 from latentops.registry.candidate import PACKAGE
 
-GC = ("gc", "--workspace", "--all-commits", "--all-experiments")
-"""What DVC keeps: the data of the workspace, of every commit that git knows, of every experiment."""
+GC = ("gc", "--workspace", "--all-commits", "--all-experiments", "--skip-failed")
+"""What DVC keeps: the data of the workspace, of every commit that git knows, of every experiment.
+
+A commit whose `dvc.lock` can't be read names no data that anyone could check out, and doesn't stop it.
+"""
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,19 @@ def _cache(*, dry_run: bool) -> str:
     place = lineage.cache()
     if not place.is_relative_to(store.project_root()):
         return f"{place} may hold other projects' data too: left alone; `dvc gc --projects` knows how"
-    command = [sys.executable, "-m", "dvc", *GC, "--dry" if dry_run else "--force"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    _dvc(
+        "gc", "--workspace", "--dry"
+    )  # fails where what is checked out can't be read, which would be skipped
+    said = _dvc(*GC, "--dry" if dry_run else "--force")
+    return next((line for line in said.splitlines() if "repo cache" in line), "nothing to remove")
+
+
+def _dvc(*command: str) -> str:
+    ran = subprocess.run([sys.executable, "-m", "dvc", *command], capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise RegistryError(f"dvc gc: {_last(ran.stderr)}")
-    return next((line for line in ran.stdout.splitlines() if "repo cache" in line), "nothing to remove")
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise RegistryError(f"dvc gc: {errors[0].removeprefix('ERROR: ') if errors else _last(ran.stderr)}")
+    return ran.stdout
 
 
 def _last(text: str) -> str:

@@ -84,7 +84,7 @@ SWEEPS = (
     Sweep("chunks", "training, GRU in chunks", "length", (10, 32, 100, 316, 1_000, 3_162, 10_000)),
     Sweep("attention", "training, Transformer", "length", (10, 32, 100, 316, 1_000, 3_162), 2.0),
     Sweep("depth", "training, Transformer", "blocks", (1, 2, 4, 8, 16, 32)),
-    Sweep("checkpoints", "training, Transformer with checkpoints", "blocks", (1, 2, 4, 8, 16, 32)),
+    Sweep("checkpoints", "training, checkpoints", "blocks", (1, 2, 4, 8, 16, 32)),
     Sweep("probe", "probe", "rows", (1_000, 10_000, 30_000, 100_000, 300_000)),
     Sweep("scoring", "kNN score", "reference rows", (1_000, 10_000, 30_000, 100_000, 300_000)),
     Sweep("reference", "kNN score's fit", "reference rows", (1_000, 3_000, 10_000, 30_000, 100_000)),

@@ -67,7 +67,7 @@ OURS = "LatentOps"  # our name among the contestants
 MEMORY = "long contexts cost memory"
 LIGHTER = {
     "training, GRU": ("length", "training, GRU in chunks"),
-    "training, Transformer": ("blocks", "training, Transformer with checkpoints"),
+    "training, Transformer": ("blocks", "training, checkpoints"),
 }  # sweeps of benchmarks/growth.json, and what takes less memory for the same
 WARNINGS = {
     "a good reconstruction is not a good code": ("a good reconstruction is not a good code",),

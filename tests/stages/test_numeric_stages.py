@@ -1,6 +1,7 @@
 """A table whose label is a number goes through every stage of the DAG, from the file to the report."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from latentops.registry.package import Facts, Package
 from latentops.registry.versions import resolve
 from latentops.reporting import card, leaderboard, page
 from latentops.reporting.profiles import drawings
+from latentops.stages import floors
 from latentops.stages.__main__ import main
 from latentops.training.members import VIEW_ALL
 from latentops.training.trained import Trained
@@ -108,6 +110,20 @@ def test_every_code_and_every_floor_is_judged_by_what_it_tells_of_the_price() ->
     assert compared["chosen"]["variant"] in VARIANTS
     assert {each["metric"] for each in compared["comparisons"]} == {"r2"}
     assert {each["gate"].split()[0] for each in compared["gates"]} == {"beats", "keeps", "alive"}
+
+
+def test_random_features_are_as_many_as_an_overcomplete_codes_but_not_any_number(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    for at, widest in enumerate((floors.WIDEST, 9)):
+        monkeypatch.chdir(shutil.copytree(project, tmp_path / str(at)))
+        monkeypatch.setattr(floors, "WIDEST", widest)
+        floors.run("houses")
+        rows = json.loads(Path("results/floors/houses/metrics.json").read_text())["rows"]
+        sizes.append([row["name"] for row in rows if "ReLU" in row["name"]])
+    inputs = prepared.describe(FOLDER).shape[0]
+    assert sizes == [[f"random ReLU features-{math.ceil(1.25 * inputs)}"], ["random ReLU features-9"]]
 
 
 @pytest.mark.usefixtures("there")

@@ -36,6 +36,12 @@ from latentops.evaluation.judge import (
 )
 from latentops.evaluation.timeline import Timeline
 
+WIDEST = 2048
+"""Numbers of the random features that an overcomplete code is held against, at most.
+
+What a probe takes grows with their number, and large images would have thousands.
+"""
+
 
 def run(dataset_name: str) -> None:
     """Write `results/floors/<dataset>/`."""
@@ -51,7 +57,7 @@ def run(dataset_name: str) -> None:
     seeds = params.training.seeds
     inputs = rows["train"].shape[1]
     expansion = float(str(params.variant("overcomplete")["expansion"]))
-    wide = math.ceil(expansion * math.prod(description.shape))
+    wide = min(WIDEST, math.ceil(expansion * math.prod(description.shape)))
 
     def asked(view: str, split: SplitName) -> Array:
         return rows[split][field.asked(view, split)]

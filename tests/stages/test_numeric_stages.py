@@ -116,14 +116,14 @@ def test_random_features_are_as_many_as_an_overcomplete_codes_but_not_any_number
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    for at, widest in enumerate((floors.WIDEST, 9)):
+    for at, widest in enumerate((floors.WIDEST, 10)):
         monkeypatch.chdir(shutil.copytree(project, tmp_path / str(at)))
         monkeypatch.setattr(floors, "WIDEST", widest)
         floors.run("houses")
         rows = json.loads(Path("results/floors/houses/metrics.json").read_text())["rows"]
         sizes.append([row["name"] for row in rows if "ReLU" in row["name"]])
     inputs = prepared.describe(FOLDER).shape[0]
-    assert sizes == [[f"random ReLU features-{math.ceil(1.25 * inputs)}"], ["random ReLU features-9"]]
+    assert sizes == [[f"random ReLU features-{math.ceil(1.25 * inputs)}"], ["random ReLU features-10"]]
 
 
 @pytest.mark.usefixtures("there")

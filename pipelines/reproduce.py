@@ -117,12 +117,12 @@ def complaint(unit: Unit, lines: list[str]) -> str:
 
 
 @task(task_run_name="promote {dataset}", cache_policy=NO_CACHE)
-def promote(dataset: str, reason: str = "") -> State[Any]:
-    """Make what passes its gates the champion; the decision, also where a gate holds."""
+def promote(dataset: str, reason: str = "", *, approved: bool = True) -> State[Any]:
+    """Make what passes its gates, and is approved, the champion; the decision, also where a gate holds."""
     from latentops import promotion
 
     try:
-        decision = promotion.promote(dataset, reason)
+        decision = promotion.promote(dataset, reason, approved=approved)
     except LatentOpsError as error:
         return Failed(message=str(error))
     return Completed(message=decision.text, data=decision)

@@ -1,17 +1,13 @@
-"""Take in new rows, reproduce, and promote or hold; every decision goes into `ledger/decisions.jsonl`.
+"""Take in new rows, decide whether they are worth a retraining, and promote or hold what comes of it.
 
-New files lie in `data/incoming/<dataset>/` and stay there, whatever becomes of them. A file counts as new
-until a decision names its SHA-256. `python -m pipelines.retrain [--dataset D]`.
+Every decision goes into `ledger/decisions.jsonl`, a "no" too. A file of `data/incoming/<dataset>/` counts as
+new until a decision names its SHA-256. `python -m pipelines.retrain [--dataset D]`.
 """
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import pyarrow as pa
 import typer
@@ -21,146 +17,33 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from latentops import atomic, targets
+import latentops
+from latentops import targets
 from latentops.cli import guard
-from latentops.config import Dataset, load_params
-from latentops.data import forgotten, sources, table
+from latentops.config import load_params
+from latentops.data import sources, table
 from latentops.errors import LatentOpsError
+from latentops.registry import drift, ledger, store
+from latentops.registry.drift import Drift
 from latentops.reporting import results
+from pipelines import policy
 from pipelines import reproduce as reproduction
+from pipelines.decisions import Decision, append, decisions, unfinished
+from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
 from pipelines.reproduce import run_name, stream
+from pipelines.rows import as_input
 
-LEDGER = Path("ledger/decisions.jsonl")
-INCOMING = Path("data/incoming")
-ACCEPTED = Path("data/accepted")
-SET_ASIDE = Path("var/retrain")  # bad rows of incoming files, with the reasons
-
-Verdict = Literal["promoted", "held", "failed", "rejected", "waiting", "no new rows"]
-SETTLED = {"promoted", "held", "failed", "rejected", "no new rows"}  # after these a file is new no more
+HOLDER = "another retraining"
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """A file as it lay in `data/incoming`: its path, and the SHA-256 it is known by."""
-
-    path: Path
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a file brought: rows in it, those as expected (and a table of them), and why others are not."""
-
-    file: Incoming
-    clean: pa.Table
-    bad: int
-    reasons: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One line of the ledger."""
+class Arrival:
+    """What has come in for a dataset: the rows of its new files, and a decision for each that is rejected."""
 
     dataset: str
-    decision: Verdict
-    reason: str
-    files: tuple[dict[str, str], ...] = ()
-    rows: dict[str, int] = field(default_factory=lambda: {"new": 0, "clean": 0, "bad": 0})
-    bad_reasons: dict[str, int] = field(default_factory=dict)
-    accepted: tuple[str, ...] = ()
-    gates: tuple[dict[str, Any], ...] = ()
-    version: int | None = None
-
-    def __str__(self) -> str:
-        """One line for a person."""
-        return f"{self.dataset}: {self.decision}: {self.reason}"
-
-
-def decisions(dataset: str) -> list[dict[str, Any]]:
-    """What was decided about `dataset` so far, the oldest first; `LatentOpsError` names a broken line."""
-    entries = []
-    for number, line in enumerate(_lines(), start=1):
-        try:
-            entries.append(dict(json.loads(line)))
-        except ValueError as error:
-            raise LatentOpsError(f"{LEDGER}: line {number} is not JSON ({error})") from None
-    return [entry for entry in entries if entry.get("dataset") == dataset]
-
-
-def append(decision: Decision) -> None:
-    """Add `decision` to the ledger, with the time."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"when": when, **asdict(decision)}, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    atomic.write_text(LEDGER, "".join(f"{each}\n" for each in [*_lines(), line]))
-
-
-def _lines() -> list[str]:
-    return LEDGER.read_text(encoding="utf-8").splitlines() if LEDGER.exists() else []
-
-
-def new_files(dataset: str, kind: str, past: Iterable[Mapping[str, Any]]) -> list[Incoming]:
-    """Files in `data/incoming/<dataset>` that no settled decision of `past` names, by name.
-
-    Half-written ones (`*.part`, hidden files) are left alone, and of two with the same bytes one is enough.
-    """
-    seen = {file["sha256"] for entry in past if entry["decision"] in SETTLED for file in entry["files"]}
-    suffixes = {".parquet", ".csv"} if kind in ("tabular", "text") else {".parquet"}
-    found = []
-    folder = INCOMING / dataset
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix in suffixes and path.is_file() and not path.name.startswith("."):
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            if sha256 not in seen:
-                seen.add(sha256)
-                found.append(Incoming(path, sha256))
-    return found
-
-
-def examine(file: Incoming, dataset: str, settings: Dataset, earlier: Sequence[pa.Table] = ()) -> Rows:
-    """Read and validate `file`: row by row, and together with all rows there are and the `earlier` new ones.
-
-    Bad rows go to `var/retrain/<dataset>/<file>.rejected.parquet` with their reasons. Raises `DataError`
-    where the file can't be read, its columns are wrong, or the dataset with it would break a limit (and so
-    stop the pipeline).
-    """
-    from latentops.data.expectations.acceptance import accepted
-    from latentops.data.expectations.validation import validate
-
-    read = sources.read_rows(file.path, settings.source)
-    layout = table.layout_of(read, settings.source.label)
-    (new,) = forgotten.without([read], layout, forgotten.read(ACCEPTED / dataset))
-    rows = validate(new, dataset, settings.source, settings.expectations, limits="rows")
-    present = sources.ingest(settings.source, ACCEPTED / dataset).whole()
-    together = pa.concat_tables([present, *earlier, new])
-    validate(together, dataset, settings.source, settings.expectations, accepted=accepted(dataset))
-    if rows.quarantined.num_rows:
-        table.write(SET_ASIDE / dataset / f"{file.path.stem}.rejected.parquet", rows.quarantined)
-    return Rows(file, rows.clean, rows.quarantined.num_rows, rows.summary["reasons"])
-
-
-def summary(found: Iterable[Rows]) -> dict[str, Any]:
-    """The fields of a decision that say which files it is about and what was in them."""
-    found = list(found)
-    clean, bad = sum(each.clean.num_rows for each in found), sum(each.bad for each in found)
-    reasons: Counter[str] = Counter()
-    for each in found:
-        reasons.update(each.reasons)
-    return {
-        "files": tuple(named(each.file) for each in found),
-        "rows": {"new": clean + bad, "clean": clean, "bad": bad},
-        "bad_reasons": dict(reasons),
-    }
-
-
-def named(file: Incoming) -> dict[str, str]:
-    """How the ledger names a file."""
-    return {"name": file.path.name, "sha256": file.sha256}
-
-
-def unfinished(past: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the last run that took rows in, or tried to go on with them, failed."""
-    verdicts = [entry["decision"] for entry in past if entry["decision"] != "rejected"]
-    return verdicts[-1:] == ["failed"]
+    past: list[dict[str, Any]]
+    found: list[Rows]
+    rejected: list[Decision]
 
 
 @task(task_run_name="validate {file.path.name}", cache_policy=NO_CACHE)
@@ -170,6 +53,20 @@ def validate_file(file: Incoming, dataset: str, earlier: list[pa.Table]) -> Stat
         return Completed(data=examine(file, dataset, load_params().dataset(dataset), earlier))
     except LatentOpsError as error:
         return Failed(message=str(error))
+
+
+@task(task_run_name="drift of {dataset}", cache_policy=NO_CACHE)
+def look(dataset: str, rows: pa.Table) -> Drift | None:
+    """How the rows differ from what the champion knows; None where there is no champion."""
+    if not ledger.moves(dataset):
+        return None
+    found = drift.look(
+        dataset, latentops.load(f"{dataset}@champion"), as_input(rows, table.layout_of(rows, None))
+    )
+    get_run_logger().info(
+        "%s: %s rows against %s, %s tests", dataset, found.rows, found.known, len(found.findings)
+    )
+    return found
 
 
 @task(task_run_name="accept {rows.file.path.name}", cache_policy=NO_CACHE)
@@ -188,47 +85,84 @@ def accept(rows: Rows, dataset: str) -> str | None:
 def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: int = 1) -> State[Any]:
     """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it."""
     logger = get_run_logger()
+    names = targets.datasets(load_params(), [dataset] if dataset else [])
     made = []
-    for name in targets.datasets(load_params(), [dataset] if dataset else []):
-        for decision in retrain_one(name, workers, gpu_slots):
-            append(decision)
-            made.append(decision)
-            logger.info(str(decision))
+    with store.locked("retrain", HOLDER):
+        arrivals = [take_in(name) for name in names]
+        for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
+            for decision in decide(arrival, found, workers, gpu_slots):
+                append(decision)
+                made.append(decision)
+                logger.info(str(decision))
     failed = [str(each) for each in made if each.decision == "failed"]
     return Failed(message="\n".join(failed)) if failed else Completed(message="; ".join(map(str, made)))
 
 
-def retrain_one(dataset: str, workers: int | None, gpu_slots: int) -> Iterable[Decision]:
-    """The decisions about `dataset`: one for each rejected file, then the one about the others."""
-    params = load_params()
+def take_in(dataset: str) -> Arrival:
+    """Read and validate the new files of `dataset`."""
     past = decisions(dataset)
     found: list[Rows] = []
-    for file in new_files(dataset, params.dataset(dataset).source.kind, past):
+    rejected = []
+    for file in new_files(dataset, load_params().dataset(dataset).source.kind, past):
         state = validate_file(file, dataset, [each.clean for each in found], return_state=True)
-        if state.is_completed():
+        if not file.unchanged():
+            get_run_logger().warning("%s: changed while it was read; left for the next run", file.path)
+        elif state.is_completed():
             found.append(cast(Rows, state.result()))
         else:
-            yield Decision(dataset, "rejected", state.message or "not readable", (named(file),))
+            rejected.append(Decision(dataset, "rejected", state.message or "not readable", (named(file),)))
+    return Arrival(dataset, past, found, rejected)
 
-    told = summary(found)
-    clean, least = told["rows"]["clean"], params.retrain.min_new_rows
-    if found and clean >= least:
-        accepted = tuple(filter(None, [accept(rows, dataset) for rows in found]))
-        if accepted:
-            yield conclude(dataset, accepted, told, workers, gpu_slots)
+
+def looked_at(arrivals: list[Arrival]) -> list[Drift | None]:
+    """The drift of each, all of them corrected together; None where nothing new is to be held against."""
+    found: dict[str, Drift] = {}
+    for each in arrivals:
+        rows = [one.fresh for one in each.found if one.fresh.num_rows]
+        moved = look(each.dataset, pa.concat_tables(rows)) if rows else None
+        if moved is not None:
+            found[each.dataset] = moved
+    corrected = dict(zip(found, drift.corrected(found.values()), strict=True))
+    return [corrected.get(each.dataset) for each in arrivals]
+
+
+def decide(arrival: Arrival, found: Drift | None, workers: int | None, gpu_slots: int) -> Iterator[Decision]:
+    """The decisions about a dataset: one for each rejected file, then the one about the others."""
+    yield from arrival.rejected
+    dataset, past = arrival.dataset, arrival.past
+    rules = load_params().retrain
+    told = summary(arrival.found)
+    if found is not None:
+        told["drift"] = found.to_json(rules.drift_alpha or 0.0)
+    fresh = sum(each.fresh.num_rows for each in arrival.found)
+    if fresh:
+        moves = ledger.moves(dataset)
+        live_since = datetime.fromisoformat(moves[-1]["when"]) if moves else None
+        verdict = policy.decide(
+            rules, fresh, found, live_since, policy.last_retrained(past), datetime.now(UTC)
+        )
+        told["questions"] = verdict.to_json()
+        if verdict.retrain:
+            accepted = tuple(filter(None, [accept(rows, dataset) for rows in arrival.found]))
+            yield conclude(dataset, accepted, verdict.reason, told, workers, gpu_slots)
             return
-        yield Decision(dataset, "no new rows", "every row was known already", **told)
-    elif found:
-        reason = f"{clean} clean new rows, fewer than retrain.min_new_rows = {least}"
-        yield Decision(dataset, "waiting", reason, **told)
+        yield Decision(dataset, "waiting", verdict.reason, **told)
+    elif arrival.found:
+        reason = "every row was known already" if told["rows"]["clean"] else "no clean row"
+        yield Decision(dataset, "no new rows", reason, **told)
     elif not unfinished(past):
         yield Decision(dataset, "no new rows", "no new file", **told)
     if unfinished(past):
-        yield conclude(dataset, (), summary([]), workers, gpu_slots)
+        yield conclude(dataset, (), "taking up what failed before", summary([]), workers, gpu_slots)
 
 
 def conclude(
-    dataset: str, accepted: tuple[str, ...], told: dict[str, Any], workers: int | None, gpu_slots: int
+    dataset: str,
+    accepted: tuple[str, ...],
+    why: str,
+    told: dict[str, Any],
+    workers: int | None,
+    gpu_slots: int,
 ) -> Decision:
     """Reproduce, then let the gates decide."""
     from latentops.registry.champion import Decision as Outcome
@@ -239,7 +173,7 @@ def conclude(
     if set(targets.datasets(load_params())) <= set(results.compared()):  # the board spans all datasets
         stream(["--wait-for-lock", "repro", "--single-item", "report"], get_run_logger().info)
     state = reproduction.promote(
-        dataset, f"retrained on {', '.join(accepted) or 'rows accepted before'}", return_state=True
+        dataset, f"retrained for {why}", approved=not load_params().retrain.approval, return_state=True
     )
     if not state.is_completed():
         return Decision(dataset, "failed", f"promotion: {state.message}", accepted=accepted, **told)

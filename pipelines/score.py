@@ -38,11 +38,11 @@ from latentops.data import sources
 from latentops.data import table as tables
 from latentops.data.expectations.sifting import with_reasons
 from latentops.data.expectations.validation import validate
-from latentops.data.table import Layout
 from latentops.errors import LatentOpsError
 from latentops.registry import versions
 from latentops.registry.candidate import PACKAGE
-from latentops.registry.package import Input, Package
+from latentops.registry.package import Package
+from pipelines.rows import as_input
 
 ROWS = 20_000
 """How many rows become a part, if no fewer fill `tables.PART_BYTES`."""
@@ -203,7 +203,7 @@ def _part(
     clean = validated.clean
     if not clean.num_rows:
         return _NONE, validated.quarantined
-    raw = _raw(clean, tables.layout_of(clean, None))
+    raw = as_input(clean, tables.layout_of(clean, None))
     scores = model.score(raw)
     if explain:
         scores = scores.join(model.explain(raw))
@@ -256,19 +256,6 @@ def _cast(column: pa.ChunkedArray | pa.Array | None, type_: pa.DataType, rows: i
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _raw(clean: pa.Table, layout: Layout) -> Input:
-    """The rows of a table as a package takes them."""
-    if layout.kind == "sequence":
-        flat, sizes = tables.ragged(clean)
-        sequences = np.split(flat, np.cumsum(sizes)[:-1]) if len(sizes) else []
-        return [each.reshape(-1, *layout.shape) for each in sequences]
-    if layout.kind == "text":
-        return tables.texts(clean)
-    if layout.kind == "tabular":
-        return pd.DataFrame(tables.columns(clean, layout))
-    return tables.dense(clean, layout)
 
 
 def iso(times: NDArray[np.float64]) -> list[str | None]:

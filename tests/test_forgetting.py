@@ -249,13 +249,13 @@ def test_rows_that_came_in_later_are_forgotten_and_not_accepted_again(project: P
 def test_what_an_incoming_file_brings_is_looked_at_without_them(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import retrain
+    from pipelines import incoming
 
     forget("p1")
     late = Path("data/incoming/people/late.csv")
     late.parent.mkdir(parents=True)
     people.write_csv([*ROWS[:6]], late)
-    seen = retrain.examine(retrain.Incoming(late, ""), "people", load_params().dataset("people"))
+    seen = incoming.examine(incoming.Incoming(late, ""), "people", load_params().dataset("people"))
     assert seen.clean.num_rows + seen.bad == 4
 
 

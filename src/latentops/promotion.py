@@ -10,7 +10,7 @@ from latentops.reporting.card import card_for
 from latentops.reporting.profiles import drawings
 
 
-def promote(dataset: str, reason: str = "", *, force: bool = False) -> Decision:
+def promote(dataset: str, reason: str = "", *, force: bool = False, approved: bool = True) -> Decision:
     """Make what was chosen for `dataset` its champion, if every gate lets it; see `champion.promote`.
 
     What the store lacks is recorded first: DVC has no reason to rerun `record` where git already holds its
@@ -22,4 +22,4 @@ def promote(dataset: str, reason: str = "", *, force: bool = False) -> Decision:
     def card(model: str, gates: Sequence[Gate]) -> str:
         return card_for(dataset, params, model=model, gates=gates)
 
-    return champion.promote(dataset, reason=reason, card=card, force=force)
+    return champion.promote(dataset, reason=reason, card=card, force=force, approved=approved)

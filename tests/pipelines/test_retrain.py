@@ -12,7 +12,9 @@ from projects import DATASET, Project, ran
 
 from latentops.errors import LatentOpsError
 from pipelines import retrain as retraining
-from pipelines.retrain import Decision, Incoming, Rows, append, decisions, new_files, retrain, unfinished
+from pipelines.decisions import LEDGER, Decision, append, decisions, unfinished
+from pipelines.incoming import Incoming, Rows, named, new_files
+from pipelines.retrain import retrain
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_half_written_and_foreign_files_are_left_alone(project: Path) -> None:
 def test_a_file_is_new_until_a_decision_settles_it(project: Path) -> None:
     path = incoming(project, "a.csv", "rows")
     (file,) = new_files("breast_cancer", "tabular", [])
-    told = {"files": (retraining.named(file),)}
+    told = {"files": (named(file),)}
     append(Decision("breast_cancer", "waiting", "too few", **told))
     assert names() == ["a.csv"]
     append(Decision("digits", "promoted", "another dataset's", **told))
@@ -72,7 +74,7 @@ def test_only_a_failed_run_is_unfinished() -> None:
 
 def test_a_broken_ledger_is_named_by_line(project: Path) -> None:
     append(Decision("digits", "no new rows", "no new file"))
-    with retraining.LEDGER.open("a") as ledger:
+    with LEDGER.open("a") as ledger:
         ledger.write("{half\n")
     with pytest.raises(LatentOpsError, match=r"decisions\.jsonl: line 2 is not JSON"):
         decisions("digits")
@@ -90,9 +92,12 @@ def toy(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]
         clean, _, bad = file.path.read_text().partition(" ")
         if clean == "broken":
             raise LatentOpsError(f"{file.path.name}: no column 'mean radius'")
-        return Rows(file, pa.table({"x": np.zeros(int(clean))}), int(bad or 0), {"x: missing": int(bad or 0)})
+        rows = pa.table({"x": np.zeros(int(clean))})
+        return Rows(file, rows, rows, int(bad or 0), {"x: missing": int(bad or 0)})
 
-    def conclude(dataset: str, accepted: tuple[str, ...], told: dict[str, Any], *_: object) -> Decision:
+    def conclude(
+        dataset: str, accepted: tuple[str, ...], why: str, told: dict[str, Any], *_: object
+    ) -> Decision:
         calls.append(accepted)
         return Decision(dataset, "held", "a gate", accepted=accepted, **told)
 
@@ -130,7 +135,7 @@ def test_every_outcome_is_recorded(project: Path, toy: list[tuple[str, ...]]) ->
     ]
     assert toy == [("few.parquet", "more.parquet")]
     held = decisions("breast_cancer")[3]
-    assert held["rows"] == {"new": 16, "clean": 13, "bad": 3}
+    assert held["rows"] == {"new": 16, "clean": 13, "known": 0, "bad": 3}
     assert held["bad_reasons"] == {"x: missing": 3}
     rejected = decisions("breast_cancer")[2]
     assert rejected["reason"] == "broken.csv: no column 'mean radius'"
@@ -173,7 +178,7 @@ def test_a_real_file_goes_all_the_way(tiny: Project, monkeypatch: pytest.MonkeyP
     assert rejected["decision"] == "rejected"
     assert "narrow.csv: no column 'mean radius'" in rejected["reason"]
     assert outcome["decision"] in {"promoted", "held"}
-    assert outcome["rows"] == {"new": 20, "clean": 19, "bad": 1}
+    assert outcome["rows"] == {"new": 20, "clean": 19, "known": 0, "bad": 1}
     assert outcome["bad_reasons"] == {"mean radius: outside [1, 60]": 1}
     assert [gate["gate"] for gate in outcome["gates"]]
     (accepted,) = outcome["accepted"]

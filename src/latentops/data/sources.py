@@ -82,12 +82,10 @@ def read_samples(path: Path, source: Source, rows: int) -> Rows:
     return Rows(layout, _samples(file, path, layout, rows))
 
 
-def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
-    """Keep `rows` (as `read_rows` gives them) for good: a Parquet file in `folder`, named by its SHA-256.
+def unknown(folder: Path, rows: pa.Table, source: Source) -> pa.Table:
+    """Those of `rows` (as `read_rows` gives them) that are new: each once, and none that was forgotten.
 
-    Rows that the source, a file in `folder` or an earlier one of `rows` holds already are left out, so that
-    no row is there twice and none changes its split, and so are those that were forgotten; None where nothing
-    is left.
+    Known are those of the source, of the files in `folder`, and earlier ones of `rows`.
     """
     layout = tables.layout_of(rows, source.label)
     present = ingest(source, folder).parts
@@ -97,10 +95,20 @@ def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
     for each in tables.content_hashes(rows, layout):
         fresh.append(each.tobytes() not in known)
         known.add(each.tobytes())
-    if not any(fresh):
+    return rows.filter(pa.array(fresh, pa.bool_()))
+
+
+def accept(folder: Path, rows: pa.Table, source: Source) -> Path | None:
+    """Keep `rows` (as `read_rows` gives them) for good: a Parquet file in `folder`, named by its SHA-256.
+
+    Only what is `unknown` is kept, so that no row is there twice and none changes its split; None where
+    nothing is left.
+    """
+    layout = tables.layout_of(rows, source.label)
+    fresh = unknown(folder, rows, source)
+    if not fresh.num_rows:
         return None
-    columns = [field.name for field in layout.fields()]
-    kept = rows.filter(pa.array(fresh)).select(columns)
+    kept = fresh.select([field.name for field in layout.fields()])
     with tempfile.TemporaryDirectory() as scratch:
         aside = Path(scratch, "rows.parquet")
         tables.write(aside, kept)

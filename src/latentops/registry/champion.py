@@ -55,14 +55,17 @@ class Decision:
         return tuple(gate for gate in self.gates if not gate.passed)
 
 
-def promote(dataset: str, *, reason: str = "", card: Card | None = None, force: bool = False) -> Decision:
+def promote(
+    dataset: str, *, reason: str = "", card: Card | None = None, force: bool = False, approved: bool = True
+) -> Decision:
     """Make the chosen variant of `dataset` its champion, if every gate lets it.
 
     The gates are those of the comparison and those of `latentops.registry.gates`. Where one holds, the
     champion stays, the decision names the gate, and the version is the challenger, unless it was rejected
-    before. With `force`, which needs a `reason`, it is champion nevertheless, and marked as forced. Where the
-    same content is champion already, nothing is done. `card` writes the model card, `reason` goes into the
-    ledger. Raises `RegistryError` where a result or its recorded run is missing, or a reason.
+    before. What isn't `approved` yet is held by a gate of that name. With `force`, which needs a `reason`, it
+    is champion nevertheless, and marked as forced. Where the same content is champion already, nothing is
+    done. `card` writes the model card, `reason` goes into the ledger. Raises `RegistryError` where a result
+    or its recorded run is missing, or a reason.
     """
     if force and not reason.strip():
         raise RegistryError(f"{dataset}: a forced promotion needs a reason, which stays with the version")
@@ -85,6 +88,8 @@ def promote(dataset: str, *, reason: str = "", card: Card | None = None, force: 
             return _unmoved(dataset, champion, (), text)
         version = candidate.register()
         gates = candidate.gates(version, champion)
+        if not approved:
+            gates = (*gates, Gate("approval", None, None, False, f"waits for `latentops promote {dataset}`"))
         candidate.mark(version, gates, card)
         held = "; ".join(f"{gate.gate}: {gate.text}" for gate in gates if not gate.passed)
         if held and not force:

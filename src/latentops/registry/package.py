@@ -104,7 +104,7 @@ class Package:
     def reconstruct(self, x: Input) -> Arrays:
         """`x` as the model sees it, in raw units: [n, D], [n, C, H, W], a list of [steps, C] or of texts."""
         samples = self.samples(x)
-        return self._raw(self._all.reconstruct(samples)[0], samples.lengths)
+        return in_raw_units(self.description, self._all.reconstruct(samples)[0], samples.lengths)
 
     def denoise(self, x: Input) -> Arrays:
         """`x` without what the model takes for noise: its reconstruction, by the same path."""
@@ -117,7 +117,7 @@ class Package:
         Raises `LatentOpsError` where the variant has no prior to draw from.
         """
         values, lengths = self._all.sample(n, seed)
-        return self._raw(values[0], None if lengths is None else lengths[0])
+        return in_raw_units(self.description, values[0], None if lengths is None else lengths[0])
 
     def score(self, x: Input, false_discovery_rate: float | None = None) -> pd.DataFrame:
         """How unlike the normal rows each row of `x` is: columns `score`, `p_value`, `is_anomaly`.
@@ -327,18 +327,7 @@ class Package:
 
     def raw(self, samples: Samples) -> Arrays:
         """Prepared rows back in raw units: the inverse of `samples`."""
-        return self._raw(np.asarray(samples.values), samples.lengths)
-
-    def _raw(self, values: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> Arrays:
-        if self.description.tokenizer is not None:
-            return self.description.tokenizer.invert(values, lengths)
-        if self.description.encoding is not None:
-            encoding = self.description.encoding
-            return cells.frame(encoding.invert(values), encoding)
-        raw = self.description.transform.invert(values)
-        if lengths is None:
-            return raw
-        return [row[:steps] for row, steps in zip(raw, lengths, strict=True)]
+        return in_raw_units(self.description, np.asarray(samples.values), samples.lengths)
 
     def save(self, directory: Path) -> None:
         """Write the package's folder in place of what `directory` held."""
@@ -372,6 +361,20 @@ def _expect_small(path: Path) -> None:
     size = path.stat().st_size
     if size > JSON_BYTES:
         raise RegistryError(f"{path}: {size:,} bytes, where a package has {JSON_BYTES:,} at most; not opened")
+
+
+def in_raw_units(
+    description: Description, values: NDArray[np.float32], lengths: NDArray[np.int64] | None
+) -> Arrays:
+    """Prepared rows of such data back in raw units, as `Package` takes them."""
+    if description.tokenizer is not None:
+        return description.tokenizer.invert(values, lengths)
+    if description.encoding is not None:
+        return cells.frame(description.encoding.invert(values), description.encoding)
+    raw = description.transform.invert(values)
+    if lengths is None:
+        return raw
+    return [row[:steps] for row, steps in zip(raw, lengths, strict=True)]
 
 
 def column(description: Description) -> str:

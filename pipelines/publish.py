@@ -8,11 +8,13 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from latentops.errors import LatentOpsError
 from pipelines.reproduce import stream
+
+BRANCHES = "retrain/"
 
 KEPT = ("dvc.lock", "ledger", "data/accepted", "results", "reports")
 """What a retraining changes of what git keeps."""
@@ -27,7 +29,13 @@ NOBODY = {
 
 def branch_of(day: date) -> str:
     """The branch of the retrainings of `day`."""
-    return f"retrain/{day.isoformat()}"
+    return f"{BRANCHES}{day.isoformat()}"
+
+
+def branch_now() -> str:
+    """The branch of today's retrainings, or the one of them that we are on."""
+    here = _try("symbolic-ref", "--quiet", "--short", "HEAD") or ""
+    return here if here.startswith(BRANCHES) else branch_of(datetime.now(UTC).date())
 
 
 def push(say: Callable[[str], None]) -> bool:

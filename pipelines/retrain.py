@@ -7,6 +7,7 @@ new until a decision names its SHA-256. `python -m pipelines.retrain [--dataset 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Timer
 from typing import Annotated, Any, cast
 
@@ -32,6 +33,7 @@ from latentops.registry.drift import Drift
 from latentops.reporting import results
 from pipelines import policy, publish
 from pipelines import reproduce as reproduction
+from pipelines import workspace as workspaces
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
 from pipelines.reproduce import has_server, run_name, stream
@@ -89,11 +91,19 @@ def accept(rows: Rows, dataset: str) -> str | None:
 
 
 @flow(name="retrain", flow_run_name=lambda: run_name("retrain", flow_run.parameters))
-def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: int = 1) -> State[Any]:
+def retrain(
+    dataset: str | None = None,
+    workers: int | None = None,
+    gpu_slots: int = 1,
+    workspace: Path | None = None,
+) -> State[Any]:
     """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it.
 
-    What waits for nothing but a person's approval is asked for where there is a server to answer at.
+    What waits for nothing but a person's approval is asked for where there is a server to answer at. In a
+    `workspace`, a folder of the flow's own, the checkout is left as it is; see `pipelines.workspace`.
     """
+    if workspace is not None:
+        return elsewhere(workspace, dataset, workers, gpu_slots)
     names = targets.datasets(load_params(), [dataset] if dataset else [])
     made = []
     with store.locked("retrain", HOLDER):
@@ -115,6 +125,28 @@ def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: i
     )
 
 
+def elsewhere(place: Path, dataset: str | None, workers: int | None, gpu_slots: int) -> State[Any]:
+    """`retrain` in a working copy at `place`, whose branch goes back to the checkout's repository."""
+    options = {"--dataset": dataset, "--workers": workers, "--gpu-slots": gpu_slots}
+    arguments = [word for name, value in options.items() if value for word in (name, str(value))]
+    with store.locked("workspace", HOLDER):
+        try:
+            branch = prepare_workspace(place)
+            code = workspaces.run(place, arguments)
+            workspaces.hand_back(place, branch)
+        except LatentOpsError as error:
+            return Failed(message=str(error))
+    if code:
+        return Failed(message=f"the retraining in {place} failed; its own run says why")
+    return Completed(message=f"{branch}: `git merge {branch} && dvc checkout` takes it over")
+
+
+@task(task_run_name="prepare {place}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=30)
+def prepare_workspace(place: Path) -> str:
+    """The workspace's branch, with its data."""
+    return workspaces.prepare(place, Path.cwd(), datetime.now(UTC).date())
+
+
 def record(decision: Decision) -> None:
     """Into the ledger, and into the log."""
     append(decision)
@@ -129,7 +161,7 @@ def hand_on(made: list[Decision]) -> list[str]:
     """
     try:
         push_data()
-        commit_results(publish.branch_of(datetime.now(UTC).date()), "\n".join(map(str, made)))
+        commit_results(publish.branch_now(), "\n".join(map(str, made)))
     except LatentOpsError as error:
         return [str(error)]
     return []
@@ -292,10 +324,13 @@ def main(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     workers: Annotated[int | None, typer.Option(help="Stages at once; one a core, unless given.")] = None,
     gpu_slots: Annotated[int, typer.Option(help="Training stages at once on a GPU.")] = 1,
+    workspace: Annotated[
+        Path | None, typer.Option(help="A folder for a working copy; this one is then left as it is.")
+    ] = None,
 ) -> None:
     """Take in new rows and retrain, once, now."""
     targets.datasets(load_params(), [dataset] if dataset else [])
-    state = retrain(dataset, workers, gpu_slots, return_state=True)
+    state = retrain(dataset, workers, gpu_slots, workspace and workspace.absolute(), return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

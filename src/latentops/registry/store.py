@@ -35,8 +35,11 @@ def project_root() -> Path:
 
 
 def home() -> Path:
-    """`var/mlflow`, absolute: the SQLite file, the artifacts and the lock files."""
-    return project_root() / "var" / "mlflow"
+    """`var/mlflow`, absolute: the SQLite file, the artifacts and the lock files.
+
+    Where `var` is a link, of a workspace to its checkout, it is what that leads to.
+    """
+    return (project_root() / "var" / "mlflow").resolve()
 
 
 def tracking_uri() -> str:

@@ -26,7 +26,7 @@ from latentops.errors import LatentOpsError
 from latentops.registry import drift, ledger, store
 from latentops.registry.drift import Drift
 from latentops.reporting import results
-from pipelines import policy
+from pipelines import notices, policy
 from pipelines import reproduce as reproduction
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
@@ -85,6 +85,7 @@ def accept(rows: Rows, dataset: str) -> str | None:
 def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: int = 1) -> State[Any]:
     """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it."""
     logger = get_run_logger()
+    notices.blocks()  # one that isn't there is an error now, not after hours
     names = targets.datasets(load_params(), [dataset] if dataset else [])
     made = []
     with store.locked("retrain", HOLDER):
@@ -94,6 +95,7 @@ def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: i
                 append(decision)
                 made.append(decision)
                 logger.info(str(decision))
+                notices.tell(decision)
     failed = [str(each) for each in made if each.decision == "failed"]
     return Failed(message="\n".join(failed)) if failed else Completed(message="; ".join(map(str, made)))
 

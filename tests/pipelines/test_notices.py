@@ -1,13 +1,17 @@
 """Notices of retraining, as real receivers on this machine get them: over HTTP and over SMTP."""
 
+import base64
 import contextlib
 import getpass
 import json
+import os
 import shlex
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from email import message_from_string, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -16,10 +20,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 
-from latentops.errors import ConfigError
-from pipelines import notices
+from latentops.errors import ConfigError, UnknownNameError
+from pipelines import deployments, notices, services
 from pipelines import retrain as retraining
 from pipelines.decisions import LEDGER, Decision
 from pipelines.notices import REPORT, Email, notice_of
@@ -28,6 +33,7 @@ from pipelines.retrain import retrain
 PLANTED = "SECRET-CELL-4711"
 VARIANTS = ["sparse", "denoising"]
 WAIT = 30  # seconds for what is under way already
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def gate(name: str, value: float | None, limit: float | None, passed: bool) -> dict[str, Any]:
@@ -178,7 +184,8 @@ class Mail(socketserver.StreamRequestHandler):
                 case "DATA":
                     self.say("354 go on")
                     lines = iter(lambda: self.rfile.readline().decode(), ".\r\n")
-                    self.server.got.put("".join(lines))  # type: ignore[attr-defined]
+                    mail = message_from_string("".join(lines), policy=policy.default)
+                    self.server.got.put((mail["To"], mail["Subject"], mail.get_content().split()))  # type: ignore[attr-defined]
                     self.say("250 taken")
                 case "QUIT":
                     self.say("221 bye")
@@ -225,26 +232,23 @@ def webhook(port: int) -> CustomWebhookNotificationBlock:
     )
 
 
-def email(port: int, **more: Any) -> Email:
+def mailbox(port: int, **more: Any) -> Email:
     addresses = {"sender": "ops@example.org", "to": ["ann@example.org", "bob@example.org"]}
     return Email(host="127.0.0.1", port=port, security="insecure", **addresses, **more)
 
 
 def test_mail_goes_to_each_address_after_a_login(post_office: Any) -> None:
-    email(post_office.server_address[1], password="a:b@c/d %").notify("three\nlines\nof text", "subject")
+    mailbox(post_office.server_address[1], password="a:b@c/d %").notify("three\nlines\nof text", "subject")
     mail = [post_office.got.get(timeout=WAIT) for _ in range(2)]
-    assert all("three\r\nlines\r\nof text" in each and "Subject: subject" in each for each in mail)
-    said = "\n".join(post_office.said)
-    for address in ("ann@example.org", "bob@example.org"):
-        assert f"rcpt TO:<{address}>" in said
+    assert mail == [
+        (f"{who}@example.org", "subject", ["three", "lines", "of", "text"]) for who in ("ann", "bob")
+    ]
     (login,) = [line for line in post_office.said if line.startswith("AUTH PLAIN")]
-    import base64
-
     assert base64.b64decode(login.split()[-1]).decode() == "\0ops@example.org\0a:b@c/d %"
 
 
 def test_the_password_of_a_mail_block_is_in_no_text_of_it() -> None:
-    block = email(25, password=PLANTED)
+    block = mailbox(25, password=PLANTED)
     assert PLANTED not in repr(block) + str(block) + block.model_dump_json()
 
 
@@ -281,19 +285,19 @@ def test_each_decision_arrives_by_webhook_and_by_mail(
     project: Path, deciding: Callable[[Decision], None], hook: Any, post_office: Any
 ) -> None:
     webhook(hook.server_address[1]).save("team", overwrite=True)
-    email(post_office.server_address[1]).save("team", overwrite=True)
+    mailbox(post_office.server_address[1]).save("team", overwrite=True)
     notify(project, "custom-webhook/team", "email/team")
     for kind, decision in NEWS.items():
         deciding(decision)
         retrain("breast_cancer", return_state=True)
         posted = json.loads(hook.got.get(timeout=WAIT))
-        mailed = [post_office.got.get(timeout=WAIT).replace("\r\n", "\n") for _ in range(2)]
+        mailed = [post_office.got.get(timeout=WAIT)[1:] for _ in range(2)]
         assert posted["subject"] == f"LatentOps: breast_cancer: {kind}"
         *lines, link = posted["body"].splitlines()
         assert lines == told(decision)[1].splitlines()[:-1]
         assert urlsplit(link).path.startswith("/runs/flow-run/")
-        assert all(posted["body"] in each for each in mailed)
-        assert PLANTED not in "".join([posted["body"], *mailed])
+        assert mailed == [(posted["subject"], posted["body"].split())] * 2
+        assert PLANTED not in json.dumps([posted, mailed])
     assert PLANTED in LEDGER.read_text()
     deciding(Decision("breast_cancer", "no new rows", "no new file"))
     retrain("breast_cancer", return_state=True)
@@ -347,7 +351,7 @@ def test_who_cannot_be_reached_is_named_and_changes_nothing_else(
     with socketserver.TCPServer(("127.0.0.1", 0), Mail) as closed:
         nobody = closed.server_address[1]
     webhook(nobody).save("gone", overwrite=True)
-    email(nobody).save("gone", overwrite=True)
+    mailbox(nobody).save("gone", overwrite=True)
     webhook(hook.server_address[1]).save("team", overwrite=True)
     notify(project, "custom-webhook/gone", "email/gone", "custom-webhook/team")
     hook.broken = 2
@@ -391,6 +395,78 @@ def test_an_unknown_block_ends_the_flow_at_its_start_with_the_command_that_makes
         notices.load(name)
     assert isinstance(notices.load("slack-webhook/nowhere"), SlackWebhook)
     assert notices.load("email/nowhere").to == ["b@example.org", "c@example.org"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_there_is_one_automation_for_the_blocks_and_none_for_none() -> None:
+    from prefect.client.orchestration import get_client
+
+    def watching() -> list[tuple[Any, bool, set[Any]]]:
+        with get_client(sync_client=True) as client:
+            found = client.read_automations_by_name(deployments.WATCH)
+        return [(one.id, one.enabled, {each.block_document_id for each in one.actions}) for one in found]
+
+    blocks = {name: webhook(9) for name in ("one", "two")}
+    ids = {name: block.save(name, overwrite=True) for name, block in blocks.items()}
+    deployments.watch([])
+    assert watching() == []
+    deployments.watch([blocks["one"]])
+    ((first, _, told_),) = watching()
+    assert told_ == {ids["one"]}
+    Automation.read(name=deployments.WATCH).disable()
+    deployments.watch(blocks.values())
+    deployments.watch(blocks.values())
+    assert watching() == [(first, False, set(ids.values()))]
+    deployments.watch([])
+    assert watching() == []
+
+
+@pytest.fixture
+def server(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Prefect's server as `make services` starts it."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PYTHONPATH", f"{root / 'src'}{os.pathsep}{root}")
+    monkeypatch.setattr(services, "STARTS_WITHIN", 600)  # beside other tests
+    with socketserver.TCPServer(("127.0.0.1", 0), Mail) as free:
+        port = free.server_address[1]
+    (service,) = [each for each in services.services(port, 0) if each.name == "prefect"]
+    try:
+        services.start_one(service)
+        with temporary_settings({PREFECT_API_URL: service.environment["PREFECT_API_URL"]}):
+            yield
+    finally:
+        services.stop_one(service.pid_file)
+
+
+@pytest.mark.slow
+def test_the_server_itself_tells_of_runs_that_failed_crashed_or_are_late(
+    project: Path, server: None, hook: Any, post_office: Any
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed, Scheduled
+
+    webhook(hook.server_address[1]).save("team")
+    mailbox(post_office.server_address[1]).save("team")
+    notify(project, "custom-webhook/team", "email/team")
+    deployments.watch(notices.blocks().values())
+    with pytest.raises(UnknownNameError):
+        retrain(PLANTED)
+    with get_client(sync_client=True) as client:
+        crashing = client.create_flow_run(retrain, name="crashing")
+        client.set_flow_run_state(crashing.id, Crashed(message=PLANTED), force=True)
+        client.create_flow_run(retrain, name="waiting", state=Scheduled(scheduled_time=LONG_AGO))
+    posted = [json.loads(hook.got.get(timeout=120)) for _ in range(3)]
+    mailed = [post_office.got.get(timeout=120) for _ in range(3 * 2)]
+    assert {each["subject"].removeprefix("LatentOps: retrain: ") for each in posted} == {
+        "failed",
+        "crashed",
+        "late",
+    }
+    assert all("/runs/flow-run/" in each["body"] for each in posted)
+    assert any(words[:3] == ["crashing", "is", "crashed"] for _, _, words in mailed)
 
 
 def test_without_a_server_the_link_is_the_reports_path() -> None:

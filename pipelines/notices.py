@@ -133,15 +133,11 @@ def tell(decision: Decision) -> None:
 
     Belongs into a flow. What can't be delivered is logged, a line each, and changes nothing else.
     """
-    retrain = load_params().retrain
-    if not retrain.notify:
-        return
     params = load_params()
-    settings = params.dataset(decision.dataset)
-    notice = notice_of(decision, settings.primary, params.variants, link())
+    notice = notice_of(decision, params.dataset(decision.dataset).primary, params.variants, link())
     if notice is None:
         return
-    sent = {name: deliver.submit(name, notice.subject, notice.body) for name in retrain.notify}
+    sent = {name: deliver.submit(name, notice.subject, notice.body) for name in params.retrain.notify}
     for name, future in sent.items():
         future.wait()
         if not future.state.is_completed():

@@ -154,6 +154,13 @@ def test_every_kind_of_block_has_a_command_that_is_python(kind: str) -> None:
     compile(code, kind, "exec")
 
 
+@pytest.mark.parametrize("name", ["slack-webhook/team", "custom-webhook/team", "email/ops"])
+def test_the_docs_have_that_command(root: Path, name: str) -> None:
+    kind, _, saved = name.partition("/")
+    lines = (root / "docs/flows.md").read_text(encoding="utf-8").splitlines()
+    assert notices.recipe(notices.kinds()[kind], saved) in lines
+
+
 class Post(BaseHTTPRequestHandler):
     """Keeps what is posted, and answers as many times as it is told to with an error."""
 
@@ -412,8 +419,8 @@ def test_there_is_one_automation_for_the_blocks_and_none_for_none() -> None:
     deployments.watch([])
     assert watching() == []
     deployments.watch([blocks["one"]])
-    ((first, _, told_),) = watching()
-    assert told_ == {ids["one"]}
+    ((first, _, blocks_told),) = watching()
+    assert blocks_told == {ids["one"]}
     Automation.read(name=deployments.WATCH).disable()
     deployments.watch(blocks.values())
     deployments.watch(blocks.values())
@@ -453,7 +460,7 @@ def test_the_server_itself_tells_of_runs_that_failed_crashed_or_are_late(
     notify(project, "custom-webhook/team", "email/team")
     deployments.watch(notices.blocks().values())
     with pytest.raises(UnknownNameError):
-        retrain(PLANTED)
+        retrain("nowhere")
     with get_client(sync_client=True) as client:
         crashing = client.create_flow_run(retrain, name="crashing")
         client.set_flow_run_state(crashing.id, Crashed(message=PLANTED), force=True)
@@ -466,6 +473,7 @@ def test_the_server_itself_tells_of_runs_that_failed_crashed_or_are_late(
         "late",
     }
     assert all("/runs/flow-run/" in each["body"] for each in posted)
+    assert PLANTED not in json.dumps([posted, mailed])
     assert any(words[:3] == ["crashing", "is", "crashed"] for _, _, words in mailed)
 
 

@@ -31,7 +31,7 @@ from latentops.registry import drift, ledger, store
 from latentops.registry.champion import APPROVAL
 from latentops.registry.drift import Drift
 from latentops.reporting import results
-from pipelines import policy, publish
+from pipelines import notices, policy, publish
 from pipelines import reproduce as reproduction
 from pipelines import workspace as workspaces
 from pipelines.decisions import Decision, append, decisions, unfinished
@@ -102,6 +102,7 @@ def retrain(
     What waits for nothing but a person's approval is asked for where there is a server to answer at. In a
     `workspace`, a folder of the flow's own, the checkout is left as it is; see `pipelines.workspace`.
     """
+    notices.blocks()  # one that isn't there is an error now, not after hours
     if workspace is not None:
         return elsewhere(workspace, dataset, workers, gpu_slots)
     names = targets.datasets(load_params(), [dataset] if dataset else [])
@@ -114,12 +115,15 @@ def retrain(
                 made.append(decision)
     complaints = [str(each) for each in made if each.decision == "failed"]
     complaints += hand_on(made)
+    for decision in made:
+        notices.tell(decision)
     for waiting in [each for each in made if awaits_approval(each)] if has_server() else []:
         answered = ask(waiting)
         if answered is not None:
             record(answered)
             made.append(answered)
             complaints += hand_on([answered])
+            notices.tell(answered)
     return (
         Failed(message="\n".join(complaints)) if complaints else Completed(message="; ".join(map(str, made)))
     )

@@ -69,7 +69,7 @@ def services(prefect_port: int, mlflow_port: int, host: str = HOST) -> list[Serv
     found = [
         Service(
             "prefect",
-            ("prefect", "server", "start", "--host", HOST, "--port", str(prefect_port), "--analytics-off"),
+            ("pipelines.server", "start", "--host", HOST, "--port", str(prefect_port), "--analytics-off"),
             f"{api}/health",
             f"http://{HOST}:{prefect_port}",
             {"PREFECT_API_URL": api, "PREFECT_UI_API_URL": api},

@@ -30,7 +30,7 @@ from pipelines import policy
 from pipelines import reproduce as reproduction
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
-from pipelines.reproduce import run_name, stream
+from pipelines.reproduce import run_name, stream, summarised
 from pipelines.rows import as_input
 
 HOLDER = "another retraining"
@@ -87,12 +87,13 @@ def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: i
     logger = get_run_logger()
     names = targets.datasets(load_params(), [dataset] if dataset else [])
     made = []
-    with store.locked("retrain", HOLDER):
+    with store.locked("retrain", HOLDER), summarised(run_name("retrain", {"dataset": dataset}), names) as run:
         arrivals = [take_in(name) for name in names]
         for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
             for decision in decide(arrival, found, workers, gpu_slots):
                 append(decision)
                 made.append(decision)
+                run.decided(decision)
                 logger.info(str(decision))
     failed = [str(each) for each in made if each.decision == "failed"]
     return Failed(message="\n".join(failed)) if failed else Completed(message="; ".join(map(str, made)))

@@ -213,7 +213,9 @@ def reproduce(
             for name in spanned:
                 if f"record@{name}" not in stopped:
                     state = promote.with_options(tags={"promote", name})(name, return_state=True)
-                    if not state.is_completed():
+                    if state.is_completed():
+                        run.decisions.append(str(state.message))
+                    else:
                         run.failures.append(f"promote {name}: {state.message}")
         try:
             show(params)

@@ -228,6 +228,9 @@ def standing(dataset: str) -> Standing:
     return Standing(compared.ranked_by if compared else None, best, champion)
 
 
+_UNKNOWN = Standing(None, None, None)
+
+
 def _remembered(before: Standing, after: Standing) -> Standing:
     """`after`, where the same champion keeps the value that it had before."""
     was, now = before.champion, after.champion
@@ -259,8 +262,9 @@ def _stage_rows(stages: Iterable[StageRun]) -> list[tuple[str, ...]]:
     wrong = ("failed", "interrupted")
     told = [each for each in stages if each.outcome in ("ran", *wrong)]
     told.sort(key=lambda each: (each.outcome not in wrong, -(each.wall_seconds or 0.0)))
-    rows = [_stage_row(each) for each in told[:SHOWN]]
-    if rest := told[SHOWN:]:
+    alone = SHOWN if len(told) > SHOWN + 1 else len(told)
+    rows = [_stage_row(each) for each in told[:alone]]
+    if rest := told[alone:]:
         wall, cpu = (
             sum(getattr(each, name) or 0.0 for each in rest) for name in ("wall_seconds", "cpu_seconds")
         )
@@ -278,6 +282,8 @@ def _board_rows(before: dict[str, Standing], after: dict[str, Standing]) -> list
     rows: list[tuple[str, ...]] = []
     for dataset, now in after.items():
         was = before[dataset]
+        if was == now == _UNKNOWN:
+            continue
         by = results.title(now.metric) if now.metric else "–"
         for what, old, new in (("best", was.best, now.best), ("champion", was.champion, now.champion)):
             rows.append((dataset, by, what, _place(old), "the same" if old == new and old else _place(new)))

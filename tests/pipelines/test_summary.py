@@ -178,7 +178,7 @@ def test_nothing_compared_and_nothing_run_is_told_too() -> None:
     run.plan([], cached=11)
     text = str(run.end())
     assert "0 ran, 11 cached" in text
-    assert cells(text)["best"][3:] == ["none", "none"]
+    assert "|" not in text
 
 
 def test_a_unit_that_fails_at_its_second_stage_has_run_its_first() -> None:

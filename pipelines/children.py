@@ -119,8 +119,8 @@ class _Limit:
             end({self._process})
 
 
-def end(processes: Collection[subprocess.Popen[str]], grace: float = GRACE) -> None:
-    """End `processes`, heads of their groups, with all they have started; what stays after `grace` is killed.
+def end(processes: Collection[subprocess.Popen[str]]) -> None:
+    """End `processes`, heads of their groups, with all they have started; what stays after `GRACE` is killed.
 
     They are asked by SIGINT, which Python programs clean up on.
     """
@@ -131,7 +131,7 @@ def end(processes: Collection[subprocess.Popen[str]], grace: float = GRACE) -> N
             descendants += psutil.Process(process.pid).children(recursive=True)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
-    deadline = time.monotonic() + grace
+    deadline = time.monotonic() + GRACE
     for process in running:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))

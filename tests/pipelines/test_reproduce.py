@@ -203,8 +203,8 @@ GRANDCHILD = "sh -c 'echo $$ > pid; exec sleep 600' & wait"
 @pytest.mark.usefixtures("prefect_server")
 def test_a_stage_over_its_limit_is_ended_with_all_it_started(toy: Path) -> None:
     one_stage(toy, GRANDCHILD)
-    state = reproduce(promoting=False, stage_hours=6 / 3600, return_state=True)
-    assert "took longer than stage_hours=0.00166" in str(state.message)
+    state = reproduce(promoting=False, stage_hours=15 / 3600, return_state=True)
+    assert "took longer than stage_hours=0.00416" in str(state.message)
     assert gone(toy)
 
 

@@ -254,7 +254,7 @@ def _parts(run: str | None, began: datetime) -> list[dict[str, Any]]:
     earliest = f"{began:%Y%m%dT%H%M%S}"
     paths = sorted(path for path in FOLDER.glob("*.json") if path.name >= earliest)
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [each for each in found if each["parent"] == run]
+    return [each for each in found if each.get("parent") == run]
 
 
 def _stage_rows(stages: Iterable[StageRun]) -> list[tuple[str, ...]]:

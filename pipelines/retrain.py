@@ -7,6 +7,7 @@ new until a decision names its SHA-256. `python -m pipelines.retrain [--dataset 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from threading import Timer
 from typing import Annotated, Any, cast
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ import typer
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.flow_runs import pause_flow_run, resume_flow_run
+from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
@@ -24,16 +27,20 @@ from latentops.config import load_params
 from latentops.data import sources, table
 from latentops.errors import LatentOpsError
 from latentops.registry import drift, ledger, store
+from latentops.registry.champion import APPROVAL
 from latentops.registry.drift import Drift
 from latentops.reporting import results
-from pipelines import policy
+from pipelines import policy, publish
 from pipelines import reproduce as reproduction
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
-from pipelines.reproduce import run_name, stream, summarised
+from pipelines.reproduce import has_server, run_name, stream, summarised
 from pipelines.rows import as_input
 
 HOLDER = "another retraining"
+ASK_EVERY = 10
+LATE = 600
+"""Seconds between two looks whether a person has answered, and those that the answer may be late."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +90,107 @@ def accept(rows: Rows, dataset: str) -> str | None:
 
 @flow(name="retrain", flow_run_name=lambda: run_name("retrain", flow_run.parameters))
 def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: int = 1) -> State[Any]:
-    """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it."""
-    logger = get_run_logger()
+    """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it.
+
+    What waits for nothing but a person's approval is asked for where there is a server to answer at.
+    """
     names = targets.datasets(load_params(), [dataset] if dataset else [])
     made = []
-    with store.locked("retrain", HOLDER), summarised(run_name("retrain", {"dataset": dataset}), names) as run:
-        arrivals = [take_in(name) for name in names]
-        for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
-            for decision in decide(arrival, found, workers, gpu_slots):
-                append(decision)
-                made.append(decision)
-                run.decided(decision)
-                logger.info(str(decision))
-    failed = [str(each) for each in made if each.decision == "failed"]
-    return Failed(message="\n".join(failed)) if failed else Completed(message="; ".join(map(str, made)))
+
+    def settle(decision: Decision) -> None:
+        record(decision)
+        run.decided(decision)
+        made.append(decision)
+
+    with summarised(run_name("retrain", {"dataset": dataset}), names) as run:
+        with store.locked("retrain", HOLDER):
+            arrivals = [take_in(name) for name in names]
+            for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
+                for decision in decide(arrival, found, workers, gpu_slots):
+                    settle(decision)
+        run.failures += hand_on(made)
+        for waiting in [each for each in made if awaits_approval(each)] if has_server() else []:
+            answered = ask(waiting)
+            if answered is not None:
+                settle(answered)
+                run.failures += hand_on([answered])
+    if run.failures:
+        return Failed(message="\n".join(run.failures))
+    return Completed(message="; ".join(map(str, made)))
+
+
+def record(decision: Decision) -> None:
+    """Into the ledger, and into the log."""
+    append(decision)
+    get_run_logger().info(str(decision))
+
+
+def hand_on(made: list[Decision]) -> list[str]:
+    """Push the data, then commit beside the checkout what git keeps; what went wrong.
+
+    A commit that names data which the remote hasn't got would be of no use to anybody else, so without the
+    one there is not the other; the next run makes up for both.
+    """
+    try:
+        push_data()
+        commit_results(publish.branch_of(datetime.now(UTC).date()), "\n".join(map(str, made)))
+    except LatentOpsError as error:
+        return [str(error)]
+    return []
+
+
+@task(task_run_name="dvc push", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[10, 60])
+def push_data() -> None:
+    """Data to the DVC remote, if there is one."""
+    publish.push(get_run_logger().info)
+
+
+@task(task_run_name="commit on {branch}", cache_policy=NO_CACHE)
+def commit_results(branch: str, message: str) -> None:
+    """`dvc.lock`, ledgers and results to a branch of their own."""
+    made = publish.commit(branch, f"Retrain\n\n{message}")
+    if made:
+        get_run_logger().info("%s: %s; merge it to take the results over", branch, made[:12])
+
+
+class Answer(RunInput):
+    """What a person says of a new model that waits for them; without a word it goes on waiting."""
+
+    approve: bool | None = None
+    reason: str = ""
+
+
+def awaits_approval(decision: Decision) -> bool:
+    """Whether nothing but a person's word holds the new model."""
+    return [each["gate"] for each in decision.gates if not each["passed"]] == [APPROVAL]
+
+
+def ask(waiting: Decision) -> Decision | None:
+    """Pause until somebody resumes the run with an `Answer`; what it comes to, or None without one."""
+    from latentops.registry import champion
+
+    dataset, hours = waiting.dataset, load_params().retrain.approval_hours
+    # A run whose pause has timed out can't be completed any more, so before that it is resumed unanswered.
+    nobody = Timer(3600 * hours, resume_flow_run, [flow_run.id, Answer().model_dump()])
+    nobody.daemon = True
+    nobody.start()
+    answer = pause_flow_run(
+        wait_for_input=Answer.with_initial_data(description=str(waiting)),
+        timeout=round(3600 * hours) + LATE,
+        poll_interval=ASK_EVERY,
+    )
+    nobody.cancel()
+    if answer.approve is None:
+        get_run_logger().warning("%s: no answer; `latentops promote %s` still promotes it", dataset, dataset)
+        return None
+    why = answer.reason or "in Prefect"
+    if not answer.approve:
+        turned_down = champion.reject(dataset, reason=f"turned down: {why}")
+        return Decision(
+            dataset, "held", turned_down.text.removeprefix(f"{dataset}: "), version=turned_down.version
+        )
+    state = reproduction.promote(dataset, f"approved: {why}", return_state=True)
+    return outcome(dataset, state, {})
 
 
 def take_in(dataset: str) -> Arrival:
@@ -166,8 +260,6 @@ def conclude(
     gpu_slots: int,
 ) -> Decision:
     """Reproduce, then let the gates decide."""
-    from latentops.registry.champion import Decision as Outcome
-
     state = reproduction.reproduce(dataset, None, workers, gpu_slots, promoting=False, return_state=True)
     if not state.is_completed():
         return Decision(dataset, "failed", state.message or str(state.type), accepted=accepted, **told)
@@ -176,16 +268,22 @@ def conclude(
     state = reproduction.promote(
         dataset, f"retrained for {why}", approved=not load_params().retrain.approval, return_state=True
     )
+    return outcome(dataset, state, {"accepted": accepted, **told})
+
+
+def outcome(dataset: str, state: State[Any], told: dict[str, Any]) -> Decision:
+    """What a promotion's task came to, as a decision."""
+    from latentops.registry.champion import Decision as Outcome
+
     if not state.is_completed():
-        return Decision(dataset, "failed", f"promotion: {state.message}", accepted=accepted, **told)
-    outcome = cast(Outcome, state.result())
+        return Decision(dataset, "failed", f"promotion: {state.message}", **told)
+    found = cast(Outcome, state.result())
     return Decision(
         dataset,
-        "promoted" if outcome.promoted else "held",
-        outcome.text.removeprefix(f"{dataset}: "),
-        accepted=accepted,
-        gates=tuple(asdict(gate) for gate in outcome.gates),
-        version=outcome.version,
+        "promoted" if found.promoted else "held",
+        found.text.removeprefix(f"{dataset}: "),
+        gates=tuple(asdict(gate) for gate in found.gates),
+        version=found.version,
         **told,
     )
 

@@ -1,16 +1,22 @@
 """What retraining decides, with toy stages, and one real case from a file to the gates."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
 from projects import DATASET, Project, ran
 
 from latentops.errors import LatentOpsError
+from latentops.registry.champion import Decision as Outcome
 from pipelines import retrain as retraining
 from pipelines.decisions import LEDGER, Decision, append, decisions, unfinished
 from pipelines.incoming import Incoming, Rows, named, new_files
@@ -80,9 +86,6 @@ def test_a_broken_ledger_is_named_by_line(project: Path) -> None:
         decisions("digits")
 
 
-Outcome = Callable[..., Decision]
-
-
 @pytest.fixture
 def toy(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Retraining whose files are `CLEAN BAD` and whose DAG and gates always hold; what it was called with."""
@@ -144,6 +147,90 @@ def test_every_outcome_is_recorded(project: Path, toy: list[tuple[str, ...]]) ->
         "few.csv",
         "more.csv",
     ]
+
+
+WAITS = {"gate": "approval", "value": None, "limit": None, "passed": False, "text": "waits"}
+PASSED = {"gate": "alive", "value": 1.0, "limit": 0.5, "passed": True, "text": "alive"}
+
+
+@pytest.fixture
+def unapproved(toy: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Retraining whose new model waits for a person alone; what was done with the answer."""
+    done = []
+
+    def conclude(
+        dataset: str, accepted: tuple[str, ...], why: str, told: dict[str, Any], *_: object
+    ) -> Decision:
+        return Decision(dataset, "held", "approval: waits", accepted=accepted, gates=(PASSED, WAITS), **told)
+
+    def decided_as(event: str) -> Callable[..., Outcome]:
+        def act(dataset: str, reason: str = "", **_: object) -> Outcome:
+            done.append((event, reason))
+            return Outcome(dataset, event == "promote", 2, 1, "sparse", 0, "", (), f"{dataset}: {event}d")
+
+        return act
+
+    monkeypatch.setattr(retraining, "conclude", conclude)
+    monkeypatch.setattr(retraining, "ASK_EVERY", 0.2)
+    monkeypatch.setattr("latentops.promotion.promote", decided_as("promote"))
+    monkeypatch.setattr("latentops.registry.champion.reject", decided_as("reject"))
+    return done
+
+
+def answer(**said: object) -> Thread:
+    """Resume the first run that pauses."""
+
+    def resume() -> None:
+        with get_client(sync_client=True) as client:
+            paused = FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+            )
+            for _ in range(600):
+                for run in client.read_flow_runs(flow_run_filter=paused):
+                    client.resume_flow_run(run.id, run_input=said)
+                    return
+                time.sleep(0.1)
+
+    thread = Thread(target=resume)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("said", "done", "verdict"),
+    [
+        ({"approve": True, "reason": "looks fine"}, ("promote", "approved: looks fine"), "promoted"),
+        ({"approve": False, "reason": "too odd"}, ("reject", "turned down: too odd"), "held"),
+    ],
+)
+def test_a_person_has_the_last_word(
+    project: Path,
+    unapproved: list[tuple[str, str]],
+    said: dict[str, object],
+    done: tuple[str, str],
+    verdict: str,
+) -> None:
+    incoming(project, "a.csv", "40")
+    thread = answer(**said)
+    assert retrain("breast_cancer", return_state=True).is_completed()
+    thread.join()
+    assert unapproved == [done]
+    assert [entry["decision"] for entry in decisions("breast_cancer")] == ["held", verdict]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_without_an_answer_the_champion_stays(
+    project: Path, unapproved: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("approval_hours: 12", "approval_hours: 0.0005"))
+    incoming(project, "a.csv", "40")
+    assert retrain("breast_cancer", return_state=True).is_completed()
+    assert unapproved == []
+    assert [entry["decision"] for entry in decisions("breast_cancer")] == ["held"]
 
 
 @pytest.mark.slow

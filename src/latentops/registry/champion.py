@@ -29,6 +29,8 @@ from latentops.registry.gates import Card, Gate, plain
 from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
 HOLDER = "another command that promotes, rejects or rolls back"
+APPROVAL = "approval"
+"""The gate of what waits for a person."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def promote(
         version = candidate.register()
         gates = candidate.gates(version, champion)
         if not approved:
-            gates = (*gates, Gate("approval", None, None, False, f"waits for `latentops promote {dataset}`"))
+            gates = (*gates, Gate(APPROVAL, None, None, False, f"waits for `latentops promote {dataset}`"))
         candidate.mark(version, gates, card)
         held = "; ".join(f"{gate.gate}: {gate.text}" for gate in gates if not gate.passed)
         if held and not force:

@@ -95,7 +95,7 @@ def retrain(dataset: str | None = None, workers: int | None = None, gpu_slots: i
     What waits for nothing but a person's approval is asked for where there is a server to answer at.
     """
     names = targets.datasets(load_params(), [dataset] if dataset else [])
-    made = []
+    made: list[Decision] = []
 
     def settle(decision: Decision) -> None:
         record(decision)

@@ -5,18 +5,18 @@ A graph maps the name of each stage to the names of those it directly depends on
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from latentops import costs
 from latentops.errors import LatentOpsError
 
 Graph = Mapping[str, frozenset[str]]
 Status = Mapping[str, list[object]]  # stage → what `dvc status --json` says of it
 
-_COSTS = Path("var/costs")  # each stage writes there what it took
 _GUESS = 3.0  # seconds, for a stage that has never run here
 _NEW = ("params.yaml", "new")  # how DVC says that it has no record of the stage
 _LONG = ("overcomplete", "sequence", "contractive", "convolutional")  # dear, until it is known how dear
@@ -157,11 +157,10 @@ def _train_of(stage: str) -> str:
 
 def expected_cost(stage: str) -> float:
     """Seconds that `stage` took when it last ran here, or a guess."""
-    try:
-        seconds: float = json.loads((_COSTS / f"{stage.replace('@', '-')}.json").read_text())["wall_seconds"]
-        return seconds
-    except (OSError, ValueError, KeyError):
-        return _GUESS * (4 if stage.startswith("train@") and stage.endswith(_LONG) else 1)
+    known = costs.last(stage)
+    if known is not None:
+        return known.wall_seconds
+    return _GUESS * (4 if stage.startswith("train@") and stage.endswith(_LONG) else 1)
 
 
 def urgency(work: Iterable[Unit]) -> dict[str, float]:
@@ -235,3 +234,32 @@ def had_cached(line: str) -> str | None:
     """The stage of which this line of DVC's output says that it needn't run."""
     match = _SEEN.match(line)
     return (match["same"] or match["restored"]) if match else None
+
+
+def starts(line: str) -> bool:
+    """Whether DVC says in this line of its output that it starts a stage."""
+    return line.startswith("Running stage '")
+
+
+_ENDED = re.compile(r"^ERROR: failed to reproduce .*, exited with (?P<status>-?\d+)$")
+
+
+def killed(line: str) -> bool:
+    """Whether DVC says in this line that a signal other than SIGINT ended the stage.
+
+    It says -N where the command itself was ended by signal N, 128 + N where the shell saw it.
+    """
+    match = _ENDED.match(line)
+    status = int(match["status"]) if match else 0
+    by = -status if status < 0 else status - 128
+    return 0 < by <= 64 and by != signal.SIGINT
+
+
+def tags(unit: Unit, *, on_gpu: bool) -> set[str]:
+    """What limits of concurrency go by: the verbs of a unit's stages, its dataset and variant, and `gpu`."""
+    found = set()
+    for stage in unit.stages:
+        verb, _, cell = stage.partition("@")
+        dataset, _, variant = cell.rpartition("-") if verb in ("train", "evaluate") else (cell, "", "")
+        found |= {verb, dataset, variant}
+    return found - {""} | ({"gpu"} if on_gpu and trains(unit.name) else set())

@@ -5,11 +5,10 @@ The graph and what is stale both come from DVC. `python -m pipelines.reproduce [
 
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
@@ -26,8 +25,10 @@ from latentops import targets
 from latentops.cli import guard, write_report
 from latentops.config import Params, load_params
 from latentops.errors import LatentOpsError
-from pipelines import graph
+from pipelines import graph, summary
+from pipelines.children import Children, TimeLimitError, dvc
 from pipelines.graph import Unit
+from pipelines.summary import Recorder, Summary
 
 # Of DVC's output, what is advice for a person at a prompt or goes without saying; a log is better without.
 _LEFT_OUT = (
@@ -63,49 +64,98 @@ def make_plan(wanted: Iterable[str]) -> Plan:
     return Plan(graph.units(stages, why), len(selected) - len(why))
 
 
-@task(task_run_name="{unit.name}", cache_policy=NO_CACHE, retries=0)
-def run_unit(unit: Unit) -> State[Any]:
-    """Run one unit through DVC; what the stages print goes to the log as it comes."""
+RETRY_AFTER = (5, 30)
+"""Seconds to wait before a stage that was interrupted is tried again, once for each."""
+
+INTERRUPTED = "Interrupted"
+"""The name of the state of a failure that may pass."""
+
+_MAY_PASS = (
+    "Unable to acquire lock",
+    "is busy, it is being blocked by",
+    "Connection refused",
+    "Connection reset",
+    "Connection aborted",
+    "Cannot connect to host",
+    "Temporary failure in name resolution",
+    "timed out",
+)
+"""What DVC says of another process that holds its lock, or of a remote that can't be reached now."""
+
+
+def retriable(task: object, task_run: object, state: State[Any]) -> bool:
+    """Whether the failure in `state` may pass."""
+    return state.name == INTERRUPTED
+
+
+@task(
+    task_run_name="{unit.name}",
+    cache_policy=NO_CACHE,
+    retries=len(RETRY_AFTER),
+    retry_delay_seconds=list(RETRY_AFTER),
+    retry_condition_fn=retriable,
+)
+def run_unit(unit: Unit, children: Children, stage_hours: float) -> State[Any]:
+    """Run one unit through DVC; what the stages print goes to the log as it comes.
+
+    Its data are the stages that ran. A failure that may pass is tried again, as `RETRY_AFTER` says.
+    """
     logger = get_run_logger()
     logger.info("%s: %s", " and ".join(unit.stages), unit.why)
-    code, lines = stream(["--wait-for-lock", "repro", "--single-item", *unit.stages], logger.info)
-    cached = [stage for line in lines if (stage := graph.had_cached(line))]
+    arguments = ["--wait-for-lock", "repro", "--single-item", *unit.stages]
+    try:
+        code, lines = stream(arguments, logger.info, children, stage_hours * 3600)
+    except TimeLimitError:
+        said = f"took longer than stage_hours={stage_hours:g}, and was ended with all that it had started"
+        return Failed(message=f"{unit.name}: {said}")
+    if children.stopped:
+        return Failed(message=f"{unit.name}: ended with the flow")
     if code:
-        return Failed(message=complaint(unit, lines))
+        tries = task_run.run_count or 1
+        again = f" ({tries} tries)" if tries > 1 else ""
+        name = INTERRUPTED if may_pass(code, lines) else None
+        return Failed(name=name, message=f"{complaint(unit, lines)}{again}")
+    cached = [stage for line in lines if (stage := graph.had_cached(line))]
     ran = [stage for stage in unit.stages if stage not in cached]
-    said = [f"{' and '.join(ran)} ran: {unit.why}"] if ran else []
-    said += [f"DVC had {' and '.join(cached)} cached"] if cached else []
-    return Completed(message="; ".join(said), data=ran)
+    told = [f"{' and '.join(ran)} ran: {unit.why}"] if ran else []
+    told += [f"DVC had {' and '.join(cached)} cached"] if cached else []
+    return Completed(message="; ".join(told), data=ran)
 
 
-def stream(arguments: list[str], say: Callable[[str], None]) -> tuple[int, list[str]]:
+def stream(
+    arguments: list[str],
+    say: Callable[[str], None],
+    children: Children | None = None,
+    seconds: float | None = None,
+) -> tuple[int, list[str]]:
     """Run `dvc`, telling each line of its output as it comes; its exit status and the lines.
 
-    Nothing of Prefect's is handed down: a child with an ephemeral server's settings would start its own.
+    Each of its stages may take `seconds`; raises `TimeLimitError` where one took longer.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    command = [sys.executable, "-m", "dvc", *arguments]
     lines = []
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                text = line.strip()
-                if text and not text.startswith(_LEFT_OUT):
-                    lines.append(text)
-                    say(text)
-        except BaseException:
-            process.terminate()
-            raise
-    return process.returncode, lines
+
+    def hear(line: str) -> None:
+        text = line.strip()
+        if text and not text.startswith(_LEFT_OUT):
+            lines.append(text)
+            say(text)
+
+    command, environment = dvc(arguments)
+    with nullcontext(children) if children else Children() as group:
+        code = group.run(command, hear, environment, seconds, renews=graph.starts)
+    return code, lines
+
+
+def may_pass(code: int, lines: list[str]) -> bool:
+    """Whether a failure of `dvc` may pass: a signal ended a process, a lock was held, a remote was away.
+
+    Never where the stage itself has said what is wrong, nor after SIGINT, by which people end a run.
+    """
+    if any(line.startswith("error: ") for line in lines):
+        return False
+    if code < 0 or any(graph.killed(line) for line in lines):
+        return code != -signal.SIGINT
+    return any(line.startswith("ERROR: ") and any(sign in line for sign in _MAY_PASS) for line in lines)
 
 
 def complaint(unit: Unit, lines: list[str]) -> str:
@@ -135,54 +185,89 @@ def reproduce(
     workers: int | None = None,
     gpu_slots: int = 1,
     promoting: bool = True,
+    stage_hours: float = 24.0,
 ) -> State[Any]:
     """Run what is stale of the DAG (or of one dataset's or variant's part), then promote.
 
     `workers` stages run at once (default: one a core), `gpu_slots` of them training where training uses a
-    GPU. A failed stage stops only what depends on it; the flow then fails with every failure in its message,
-    and the next run takes up where this one ended.
+    GPU. A stage that takes longer than `stage_hours` is ended. A failed stage stops only what depends on it;
+    the flow then fails with every failure in its message, and the next run takes up where this one ended.
     """
     params = load_params()
-    logger = get_run_logger()
-    plan = make_plan(targets.targets(params, dataset, variant))
-    logger.info(str(plan))
-    schedule = graph.Schedule(
-        plan.work, workers or free_workers(params), gpu_slots if uses_gpu(params) else None
-    )
-    futures: dict[PrefectFuture[Any], Unit] = {}
-    complaints = []
-    while True:
-        for unit in schedule.start():
-            futures[run_unit.submit(unit)] = unit
-        if not futures:
-            break
-        future = next(as_completed(list(futures)))
-        future.wait()  # settles its state
-        unit = futures.pop(future)
-        failed = not future.state.is_completed()
-        schedule.finish(unit.name, failed=failed)
-        if failed:
-            complaints.append(future.state.message or f"{unit.name}: {future.state.name}")
-
-    stopped = {
-        stage
-        for unit in plan.work
-        if unit.name in schedule.failed | schedule.skipped
-        for stage in unit.stages
-    }
-    if promoting and not variant:
-        for name in targets.datasets(params, [dataset] if dataset else []):
-            if f"record@{name}" not in stopped:
-                state = promote(name, return_state=True)
-                if not state.is_completed():
-                    complaints.append(f"promote {name}: {state.message}")
-    try:
-        show(params)
-    except LatentOpsError as error:
-        complaints.append(f"report: {error}")
-    if complaints:
-        return Failed(message=failures(complaints, sorted(schedule.skipped)))
+    wanted = targets.targets(params, dataset, variant)
+    spanned = targets.datasets(params, [dataset] if dataset else [])
+    with summarised(run_name("reproduce", {"dataset": dataset, "variant": variant}), spanned) as run:
+        plan = make_plan(wanted)
+        get_run_logger().info(str(plan))
+        run.plan(plan.work, plan.cached)
+        on_gpu = uses_gpu(params)
+        schedule = graph.Schedule(plan.work, workers or free_workers(params), gpu_slots if on_gpu else None)
+        run_all(schedule, run, stage_hours, on_gpu)
+        stopped = {
+            stage
+            for unit in plan.work
+            if unit.name in schedule.failed | schedule.skipped
+            for stage in unit.stages
+        }
+        if promoting and not variant:
+            for name in spanned:
+                if f"record@{name}" not in stopped:
+                    state = promote.with_options(tags={"promote", name})(name, return_state=True)
+                    if state.is_completed():
+                        run.decisions.append(str(state.message))
+                    else:
+                        run.failures.append(f"promote {name}: {state.message}")
+        try:
+            show(params)
+        except LatentOpsError as error:
+            run.failures.append(f"report: {error}")
+    if run.failures:
+        return Failed(message=failures(run.failures, sorted(schedule.skipped)))
     return Completed(message=str(plan))
+
+
+def run_all(schedule: graph.Schedule, run: Recorder, stage_hours: float, on_gpu: bool) -> None:
+    """Run what `schedule` has, and take it down; where the flow ends before that, so do the stages."""
+    futures: dict[PrefectFuture[Any], Unit] = {}
+    with Children() as children:
+        while True:
+            for unit in schedule.start():
+                run.start(unit)
+                tagged = run_unit.with_options(tags=graph.tags(unit, on_gpu=on_gpu))
+                futures[tagged.submit(unit, children, stage_hours)] = unit
+            if not futures:
+                break
+            future = next(as_completed(list(futures)))
+            future.wait()  # settles its state
+            unit = futures.pop(future)
+            failed = not future.state.is_completed()
+            schedule.finish(unit.name, failed=failed)
+            if failed:
+                run.fail(unit, future.state.message or f"{unit.name}: {future.state.name}")
+            else:
+                run.finish(unit, future.result())
+
+
+@contextmanager
+def summarised(name: str, datasets: Sequence[str]) -> Iterator[Recorder]:
+    """Take down what the flow run does, and tell it as the last thing, however the run ends."""
+    parent = flow_run.parent_flow_run_id
+    run = Recorder(name, datasets, flow_run.id, parent)
+    try:
+        yield run
+    except BaseException as error:
+        tell(run.end(error))
+        raise
+    told = tell(run.end())
+    create_markdown_artifact(told, key="summary", description="What the run did, what it cost, what changed")
+
+
+def tell(ended: Summary) -> str:
+    """Keep a summary as JSON and log its text; the text."""
+    path = summary.write(ended)
+    text = str(ended)
+    get_run_logger().info("%s\n\n%s", text, path)
+    return text
 
 
 def failures(complaints: list[str], skipped: list[str]) -> str:
@@ -243,6 +328,7 @@ def main(
     variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
     workers: Annotated[int | None, typer.Option(help="Stages at once; one a core, unless given.")] = None,
     gpu_slots: Annotated[int, typer.Option(help="Training stages at once on a GPU.")] = 1,
+    stage_hours: Annotated[float, typer.Option(help="Hours after which a stage is ended.")] = 24.0,
 ) -> None:
     """Reproduce what is stale in parallel, then promote what passes its gates."""
     params = load_params()
@@ -250,7 +336,7 @@ def main(
     if not plan.work and not has_server():
         print(plan)
         return
-    state = reproduce(dataset, variant, workers, gpu_slots, return_state=True)
+    state = reproduce(dataset, variant, workers, gpu_slots, stage_hours=stage_hours, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

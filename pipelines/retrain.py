@@ -36,7 +36,7 @@ from pipelines import reproduce as reproduction
 from pipelines import workspace as workspaces
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
-from pipelines.reproduce import has_server, run_name, stream
+from pipelines.reproduce import has_server, run_name, stream, summarised
 from pipelines.rows import as_input
 
 HOLDER = "another retraining"
@@ -106,27 +106,31 @@ def retrain(
     if workspace is not None:
         return elsewhere(workspace, dataset, workers, gpu_slots)
     names = targets.datasets(load_params(), [dataset] if dataset else [])
-    made = []
-    with store.locked("retrain", HOLDER):
-        arrivals = [take_in(name) for name in names]
-        for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
-            for decision in decide(arrival, found, workers, gpu_slots):
-                record(decision)
-                made.append(decision)
-    complaints = [str(each) for each in made if each.decision == "failed"]
-    complaints += hand_on(made)
-    for decision in made:
-        notices.tell(decision)
-    for waiting in [each for each in made if awaits_approval(each)] if has_server() else []:
-        answered = ask(waiting)
-        if answered is not None:
-            record(answered)
-            made.append(answered)
-            complaints += hand_on([answered])
-            notices.tell(answered)
-    return (
-        Failed(message="\n".join(complaints)) if complaints else Completed(message="; ".join(map(str, made)))
-    )
+    made: list[Decision] = []
+
+    def settle(decision: Decision) -> None:
+        record(decision)
+        run.decided(decision)
+        made.append(decision)
+
+    with summarised(run_name("retrain", {"dataset": dataset}), names) as run:
+        with store.locked("retrain", HOLDER):
+            arrivals = [take_in(name) for name in names]
+            for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
+                for decision in decide(arrival, found, workers, gpu_slots):
+                    settle(decision)
+        run.failures += hand_on(made)
+        for decision in made:
+            notices.tell(decision)
+        for waiting in [each for each in made if awaits_approval(each)] if has_server() else []:
+            answered = ask(waiting)
+            if answered is not None:
+                settle(answered)
+                run.failures += hand_on([answered])
+                notices.tell(answered)
+    if run.failures:
+        return Failed(message="\n".join(run.failures))
+    return Completed(message="; ".join(map(str, made)))
 
 
 def elsewhere(place: Path, dataset: str | None, workers: int | None, gpu_slots: int) -> State[Any]:

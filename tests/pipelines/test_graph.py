@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentops.errors import LatentOpsError
-from pipelines.graph import Schedule, Unit, closure, explain, had_cached, order, reasons, units, urgency
+from pipelines.graph import (
+    Schedule,
+    Unit,
+    closure,
+    explain,
+    had_cached,
+    order,
+    reasons,
+    tags,
+    units,
+    urgency,
+)
 
 GRAPH = {
     "report": frozenset({"compare@d"}),
@@ -154,3 +165,17 @@ def test_every_unit_ends_done_failed_or_skipped(
     for each in work:
         hit = bool(each.upstream & (schedule.failed | schedule.skipped))
         assert (each.name in schedule.skipped) == hit
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (("train@my-data-sparse", "evaluate@my-data-sparse"), {"train", "evaluate", "my-data", "sparse"}),
+        (("compare@my-data",), {"compare", "my-data"}),
+        (("report",), {"report"}),
+    ],
+)
+def test_tags_are_verbs_dataset_variant_and_gpu(stages: tuple[str, ...], expected: set[str]) -> None:
+    unit = Unit(stages[0], stages, frozenset(), "")
+    assert tags(unit, on_gpu=False) == expected
+    assert tags(unit, on_gpu=True) == expected | ({"gpu"} if "train" in expected else set())

@@ -1,14 +1,23 @@
 """The flow on a toy DAG: what fails stops only what depends on it, and the next run resumes."""
 
+import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from latentops.config import load_params
+from pipelines import reproduce as reproduction
 from pipelines.graph import read_graph, read_status
-from pipelines.reproduce import make_plan, reproduce
+from pipelines.reproduce import free_workers, make_plan, may_pass, reproduce, run_unit
 
 pytestmark = pytest.mark.slow
 
@@ -76,3 +85,156 @@ def test_the_graph_is_dvcs_own(toy: Path) -> None:
 @pytest.mark.usefixtures("toy")
 def test_a_plan_says_how_much_is_cached() -> None:
     assert str(make_plan([])) == "4 stages: 0 cached by DVC, 4 stale or after a stale one"
+
+
+def exited(status: int) -> str:
+    return f"ERROR: failed to reproduce 'a': failed to run: python -m latentops.stages, exited with {status}"
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (-signal.SIGKILL, []),
+        (255, [exited(-9)]),
+        (255, [exited(137)]),
+        (255, ["ERROR: Unable to acquire lock. Most likely another DVC process is running"]),
+        (255, ["ERROR: 'models/digits' is busy, it is being blocked by:"]),
+        (255, ["ERROR: unexpected error - Cannot connect to host store.example:443"]),
+    ],
+)
+def test_what_may_pass(code: int, lines: list[str]) -> None:
+    assert may_pass(code, lines)
+    assert not may_pass(code, ["error: digits: no column 'x'", *lines])
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (-signal.SIGINT, []),
+        (255, [exited(1)]),
+        (255, [exited(-2)]),
+        (255, [exited(130)]),
+        (255, ["ERROR: unexpected error - [Errno 28] No space left on device: 'models'"]),
+        (255, ["ERROR: missing data 'source': data/raw/digits.parquet"]),
+        (255, ["epoch 3 timed out", exited(1)]),
+        (255, []),
+    ],
+)
+def test_what_does_not_pass(code: int, lines: list[str]) -> None:
+    assert not may_pass(code, lines)
+
+
+@pytest.fixture
+def told(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Stands in for DVC: of stage `b` it says what is given, a try each; gives back the stages asked for."""
+    monkeypatch.setattr(reproduction, "run_unit", run_unit.with_options(retry_delay_seconds=[0, 0]))
+
+    def stand_in(*answers: tuple[int, list[str]]) -> list[str]:
+        waiting, asked = list(answers), []
+
+        def stream(arguments: list[str], *_: object) -> tuple[int, list[str]]:
+            stage = arguments[-1]
+            asked.append(stage)
+            return waiting.pop(0) if stage == "b" else (0, [])
+
+        monkeypatch.setattr(reproduction, "stream", stream)
+        return asked
+
+    return stand_in
+
+
+def last_run(project: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(max((project / "var/runs").glob("*.json")).read_text())
+    return found
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_may_pass_is_tried_again(toy: Path, told: Callable[..., list[str]]) -> None:
+    asked = told((255, [exited(-9)]), (255, [exited(137)]), (0, []))
+    assert reproduce(promoting=False, return_state=True).is_completed()
+    assert sorted(asked) == ["a", "b", "b", "b", "c", "d"]
+    assert last_run(toy)["outcome"] == "completed"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_after_three_tries_it_is_given_up(toy: Path, told: Callable[..., list[str]]) -> None:
+    asked = told(*[(255, [exited(-9)])] * 3)
+    state = reproduce(promoting=False, return_state=True)
+    assert state.is_failed()
+    assert asked.count("b") == 3
+    assert "(3 tries)" in str(state.message)
+    assert {each["stage"]: each["outcome"] for each in last_run(toy)["stages"]} == {
+        "a": "ran",
+        "b": "failed",
+        "c": "not started",
+        "d": "ran",
+    }
+
+
+@pytest.mark.usefixtures("prefect_server", "toy")
+def test_bad_data_is_not_tried_again(told: Callable[..., list[str]]) -> None:
+    asked = told((255, ["error: b: 12 of 40 rows break an expectation", exited(1)]))
+    state = reproduce(promoting=False, return_state=True)
+    assert asked.count("b") == 1
+    assert "b: b: 12 of 40 rows break an expectation" in str(state.message)
+
+
+def one_stage(project: Path, command: str) -> None:
+    """The toy's DAG is one stage from here on."""
+    (project / "dvc.yaml").write_text(json.dumps({"stages": {"a": {"cmd": command, "outs": ["a.txt"]}}}))
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def gone(project: Path) -> bool:
+    """Whether the process that wrote `pid` has ended."""
+    pid = int((project / "pid").read_text())
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+GRANDCHILD = "sh -c 'echo $$ > pid; exec sleep 600' & wait"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stage_over_its_limit_is_ended_with_all_it_started(toy: Path) -> None:
+    one_stage(toy, GRANDCHILD)
+    state = reproduce(promoting=False, stage_hours=15 / 3600, return_state=True)
+    assert "took longer than stage_hours=0.00416" in str(state.message)
+    assert gone(toy)
+
+
+FLOW = "from pipelines.reproduce import reproduce; reproduce(promoting=False)"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_stages_end_with_a_flow_that_is_asked_to_end(toy: Path, root: Path, sent: signal.Signals) -> None:
+    one_stage(toy, GRANDCHILD)
+    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", FLOW], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as flow:
+        assert until(lambda: (toy / "pid").exists() and (toy / "pid").read_text().endswith("\n"))
+        flow.send_signal(sent)
+        assert flow.wait(60) != 0
+    assert until(lambda: gone(toy), 15)
+    assert last_run(toy)["outcome"] == "interrupted"
+    assert [each["outcome"] for each in last_run(toy)["stages"]] == ["interrupted"]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7, 64])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_workers_times_threads_never_exceed_the_cores(
+    root: Path, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    params = load_params()
+    params = params.model_copy(update={"training": params.training.model_copy(update={"threads": threads})})
+    workers = free_workers(params)
+    assert workers * threads <= cores if threads <= cores else workers == 1
+    assert (workers + 1) * threads > cores, "nor is a core left idle"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from latentops import costs
 from latentops.config import Params
 from latentops.reporting import page as report
 from tests.reporting.conftest import build, train
@@ -15,7 +16,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-PAGES = ("index", "digits", "breast_cancer", "digit_columns")
+PAGES = ("index", "costs", "digits", "breast_cancer", "digit_columns")
 PATIENCE = 180_000  # milliseconds, for a browser that starts beside other tests
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -29,6 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     for linked in ("var/data_docs/digits/index.html", "var/sweep/digits-sparse.html"):
         (root / linked).parent.mkdir(parents=True, exist_ok=True)
         (root / linked).write_text("<!doctype html><title>linked</title>")
+    for seconds in (4.0, 5.0):
+        costs.write("train@digits-sparse", seconds, 3.0, 300 * 2**20, root)
     return report.write(params, root).parent
 
 

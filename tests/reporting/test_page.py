@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from latentops import costs
 from latentops.atomic import write_json
 from latentops.config import Params
 from latentops.errors import DataError
@@ -93,7 +94,7 @@ def write(project: Path, params: Params) -> Write:
 
 
 def test_there_is_an_index_and_a_page_a_dataset(finished: Path, pages: Pages) -> None:
-    assert pages.keys() == {"index", "digits", "breast_cancer", "digit_columns"}
+    assert pages.keys() == {"index", "costs", "digits", "breast_cancer", "digit_columns"}
     assert (finished / "reports/index.html").read_text(encoding="utf-8") == pages["index"]
     assert all(len(text) < 3_000_000 for text in pages.values())
 
@@ -105,7 +106,7 @@ def test_the_same_results_give_the_same_pages(finished: Path, params: Params, pa
 
 def test_pages_of_datasets_that_are_gone_go_too(write: Write) -> None:
     assert "digits" in write()
-    assert write(datasets=["breast_cancer"]).keys() == {"index", "breast_cancer"}
+    assert write(datasets=["breast_cancer"]).keys() == {"index", "costs", "breast_cancer"}
 
 
 def test_a_dataset_called_as_the_first_page_is_refused(project: Path, write: Write) -> None:
@@ -262,21 +263,45 @@ def test_only_named_datasets_are_shown(write: Write) -> None:
     assert "breast_cancer" not in "".join(write(datasets=["digits"]).values())
 
 
-def test_data_docs_and_costs_are_shown_where_they_are(project: Path, write: Write) -> None:
+def test_data_docs_are_shown_where_they_are(project: Path, write: Write) -> None:
     docs = project / "var/data_docs/digits/index.html"
     docs.parent.mkdir(parents=True)
     docs.write_text("docs")
-    for name, seconds in (("train-digits-sparse", 4.0), ("train-digits-variational", 6.5)):
-        write_json(
-            project / "var/costs" / f"{name}.json",
-            {"wall_seconds": seconds, "cpu_seconds": 3.0, "peak_bytes": 300 * 2**20},
-        )
     pages = write()
     link = next(node for node in Tree(pages["digits"]).root.all("a") if ".." in node.attributes["href"])
     assert (project / "reports" / link.attributes["href"]).resolve() == docs.resolve()
     assert "not made on this machine" in pages["breast_cancer"]
-    costs = Tree(pages["index"]).root.all("table")[-1].all("tr")[1]
-    assert costs.words.split() == ["train", "2", "10.5", "6.5", "300"]
+
+
+def test_costs_have_a_page_of_their_own(project: Path, write: Write) -> None:
+    before = write()
+    assert "No stage has run on this machine" in before["costs"]
+    for seconds in (4.0, 5.0, 6.5):
+        costs.write("train@digits-sparse", seconds, 3.0, 300 * 2**20, project)
+    costs.write("train@digits-variational", 4.0, 3.5, 100 * 2**20, project)
+    costs.write("report", 1.0, 0.5, 50 * 2**20, project)
+    pages = write()
+    by_verb, by_stage = Tree(pages["costs"]).root.all("table")
+    assert [row.words.split() for row in by_verb.all("tr")[1:]] == [
+        ["train", "2", "10.5", "s", "10.5", "6.5", "6.5", "300"],
+        ["report", "1", "1.0", "s", "1.0", "0.5", "1.0", "50"],
+    ]
+    dearest = by_stage.all("tr")[1]
+    assert dearest.words.split()[:1] == ["train@digits-sparse"]
+    assert [node.words for node in dearest.all("td") if not node.all("svg")][:5] == [
+        "6.5",
+        "5.0",
+        "3",
+        "3.0",
+        "300",
+    ]
+    assert {name for name in pages if pages[name] != before[name]} == {"costs"}, "results have other bytes"
+
+
+@pytest.mark.parametrize("name", ["index", "costs"])
+def test_no_dataset_takes_the_name_of_a_page(write: Write, name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}.html is the report's own page"):
+        write(datasets=[name])
 
 
 def test_the_data_docs_of_the_version_in_use_come_first(project: Path, write: Write) -> None:

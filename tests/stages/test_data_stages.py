@@ -165,7 +165,8 @@ def test_the_same_bytes_come_out_twice(project: Path) -> None:
     assert Path("var/data_docs/digits", version, "index.html").exists()
     for name in ("ingest", "validate", "prepare"):
         costs = json.loads(Path(f"var/costs/{name}-digits.json").read_text(encoding="utf-8"))
-        assert set(costs) == {"wall_seconds", "cpu_seconds", "peak_bytes"}
+        assert set(costs) == {"stage", "when", "revision", "wall_seconds", "cpu_seconds", "peak_bytes"}
+        assert costs["stage"] == f"{name}@digits"
         assert costs["peak_bytes"] > 10_000_000
 
 

@@ -1,9 +1,8 @@
-"""The HTML report: an index of all datasets and a page for each, static, with everything in them.
+"""The HTML report: an index of all datasets, a page for each and one of costs, static, with all in them.
 
 They ask no other host for anything.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from latentops.registry.lineage import Lock
 from latentops.reporting import (
     anomalies,
     card,
+    costs,
     figures,
     losses,
     profiles,
@@ -46,7 +46,7 @@ from latentops.reporting.warnings import Warned, warned
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDER = Path("reports")
-INDEX = "index"
+INDEX, COSTS = "index", "costs"  # pages that are of no dataset
 LIKELIHOOD = ("reconstruction", "length")  # terms that every objective has
 
 
@@ -118,17 +118,6 @@ class Section:
     run: Run | None
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the stages of one verb took together."""
-
-    verb: str
-    runs: int
-    seconds: float
-    slowest: float
-    peak: float
-
-
 def write(
     params: Params, root: Path = Path(), folder: Path = FOLDER, datasets: Sequence[str] | None = None
 ) -> Path:
@@ -141,8 +130,8 @@ def write(
     datasets = results.compared(root) if datasets is None else datasets
     if not datasets:
         raise DataError(f"{root / 'results' / 'compare'}: no comparison yet; `dvc repro` makes them")
-    if INDEX in datasets:
-        raise DataError(f"{folder / INDEX}.html is the report's first page: call the dataset something else")
+    for name in {INDEX, COSTS}.intersection(datasets):
+        raise DataError(f"{folder / name}.html is the report's own page: call the dataset something else")
     lock = provenance.lock(root)
     summaries = [_summary(name, params, root) for name in datasets]
     comparisons = [summary.comparison for summary in summaries]
@@ -164,9 +153,9 @@ def write(
         ranked=ranked,
         rank_diagram=ranks.diagram(ranked),
         losses=losses.table(root),
-        costs=_costs(root),
         **shared,
     )
+    pages[COSTS] = render("costs.html", costs=costs.tell(root))
     for name, text in pages.items():
         write_text(folder / f"{name}.html", text)
     for path in folder.glob("*.html"):
@@ -367,17 +356,3 @@ def _sweeps(dataset: str, variants: Sequence[str], root: Path) -> dict[str, Path
 def _beside(path: Path, folder: Path) -> str:
     """`path` as seen from a page in `folder`."""
     return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _costs(root: Path) -> list[Cost]:
-    """What `var/costs` says of each verb, dearest first; nothing where no stage has run here."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for path in sorted((root / "var" / "costs").glob("*.json")):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        verb = path.stem.partition("-")[0]
-        found.setdefault(verb, []).append((float(value["wall_seconds"]), value["peak_bytes"] / 2**20))
-    costs = [
-        Cost(verb, len(runs), sum(s for s, _ in runs), max(s for s, _ in runs), max(peak for _, peak in runs))
-        for verb, runs in found.items()
-    ]
-    return sorted(costs, key=lambda cost: (-cost.seconds, cost.verb))

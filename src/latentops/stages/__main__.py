@@ -8,12 +8,9 @@ import resource
 import sys
 import time
 import traceback
-from pathlib import Path
 
-from latentops import atomic, stages
+from latentops import costs, stages
 from latentops.errors import LatentOpsError, UnknownNameError
-
-_COSTS = Path("var/costs")
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Read by libraries of linear algebra while they are imported. How many there are changes the bytes of what
@@ -42,7 +39,14 @@ def run(name: str, *args: str) -> None:
         given = " ".join(args) or "none"
         raise LatentOpsError(f"stage {name} takes {wanted}, but was given {given}") from None
     stage(*args)
-    _write_costs("-".join([name, *args]), time.perf_counter() - began)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    costs.write(
+        f"{name}@{'-'.join(args)}" if args else name,
+        time.perf_counter() - began,
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss * unit,
+    )
 
 
 def stage_names() -> list[str]:
@@ -70,17 +74,6 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
         return 1
     return 0
-
-
-def _write_costs(run_name: str, wall: float) -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-    costs = {
-        "wall_seconds": round(wall, 3),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
-        "peak_bytes": used.ru_maxrss * unit,
-    }
-    atomic.write_json(_COSTS / f"{run_name}.json", costs)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def test_a_dry_run_changes_nothing_and_says_what_the_real_one_does(used: dict[st
 
 
 @pytest.mark.slow
+@pytest.mark.postgresql
 def test_what_an_alias_the_ledger_or_the_present_results_name_stays(used: dict[str, set[str]]) -> None:
     before, files = recorded(), stored()
     prune(NOW, dry_run=False)

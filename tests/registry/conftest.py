@@ -287,6 +287,13 @@ def lose_store(project: Path, own_server: Tracking | None) -> Callable[[], None]
 
 
 @pytest.fixture
+def file_store(own_server: Tracking | None) -> None:
+    """For what works on a store's own file, and refuses a server."""
+    if own_server:
+        pytest.skip("needs a store that is a file of the project")
+
+
+@pytest.fixture
 def kept(own_server: Tracking | None) -> Callable[[str], Path]:
     """Where the store of `project` keeps the files of a version."""
 

@@ -40,7 +40,7 @@ def stored() -> list[Path]:
 
 
 @pytest.fixture
-def used(twice: Path) -> dict[str, set[str]]:
+def used(file_store: None, twice: Path) -> dict[str, set[str]]:
     """After two champions: results nobody chose, results of now, and a version of a promotion cut short."""
     write_comparison("table", values=[0.5, 0.6])
     unnamed = record()
@@ -69,7 +69,6 @@ def test_a_dry_run_changes_nothing_and_says_what_the_real_one_does(used: dict[st
 
 
 @pytest.mark.slow
-@pytest.mark.postgresql
 def test_what_an_alias_the_ledger_or_the_present_results_name_stays(used: dict[str, set[str]]) -> None:
     before, files = recorded(), stored()
     prune(NOW, dry_run=False)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from latentops.data import prepared
 from latentops.data.prepared import Description, Samples, SplitName
 from latentops.data.transforms import Transform
 from latentops.evaluation.comparison import along, health
+from latentops.registry import backup as saving
 from latentops.registry import champion, lineage, store, tracking, versions
 from latentops.reporting.profiles import drawings
 from latentops.stages import evaluate, train
@@ -285,6 +287,13 @@ def lose_store(project: Path, own_server: Tracking | None) -> Callable[[], None]
 
 
 @pytest.fixture
+def file_store(own_server: Tracking | None) -> None:
+    """For what works on a store's own file, and refuses a server."""
+    if own_server:
+        pytest.skip("needs a store that is a file of the project")
+
+
+@pytest.fixture
 def kept(own_server: Tracking | None) -> Callable[[str], Path]:
     """Where the store of `project` keeps the files of a version."""
 
@@ -298,14 +307,71 @@ def kept(own_server: Tracking | None) -> Callable[[str], Path]:
     return place
 
 
-@pytest.fixture
-def twice(project: Path) -> Path:
-    """A dataset that has had two champions, of two variants."""
-    for variant in ("variational", "undercomplete"):
-        write_comparison("table", variant)
+@pytest.fixture(scope="session")
+def states(trained: Path, own_server: Tracking | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project and its store as `recorded`, `promoted` and `twice` want them: made once, then copied."""
+    folder = tmp_path_factory.mktemp("states")
+    live = folder / "project"
+    _copy(trained, live)
+
+    def keep(name: str) -> None:
+        shutil.copytree(live, folder / name, ignore=shutil.ignore_patterns("var"))
+        if own_server:
+            own_server.keep(name)
+        else:
+            saving.backup(folder / name / "var" / "kept")
+
+    with inside(live), pytest.MonkeyPatch.context() as patch:
+        _use(own_server, patch)
+        if own_server:
+            own_server.empty()
         tracking.record("table", load_params(), drawings)
-        champion.promote("table")
-    return project
+        keep("recorded")
+        assert champion.promote("table").promoted
+        keep("promoted")
+        write_comparison("table", "undercomplete")
+        tracking.record("table", load_params(), drawings)
+        assert champion.promote("table").promoted
+        keep("twice")
+    return folder
+
+
+@pytest.fixture
+def take(
+    states: Path, project: Path, own_server: Tracking | None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """What makes `project` and its store one of `states`."""
+
+    def taken(name: str) -> Path:
+        shutil.copytree(states / name, project, ignore=shutil.ignore_patterns("var"), dirs_exist_ok=True)
+        if own_server:
+            own_server.put_back(name)
+        else:
+            saving.restore(states / name / "var" / "kept", force=True)
+            # MLflow remembers where a run's files are by its id, which copies share.
+            cache = "mlflow.tracking._tracking_service.utils._artifact_repos_cache"
+            monkeypatch.setattr(cache, OrderedDict())
+        return project
+
+    return taken
+
+
+@pytest.fixture
+def recorded(take: Callable[[str], Path]) -> Path:
+    """A project whose table is recorded, and nothing promoted."""
+    return take("recorded")
+
+
+@pytest.fixture
+def promoted(take: Callable[[str], Path]) -> Path:
+    """The same, after its first champion."""
+    return take("promoted")
+
+
+@pytest.fixture
+def twice(take: Callable[[str], Path]) -> Path:
+    """A dataset that has had two champions, of two variants."""
+    return take("twice")
 
 
 def _use(server: Tracking | None, patch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import psycopg2
 import pytest
+from mlflow.tracking.request_header.databricks_request_header_provider import DatabricksRequestHeaderProvider
 
 DEBIAN = "/usr/lib/postgresql"
 """Where Debian's packages keep the programs of each version; `initdb` and `postgres` aren't on the path."""
@@ -99,12 +100,34 @@ class Cluster:
 
 
 class Tracking:
-    """An MLflow server at `uri`, whose database can be emptied, and the folder where it keeps artifacts."""
+    """An MLflow server at `uri` on `database` that keeps artifacts in a folder. What it holds can be kept."""
 
-    def __init__(self, uri: str, artifacts: Path, empty: Callable[[], None]) -> None:
+    def __init__(self, uri: str, artifacts: Path, cluster: Cluster, database: str) -> None:
         self.uri = uri
         self.artifacts = artifacts
-        self.empty = empty
+        self.cluster = cluster
+        self.database = database
+        artifacts.mkdir(exist_ok=True)
+        self.keep("empty")
+
+    def keep(self, name: str) -> None:
+        """Keep what it holds now as `name`."""
+        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.database}'"
+        self.cluster.run(leave, f"CREATE DATABASE {self.database}_{name} TEMPLATE {self.database}")
+        shutil.copytree(self.artifacts, self.artifacts.with_name(name))
+
+    def put_back(self, name: str) -> None:
+        """Let it hold what was kept as `name`, and nothing else."""
+        self.cluster.run(
+            f"DROP DATABASE {self.database} WITH (FORCE)",
+            f"CREATE DATABASE {self.database} TEMPLATE {self.database}_{name}",
+        )
+        shutil.rmtree(self.artifacts)
+        shutil.copytree(self.artifacts.with_name(name), self.artifacts)
+
+    def empty(self) -> None:
+        """Let it know nothing."""
+        self.put_back("empty")
 
     def place(self, location: str) -> Path:
         """The folder of what a client knows as `location`."""
@@ -116,17 +139,13 @@ class Tracking:
 def tracking(cluster: Cluster, database: str, folder: Path, **environment: str) -> Iterator[Tracking]:
     """An MLflow server on `database`, which it makes, that keeps artifacts and its log in `folder`."""
     cluster.run(f"CREATE DATABASE {database}")
-    with server(folder, cluster.uri(database), **environment) as (uri, artifacts):
-        blank = f"{database}_blank"
-        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
-        cluster.run(leave, f"CREATE DATABASE {blank} TEMPLATE {database}")
-
-        def empty() -> None:
-            cluster.run(
-                f"DROP DATABASE {database} WITH (FORCE)", f"CREATE DATABASE {database} TEMPLATE {blank}"
-            )
-
-        yield Tracking(uri, artifacts, empty)
+    with (
+        server(folder, cluster.uri(database), **environment) as (uri, artifacts),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Before each request MLflow tries imports to learn whether it runs there: milliseconds each time.
+        patch.setattr(DatabricksRequestHeaderProvider, "in_context", lambda _: False)
+        yield Tracking(uri, artifacts, cluster, database)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ STATE = ("var", "ledger", ".dvc")
 
 
 @pytest.fixture
-def saved(twice: Path) -> Iterator[Path]:
+def saved(file_store: None, twice: Path) -> Iterator[Path]:
     """A backup of a project whose table has had two champions, where something waits and DVC has data."""
     cached = Path(".dvc/cache/files/md5/ab/cdef")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)

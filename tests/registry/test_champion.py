@@ -25,12 +25,6 @@ from .servers import Tracking
 MODEL = "table-autoencoder"
 
 
-@pytest.fixture
-def recorded(project: Path) -> Path:
-    tracking.record("table", load_params(), drawings)
-    return project
-
-
 def challenge(variant: str = "undercomplete", **changes: object) -> Decision:
     """Let the comparison choose `variant`, record that and try to promote it."""
     write_comparison("table", variant, **changes)
@@ -46,6 +40,7 @@ def count() -> int:
     return len(versions.versions(store.connect(), "table"))
 
 
+@pytest.mark.postgresql
 def test_what_passes_every_gate_is_champion(recorded: Path) -> None:
     decision = promote("table", reason="first light", card=card)
     assert decision.promoted
@@ -64,10 +59,10 @@ def test_what_passes_every_gate_is_champion(recorded: Path) -> None:
     assert described.description.startswith("A card of table/1.\nrivals: beats pca-3")
 
 
+@pytest.mark.postgresql
 def test_a_version_is_tied_to_its_run_and_its_logged_model(
-    recorded: Path, own_server: Tracking | None
+    promoted: Path, own_server: Tracking | None
 ) -> None:
-    promote("table")
     client = store.connect()
     version = client.get_model_version(MODEL, "1")
     run = tracking.find(client, "table", version.tags[results.CONTENT])
@@ -79,14 +74,12 @@ def test_a_version_is_tied_to_its_run_and_its_logged_model(
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": MODEL, "version": 1}]
 
 
-def test_without_a_card_the_description_is_not_empty(recorded: Path) -> None:
-    promote("table")
+def test_without_a_card_the_description_is_not_empty(promoted: Path) -> None:
     text = store.connect().get_model_version(MODEL, "1").description
     assert "variational autoencoder of table, seed 1" in text
 
 
-def test_promoting_the_same_content_again_does_nothing(recorded: Path) -> None:
-    promote("table")
+def test_promoting_the_same_content_again_does_nothing(promoted: Path) -> None:
     again = promote("table")
     assert not again.promoted
     assert again.version == 1
@@ -95,8 +88,7 @@ def test_promoting_the_same_content_again_does_nothing(recorded: Path) -> None:
     assert len(history("table")) == 1
 
 
-def test_a_gate_that_holds_leaves_the_alias_alone(recorded: Path) -> None:
-    promote("table")
+def test_a_gate_that_holds_leaves_the_alias_alone(promoted: Path) -> None:
     failing = {"gate": "rivals", "value": -0.01, "limit": 0.0, "passed": False, "text": "does not beat pca-3"}
     decision = challenge(gates=[failing], passed=False)
     assert not decision.promoted
@@ -132,24 +124,22 @@ def test_without_a_champion_what_is_held_is_challenger_and_no_more(recorded: Pat
     assert gate == {"value": -0.01, "limit": 0.0, "verdict": "held"}
 
 
-def test_a_challenger_that_is_held_again_changes_nothing(recorded: Path) -> None:
-    promote("table")
+def test_a_challenger_that_is_held_again_changes_nothing(promoted: Path) -> None:
     held()
     held()
     assert events() == [("promote", 1, None), ("hold", 2, 1)]
     assert (count(), challenger()) == (2, 2)
 
 
-def test_what_is_promoted_leaves_no_challenger(recorded: Path) -> None:
-    promote("table")
+def test_what_is_promoted_leaves_no_challenger(promoted: Path) -> None:
     held()
     assert challenge().version == 2
     assert (challenger(), count()) == (None, 2)
     assert json.loads(resolve("table@champion").tags["gate.rivals"])["verdict"] == "passed"
 
 
-def test_a_rejected_challenger_keeps_the_reason_and_is_none_again(recorded: Path) -> None:
-    promote("table")
+@pytest.mark.postgresql
+def test_a_rejected_challenger_keeps_the_reason_and_is_none_again(promoted: Path) -> None:
     held()
     decision = reject("table", reason="blurred edges")
     assert (decision.promoted, decision.version, challenger()) == (False, 1, None)
@@ -163,8 +153,7 @@ def test_a_rejected_challenger_keeps_the_reason_and_is_none_again(recorded: Path
         reject("table", reason=" ")
 
 
-def test_a_promotion_past_a_gate_needs_a_reason_and_shows_for_good(recorded: Path) -> None:
-    promote("table")
+def test_a_promotion_past_a_gate_needs_a_reason_and_shows_for_good(promoted: Path) -> None:
     held()
     with pytest.raises(RegistryError, match="a forced promotion needs a reason"):
         promote("table", force=True)
@@ -195,9 +184,8 @@ def test_what_passes_every_gate_is_not_forced(recorded: Path) -> None:
     ],
 )
 def test_what_is_cut_short_of_a_challenger_is_finished(
-    recorded: Path, monkeypatch: pytest.MonkeyPatch, event: str, call: str
+    promoted: Path, monkeypatch: pytest.MonkeyPatch, event: str, call: str
 ) -> None:
-    promote("table")
     if event != "hold":
         held()
 
@@ -224,8 +212,8 @@ def test_what_is_cut_short_of_a_challenger_is_finished(
     assert ledger.breaks() == []
 
 
-def test_a_promotion_remembers_the_champion_before(recorded: Path) -> None:
-    promote("table")
+@pytest.mark.postgresql
+def test_a_promotion_remembers_the_champion_before(promoted: Path) -> None:
     decision = challenge()
     assert (decision.version, decision.previous) == (2, 1)
     assert (resolve("table@champion").number, resolve("table@previous").number) == (2, 1)
@@ -233,9 +221,8 @@ def test_a_promotion_remembers_the_champion_before(recorded: Path) -> None:
     assert latentops.load("table@previous").facts.variant == "variational"
 
 
-def test_rollback_restores_and_rolling_back_again_undoes_it(recorded: Path) -> None:
-    promote("table")
-    challenge()
+@pytest.mark.postgresql
+def test_rollback_restores_and_rolling_back_again_undoes_it(twice: Path) -> None:
     undone = rollback("table", reason="it misbehaved")
     assert (undone.promoted, undone.version, undone.previous) == (True, 1, 2)
     assert (resolve("table@champion").number, resolve("table@previous").number) == (1, 2)
@@ -251,16 +238,14 @@ def test_rollback_restores_and_rolling_back_again_undoes_it(recorded: Path) -> N
     assert ledger.breaks() == []
 
 
-def test_content_that_was_registered_before_needs_no_new_version(recorded: Path) -> None:
-    promote("table")
-    challenge()
+@pytest.mark.postgresql
+def test_content_that_was_registered_before_needs_no_new_version(twice: Path) -> None:
     rollback("table")
     assert promote("table").version == 2
     assert count() == 2
 
 
-def test_there_is_nothing_to_roll_back_to_at_first(recorded: Path) -> None:
-    promote("table")
+def test_there_is_nothing_to_roll_back_to_at_first(promoted: Path) -> None:
     with pytest.raises(
         RegistryError, match="table: nothing to roll back to, version 1 is the first champion"
     ):
@@ -299,10 +284,9 @@ def test_where_nothing_was_chosen_nothing_is_promoted(recorded: Path) -> None:
 @pytest.mark.parametrize("event", ["promote", "rollback"])
 @pytest.mark.parametrize("done", [0, 1])
 def test_an_event_cut_short_between_ledger_and_alias_is_finished(
-    recorded: Path, monkeypatch: pytest.MonkeyPatch, event: str, done: int
+    promoted: Path, monkeypatch: pytest.MonkeyPatch, event: str, done: int
 ) -> None:
     """However many aliases were moved before the end, the next call finishes what the ledger says, once."""
-    promote("table")
     if event == "rollback":
         challenge()
     move, moved = MlflowClient.set_registered_model_alias, []
@@ -329,9 +313,8 @@ def test_an_event_cut_short_between_ledger_and_alias_is_finished(
 
 
 def test_a_champion_whose_files_were_damaged_is_made_again(
-    recorded: Path, kept: Callable[[str], Path]
+    promoted: Path, kept: Callable[[str], Path]
 ) -> None:
-    promote("table")
     (kept("table") / "artifacts" / "package" / "package.json").unlink()
     assert promote("table").version == 2
     shutil.rmtree(kept("table"))

@@ -40,7 +40,7 @@ def stored() -> list[Path]:
 
 
 @pytest.fixture
-def used(twice: Path) -> dict[str, set[str]]:
+def used(file_store: None, twice: Path) -> dict[str, set[str]]:
     """After two champions: results nobody chose, results of now, and a version of a promotion cut short."""
     write_comparison("table", values=[0.5, 0.6])
     unnamed = record()

@@ -285,6 +285,7 @@ def test_how_large_a_request_may_be_can_be_set(here: Here, monkeypatch: pytest.M
         here("table")
 
 
+@pytest.mark.postgresql
 def test_an_alias_that_moves_is_seen_at_the_next_start(twice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = served(monkeypatch)
     body = split(FEATURES, [0.5, 1.0, -0.5, 0.0, 2.0])

@@ -184,6 +184,7 @@ def proxy(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         between.shutdown()
 
 
+@pytest.mark.postgresql
 def test_without_a_server_the_stage_ends_well_and_sync_delivers_once(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

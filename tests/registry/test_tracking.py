@@ -71,6 +71,7 @@ def test_every_member_is_in_the_table_whatever_its_view(project: Path) -> None:
     assert sorted(views) == ["a", "a", "all", "all", "b", "b"]
 
 
+@pytest.mark.postgresql
 def test_curves_are_metrics_by_step(project: Path) -> None:
     record()
     client = store.connect()
@@ -141,6 +142,7 @@ def test_studies_go_with_the_runs_and_change_no_hash(project: Path) -> None:
     assert len(runs()["variant"]) == len(VARIANTS)
 
 
+@pytest.mark.postgresql
 def test_recording_twice_adds_nothing(project: Path) -> None:
     first = record()
     before = {run.info.run_id for role in runs().values() for run in role}
@@ -148,6 +150,7 @@ def test_recording_twice_adds_nothing(project: Path) -> None:
     assert {run.info.run_id for role in runs().values() for run in role} == before
 
 
+@pytest.mark.postgresql
 def test_a_lost_store_is_rebuilt_with_the_same_hashes(project: Path, lose_store: Callable[[], None]) -> None:
     first = record()
     lose_store()
@@ -185,6 +188,7 @@ def test_the_stage_writes_content_hashes_only(project: Path) -> None:
     assert written == {"runs": record()}
 
 
+@pytest.mark.postgresql
 def test_artifacts_go_to_an_absolute_place_or_through_the_server(
     project: Path, own_server: Tracking | None
 ) -> None:

@@ -26,6 +26,7 @@ def broken(name: str = "table@champion") -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["table", "table@champion", "table@previous", "table/1"])
+@pytest.mark.postgresql
 def test_every_link_of_an_untouched_chain_holds(twice: Path, name: str) -> None:
     answer = verify(name)
     assert answer.holds, [link.text for link in answer.broken]
@@ -76,12 +77,14 @@ def test_a_challenger_is_proven_and_so_is_what_was_forced(twice: Path) -> None:
     assert broken("table@champion") == ["ledger ↔ version: promoted against a gate"]
 
 
+@pytest.mark.postgresql
 def test_a_changed_byte_of_the_package_shows(twice: Path, kept: Callable[[str], Path]) -> None:
     weights = kept("table") / "artifacts" / "package" / "model" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     assert broken() == ["version ↔ package: sha256 of the files"]
 
 
+@pytest.mark.postgresql
 def test_a_package_that_is_gone_shows(twice: Path, kept: Callable[[str], Path]) -> None:
     shutil.rmtree(kept("table"))
     [link] = verify("table").broken

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ FORCED = "latentops.forced"
 """The tag of a version that was promoted against a gate: why."""
 REJECTED = "latentops.rejected"
 """The tag of a challenger that was turned down: why."""
+UPLOADS = 8  # at a time: a package has hundreds of small files, and MLflow sends them one after the other
 ALARMS = "false_alarm/"
 """What the test results of a view's false alarms are called by, before its name."""
 
@@ -143,7 +145,7 @@ class Candidate:
             )
             self._write(directory, meta)
             package = packaging.digest(directory)
-            self.client.log_model_artifacts(model.model_id, str(directory))
+            _upload(self.client, str(model.model_id), directory)
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id), package
@@ -188,6 +190,17 @@ class Candidate:
             PRIMARY: self.primary,
             PRIMARY_VALUE: repr(self.value),
         }
+
+
+def _upload(client: MlflowClient, model_id: str, directory: Path) -> None:
+    """Log every file in `directory` to the logged model `model_id`."""
+
+    def send(path: Path) -> None:
+        place = path.relative_to(directory).parent
+        client.log_model_artifact(model_id, str(path), place.as_posix() if place.parts else None)
+
+    with ThreadPoolExecutor(UPLOADS) as several:
+        list(several.map(send, [path for path in sorted(directory.rglob("*")) if path.is_file()]))
 
 
 def _expect_registered_model(client: MlflowClient, name: str, dataset: str) -> None:

@@ -158,10 +158,15 @@ def _train_of(stage: str) -> str:
 def expected_cost(stage: str) -> float:
     """Seconds that `stage` took when it last ran here, or a guess."""
     try:
-        seconds: float = json.loads((_COSTS / f"{stage.replace('@', '-')}.json").read_text())["wall_seconds"]
+        seconds: float = json.loads(cost_file(stage).read_text())["wall_seconds"]
         return seconds
     except (OSError, ValueError, KeyError):
         return _GUESS * (4 if stage.startswith("train@") and stage.endswith(_LONG) else 1)
+
+
+def cost_file(stage: str) -> Path:
+    """Where `stage` writes what it took."""
+    return _COSTS / f"{stage.replace('@', '-')}.json"
 
 
 def urgency(work: Iterable[Unit]) -> dict[str, float]:
@@ -226,6 +231,11 @@ class Schedule:
 def trains(name: str) -> bool:
     """Whether the unit trains, the one thing that wants a GPU."""
     return name.startswith("train@")
+
+
+def stays(name: str) -> bool:
+    """Whether the unit runs where the flow does, whoever runs the others: it writes to this MLflow store."""
+    return name.startswith("record@")
 
 
 _SEEN = re.compile(r"^(?:Stage '(?P<same>[^']+)' didn't change|Stage '(?P<restored>[^']+)' is cached)")

@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import flow, get_run_logger, task
@@ -28,6 +29,9 @@ from latentops.config import Params, load_params
 from latentops.errors import LatentOpsError
 from pipelines import graph
 from pipelines.graph import Unit
+
+if TYPE_CHECKING:
+    from pipelines.remote import Workers
 
 # Of DVC's output, what is advice for a person at a prompt or goes without saying; a log is better without.
 _LEFT_OUT = (
@@ -47,6 +51,7 @@ class Plan:
 
     work: list[Unit]
     cached: int
+    graph: graph.Graph
 
     def __str__(self) -> str:
         """One line, such as `73 stages: 70 cached by DVC, 3 to look at`."""
@@ -60,15 +65,20 @@ def make_plan(wanted: Iterable[str]) -> Plan:
     stages = graph.read_graph()
     selected = graph.closure(stages, wanted)
     why = graph.reasons(stages, graph.read_status(), selected)
-    return Plan(graph.units(stages, why), len(selected) - len(why))
+    return Plan(graph.units(stages, why), len(selected) - len(why), stages)
 
 
 @task(task_run_name="{unit.name}", cache_policy=NO_CACHE, retries=0)
-def run_unit(unit: Unit) -> State[Any]:
-    """Run one unit through DVC; what the stages print goes to the log as it comes."""
+def run_unit(unit: Unit, missing: Sequence[str] = ()) -> State[Any]:
+    """Run one unit through DVC; what the stages print goes to the log as it comes.
+
+    What the stages `missing` made elsewhere is pulled first.
+    """
     logger = get_run_logger()
     logger.info("%s: %s", " and ".join(unit.stages), unit.why)
-    code, lines = stream(["--wait-for-lock", "repro", "--single-item", *unit.stages], logger.info)
+    code, lines = pull(missing, logger.info) if missing else (0, [])
+    if not code:
+        code, lines = stream(["--wait-for-lock", "repro", "--single-item", *unit.stages], logger.info)
     cached = [stage for line in lines if (stage := graph.had_cached(line))]
     if code:
         return Failed(message=complaint(unit, lines))
@@ -108,6 +118,11 @@ def stream(arguments: list[str], say: Callable[[str], None]) -> tuple[int, list[
     return process.returncode, lines
 
 
+def pull(stages: Sequence[str], say: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Have the outs of `stages` from the DVC remote, as `dvc.lock` names them; as `stream`."""
+    return stream(["--wait-for-lock", "pull", "--force", *stages], say)
+
+
 def complaint(unit: Unit, lines: list[str]) -> str:
     """What went wrong, in the words of the stage where it has any, else in DVC's."""
     said = [line for line in lines if line.startswith("error: ")]
@@ -135,34 +150,35 @@ def reproduce(
     workers: int | None = None,
     gpu_slots: int = 1,
     promoting: bool = True,
+    cluster: str | None = None,
+    pool: str | None = None,
 ) -> State[Any]:
     """Run what is stale of the DAG (or of one dataset's or variant's part), then promote.
 
     `workers` stages run at once (default: one a core), `gpu_slots` of them training where training uses a
     GPU. A failed stage stops only what depends on it; the flow then fails with every failure in its message,
     and the next run takes up where this one ended.
+
+    With a `cluster` (the address of a Dask scheduler) or a `pool` (a Prefect work pool) its workers run the
+    stages, as many at once as there are to run, unless `workers` says otherwise; `gpu_slots` is then theirs.
     """
     params = load_params()
     logger = get_run_logger()
     plan = make_plan(targets.targets(params, dataset, variant))
     logger.info(str(plan))
-    schedule = graph.Schedule(
-        plan.work, workers or free_workers(params), gpu_slots if uses_gpu(params) else None
-    )
-    futures: dict[PrefectFuture[Any], Unit] = {}
-    complaints = []
-    while True:
-        for unit in schedule.start():
-            futures[run_unit.submit(unit)] = unit
-        if not futures:
-            break
-        future = next(as_completed(list(futures)))
-        future.wait()  # settles its state
-        unit = futures.pop(future)
-        failed = not future.state.is_completed()
-        schedule.finish(unit.name, failed=failed)
-        if failed:
-            complaints.append(future.state.message or f"{unit.name}: {future.state.name}")
+    elsewhere = bool(cluster or pool)
+    at_once = workers or (max(1, len(plan.work)) if elsewhere else free_workers(params))
+    schedule = graph.Schedule(plan.work, at_once, gpu_slots if uses_gpu(params) and not elsewhere else None)
+    if elsewhere:
+        from pipelines import remote
+
+        with remote.workers(cluster, pool, plan.graph) as others:
+            complaints = follow(schedule, others)
+        if made := [stage for unit in plan.work if unit.name in schedule.done for stage in unit.stages]:
+            code, lines = pull(made, logger.info)
+            complaints += [f"dvc pull: {' '.join(lines[-1:])}"] if code else []
+    else:
+        complaints = follow(schedule)
 
     stopped = {
         stage
@@ -183,6 +199,31 @@ def reproduce(
     if complaints:
         return Failed(message=failures(complaints, sorted(schedule.skipped)))
     return Completed(message=str(plan))
+
+
+def follow(schedule: graph.Schedule, others: "Workers | None" = None) -> list[str]:
+    """Run what `schedule` has, by `others` where they are given, until nothing can start; what failed, and why."""
+    futures: dict[PrefectFuture[Any], Unit] = {}
+    complaints = []
+    while True:
+        for unit in schedule.start():
+            if others is None:
+                futures[run_unit.submit(unit)] = unit
+            elif graph.stays(unit.name):
+                futures[run_unit.submit(unit, others.needs(unit))] = unit
+            else:
+                futures[others.submit(unit)] = unit
+        if not futures:
+            return complaints
+        future = next(as_completed(list(futures)))
+        future.wait()  # settles its state
+        unit = futures.pop(future)
+        failed = not future.state.is_completed()
+        if failed:
+            complaints.append(future.state.message or f"{unit.name}: {future.state.name}")
+        elif others is not None and not graph.stays(unit.name):
+            others.take(unit)
+        schedule.finish(unit.name, failed=failed)
 
 
 def failures(complaints: list[str], skipped: list[str]) -> str:
@@ -243,6 +284,12 @@ def main(
     variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
     workers: Annotated[int | None, typer.Option(help="Stages at once; one a core, unless given.")] = None,
     gpu_slots: Annotated[int, typer.Option(help="Training stages at once on a GPU.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler whose workers run the stages.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="A Prefect work pool whose workers run the stages.")
+    ] = None,
 ) -> None:
     """Reproduce what is stale in parallel, then promote what passes its gates."""
     params = load_params()
@@ -250,7 +297,7 @@ def main(
     if not plan.work and not has_server():
         print(plan)
         return
-    state = reproduce(dataset, variant, workers, gpu_slots, return_state=True)
+    state = reproduce(dataset, variant, workers, gpu_slots, cluster=cluster, pool=pool, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

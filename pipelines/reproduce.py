@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -202,7 +201,7 @@ def reproduce(
 
 
 def follow(schedule: graph.Schedule, others: "Workers | None" = None) -> list[str]:
-    """Run what `schedule` has, by `others` where they are given, until nothing can start; what failed, and why."""
+    """Run what `schedule` has, by `others` where they are given, until nothing can start; what failed."""
     futures: dict[PrefectFuture[Any], Unit] = {}
     complaints = []
     while True:

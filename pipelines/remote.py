@@ -128,7 +128,8 @@ def run_in_pool(deployment: str, ref: str, unit: Unit, needs: list[str]) -> Stat
             break
     if state is not None and state.is_completed():
         return Completed(message=state.message)
-    return Failed(message=(state and state.message) or f"{unit.name}: its worker was lost")
+    said = (state and state.message) or "its worker was lost"
+    return Failed(message=said if said.startswith(f"{unit.name}: ") else f"{unit.name}: {said}")
 
 
 def _plain(unit: Unit) -> dict[str, Any]:

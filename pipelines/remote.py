@@ -101,7 +101,7 @@ def run_there(ref: str, unit: Unit, needs: list[str]) -> State[Any]:
     return _reported(ref, unit, needs)
 
 
-@flow(name="unit", flow_run_name=lambda: flow_run.parameters["unit"]["name"], validate_parameters=True)
+@flow(name="unit")
 def run_pulled(ref: str, unit: Unit, needs: list[str]) -> State[Any]:
     """`work` as a flow, on a worker of a work pool."""
     return _reported(ref, unit, needs)

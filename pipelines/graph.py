@@ -234,8 +234,11 @@ def trains(name: str) -> bool:
 
 
 def stays(name: str) -> bool:
-    """Whether the unit runs where the flow does, whoever runs the others: it writes to this MLflow store."""
-    return name.startswith("record@")
+    """Whether the unit runs where the flow does, whoever runs the others.
+
+    `record` writes to the MLflow store that is known here; `report` reads all results, not only its deps'.
+    """
+    return name == "report" or name.startswith("record@")
 
 
 _SEEN = re.compile(r"^(?:Stage '(?P<same>[^']+)' didn't change|Stage '(?P<restored>[^']+)' is cached)")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from itertools import chain
 from os import environ
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
@@ -123,7 +123,7 @@ def run_in_pool(deployment: str, ref: str, unit: Unit, needs: list[str]) -> Stat
     parameters = {"ref": ref, "unit": _plain(unit), "needs": needs}
     for _ in range(_TRIES):
         run = run_deployment(deployment, parameters=parameters, flow_run_name=unit.name, poll_interval=1)
-        state = run.state
+        state = cast(FlowRun, run).state  # awaited by Prefect, as this is no coroutine
         if state is None or not state.is_crashed():
             break
     if state is not None and state.is_completed():
@@ -169,7 +169,7 @@ class Workers:
         with _dvc_at_rest():
             path = Path(_LOCK)
             lock = parse_yaml(path.read_text(), path) if path.exists() else {"schema": "2.0", "stages": {}}
-            lock["stages"] |= {stage: made[stage] for stage in unit.stages}
+            lock["stages"].update({stage: made[stage] for stage in unit.stages})
             atomic.write_text(path, dumps_yaml(lock))
 
     def needs(self, unit: Unit) -> list[str]:

@@ -203,7 +203,7 @@ def reproduce(
 def follow(schedule: graph.Schedule, others: "Workers | None" = None) -> list[str]:
     """Run what `schedule` has, by `others` where they are given, until nothing can start; what failed."""
     futures: dict[PrefectFuture[Any], Unit] = {}
-    complaints = []
+    complaints: list[str] = []
     while True:
         for unit in schedule.start():
             if others is None:

@@ -168,7 +168,8 @@ class Workers:
             git("restore", "--source", ref, "--worktree", "--", *paths)
         with _dvc_at_rest():
             path = Path(_LOCK)
-            lock = parse_yaml(path.read_text(), path) if path.exists() else {"schema": "2.0", "stages": {}}
+            empty: dict[str, Any] = {"schema": "2.0", "stages": {}}
+            lock: dict[str, Any] = parse_yaml(path.read_text(), path) if path.exists() else empty
             lock["stages"].update({stage: made[stage] for stage in unit.stages})
             atomic.write_text(path, dumps_yaml(lock))
 

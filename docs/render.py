@@ -22,6 +22,7 @@ from pydantic import Field
 
 from latentops import atomic
 from latentops.cli import guard
+from latentops.config import load_params
 from latentops.data.entry import COMMENTS
 from latentops.errors import DataError, LatentOpsError
 from latentops.evaluation import comparison as judged
@@ -94,6 +95,8 @@ WARNINGS = {
     ),
 }  # what the field warns of, and what the studies call it
 MATRIX = "a code doesn't withstand what it wasn't trained on"  # shown as a matrix, not as remedies
+FLEET = 1000  # datasets of which docs/scale.md says what they take
+FLEET_CORES = (1, 16, 128)
 LEAST_BYTES = 10**5  # what `benchmarks.growth` can tell from none
 WIDTH = 1280
 LARGEST = 400_000  # bytes of a picture that a README should carry
@@ -480,6 +483,34 @@ def scores(root: Path) -> str:
 def pipeline(root: Path) -> str:
     """The figures of `benchmarks/pipeline.json`, or how to get them."""
     return measured(root, PIPELINE, "make bench-pipeline")
+
+
+def fleet(root: Path) -> str:
+    """What `FLEET` datasets like the project's own take, by what its stages took in `PIPELINE`."""
+    command = "make bench-pipeline"
+    if not (root / PIPELINE).exists():
+        return f"Not measured yet: `{command}` writes `{PIPELINE}`."
+    found = read(Benchmark, root / PIPELINE, command)
+    measured_on = len(load_params(root / "params.yaml").run.datasets)
+    hours = {
+        row.name.removesuffix(", wall"): float(row.value or 0) / measured_on * FLEET / 3600
+        for row in found.rows
+        if row.name.endswith(", wall") and not row.name.startswith("report")
+    }
+    total = sum(hours.values())
+    stages = [[verb, f"{taken:,.1f}", f"{taken / total:.0%}"] for verb, taken in hours.items()]
+    shares = [[f"{cores:,}", f"{total / cores:.2g}"] for cores in FLEET_CORES]
+    return "\n\n".join(
+        (
+            f"{FLEET:,} datasets are {total:,.0f} hours of one core: {FLEET:,} times the mean over the "
+            f"{measured_on} embedded datasets, each with every variant. "
+            f"{taken_on(found.machine, found.commit)}",
+            table(
+                ["stage", "core hours", "share"], [*stages, ["all", f"{total:,.1f}", "100%"]], right=(1, 2)
+            ),
+            table(["cores", "hours"], shares, right=(0, 1)),
+        )
+    )
 
 
 def judge(root: Path) -> str:
@@ -1082,6 +1113,7 @@ SECTIONS: tuple[tuple[Path, str, Callable[[Path], str]], ...] = (
     (Path("docs/performance.md"), "startup", startup),
     (Path("docs/your-data.md"), "keys", keys),
     (Path("docs/quality.md"), "quality", quality),
+    (Path("docs/scale.md"), "fleet", fleet),
     (Path("docs/serving.md"), "serving", serving),
     (Path("docs/variants.md"), "losses", losses),
     (Path("docs/variants.md"), "matrix", matrix),

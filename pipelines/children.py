@@ -54,8 +54,9 @@ class Children:
         environment: Mapping[str, str] | None = None,
         seconds: float | None = None,
         renews: Callable[[str], bool] = lambda line: False,
+        at: Path | None = None,
     ) -> int:
-        """Run `command`, telling each line of its output as it comes; its exit status, -N for signal N.
+        """Run `command` in the folder `at`, telling each line of its output as it comes; its exit status, -N for signal N.
 
         It may take `seconds`, anew from each line that `renews`; `TimeLimitError` where it took longer. May
         be called from several threads at once.
@@ -71,6 +72,7 @@ class Children:
                 text=True,
                 errors="replace",
                 env=environment,
+                cwd=at,
                 start_new_session=True,
             )
             self._running.add(process)

@@ -227,6 +227,14 @@ def trains(name: str) -> bool:
     return name.startswith("train@")
 
 
+def stays(name: str) -> bool:
+    """Whether the unit runs where the flow does, whoever runs the others.
+
+    `record` writes to the MLflow store that is known here; `report` reads all results, not only its deps'.
+    """
+    return name == "report" or name.startswith("record@")
+
+
 _SEEN = re.compile(r"^(?:Stage '(?P<same>[^']+)' didn't change|Stage '(?P<restored>[^']+)' is cached)")
 
 

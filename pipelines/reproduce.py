@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from prefect import flow, get_run_logger, task
@@ -30,6 +30,9 @@ from pipelines.children import Children, TimeLimitError, dvc
 from pipelines.graph import Unit
 from pipelines.summary import Recorder, Summary
 
+if TYPE_CHECKING:
+    from pipelines.remote import Workers
+
 # Of DVC's output, what is advice for a person at a prompt or goes without saying; a log is better without.
 _LEFT_OUT = (
     "Updating lock file",
@@ -48,6 +51,7 @@ class Plan:
 
     work: list[Unit]
     cached: int
+    graph: graph.Graph
 
     def __str__(self) -> str:
         """One line, such as `73 stages: 70 cached by DVC, 3 to look at`."""
@@ -61,7 +65,7 @@ def make_plan(wanted: Iterable[str]) -> Plan:
     stages = graph.read_graph()
     selected = graph.closure(stages, wanted)
     why = graph.reasons(stages, graph.read_status(), selected)
-    return Plan(graph.units(stages, why), len(selected) - len(why))
+    return Plan(graph.units(stages, why), len(selected) - len(why), stages)
 
 
 RETRY_AFTER = (5, 30)
@@ -95,16 +99,19 @@ def retriable(task: object, task_run: object, state: State[Any]) -> bool:
     retry_delay_seconds=list(RETRY_AFTER),
     retry_condition_fn=retriable,
 )
-def run_unit(unit: Unit, children: Children, stage_hours: float) -> State[Any]:
+def run_unit(unit: Unit, children: Children, stage_hours: float, missing: Sequence[str] = ()) -> State[Any]:
     """Run one unit through DVC; what the stages print goes to the log as it comes.
 
-    Its data are the stages that ran. A failure that may pass is tried again, as `RETRY_AFTER` says.
+    What the stages `missing` made elsewhere is pulled first. Its data are the stages that ran. A failure that
+    may pass is tried again, as `RETRY_AFTER` says.
     """
     logger = get_run_logger()
     logger.info("%s: %s", " and ".join(unit.stages), unit.why)
     arguments = ["--wait-for-lock", "repro", "--single-item", *unit.stages]
     try:
-        code, lines = stream(arguments, logger.info, children, stage_hours * 3600)
+        code, lines = pull(missing, logger.info, children) if missing else (0, [])
+        if not code:
+            code, lines = stream(arguments, logger.info, children, stage_hours * 3600)
     except TimeLimitError:
         said = f"took longer than stage_hours={stage_hours:g}, and was ended with all that it had started"
         return Failed(message=f"{unit.name}: {said}")
@@ -158,6 +165,13 @@ def may_pass(code: int, lines: list[str]) -> bool:
     return any(line.startswith("ERROR: ") and any(sign in line for sign in _MAY_PASS) for line in lines)
 
 
+def pull(
+    stages: Sequence[str], say: Callable[[str], None], children: Children | None = None
+) -> tuple[int, list[str]]:
+    """Have the outs of `stages` from the DVC remote, as `dvc.lock` names them; as `stream`."""
+    return stream(["--wait-for-lock", "pull", "--force", *stages], say, children)
+
+
 def complaint(unit: Unit, lines: list[str]) -> str:
     """What went wrong, in the words of the stage where it has any, else in DVC's."""
     said = [line for line in lines if line.startswith("error: ")]
@@ -186,12 +200,17 @@ def reproduce(
     gpu_slots: int = 1,
     promoting: bool = True,
     stage_hours: float = 24.0,
+    cluster: str | None = None,
+    pool: str | None = None,
 ) -> State[Any]:
     """Run what is stale of the DAG (or of one dataset's or variant's part), then promote.
 
     `workers` stages run at once (default: one a core), `gpu_slots` of them training where training uses a
     GPU. A stage that takes longer than `stage_hours` is ended. A failed stage stops only what depends on it;
     the flow then fails with every failure in its message, and the next run takes up where this one ended.
+
+    With a `cluster` (the address of a Dask scheduler) or a `pool` (a Prefect work pool) its workers run the
+    stages, as many at once as there are to run, unless `workers` says otherwise; `gpu_slots` is then theirs.
     """
     params = load_params()
     wanted = targets.targets(params, dataset, variant)
@@ -200,9 +219,20 @@ def reproduce(
         plan = make_plan(wanted)
         get_run_logger().info(str(plan))
         run.plan(plan.work, plan.cached)
-        on_gpu = uses_gpu(params)
-        schedule = graph.Schedule(plan.work, workers or free_workers(params), gpu_slots if on_gpu else None)
-        run_all(schedule, run, stage_hours, on_gpu)
+        on_gpu, elsewhere = uses_gpu(params), bool(cluster or pool)
+        at_once = workers or (max(1, len(plan.work)) if elsewhere else free_workers(params))
+        slots = gpu_slots if on_gpu and not elsewhere else None
+        schedule = graph.Schedule(plan.work, at_once, slots)
+        if elsewhere:
+            from pipelines import remote
+
+            with remote.workers(cluster, pool, plan.graph) as others:
+                run_all(schedule, run, stage_hours, on_gpu, others)
+            made = [stage for unit in plan.work if unit.name in schedule.done for stage in unit.stages]
+            code, lines = pull(made, get_run_logger().info) if made else (0, [])
+            run.failures += [f"dvc pull: {' '.join(lines[-1:])}"] if code else []
+        else:
+            run_all(schedule, run, stage_hours, on_gpu)
         stopped = {
             stage
             for unit in plan.work
@@ -226,26 +256,42 @@ def reproduce(
     return Completed(message=str(plan))
 
 
-def run_all(schedule: graph.Schedule, run: Recorder, stage_hours: float, on_gpu: bool) -> None:
-    """Run what `schedule` has, and take it down; where the flow ends before that, so do the stages."""
+def run_all(
+    schedule: graph.Schedule,
+    run: Recorder,
+    stage_hours: float,
+    on_gpu: bool,
+    others: "Workers | None" = None,
+) -> None:
+    """Run what `schedule` has, by `others` where they are given, and take it down.
+
+    Where the flow ends before that, so do the stages that run here.
+    """
     futures: dict[PrefectFuture[Any], Unit] = {}
     with Children() as children:
         while True:
             for unit in schedule.start():
                 run.start(unit)
+                if others is not None and not graph.stays(unit.name):
+                    futures[others.submit(unit)] = unit
+                    continue
                 tagged = run_unit.with_options(tags=graph.tags(unit, on_gpu=on_gpu))
-                futures[tagged.submit(unit, children, stage_hours)] = unit
+                missing = others.needs(unit) if others else ()
+                futures[tagged.submit(unit, children, stage_hours, missing)] = unit
             if not futures:
                 break
             future = next(as_completed(list(futures)))
             future.wait()  # settles its state
             unit = futures.pop(future)
             failed = not future.state.is_completed()
-            schedule.finish(unit.name, failed=failed)
             if failed:
                 run.fail(unit, future.state.message or f"{unit.name}: {future.state.name}")
+            elif others is not None and not graph.stays(unit.name):
+                others.take(unit)
+                run.finish(unit, unit.stages)
             else:
                 run.finish(unit, future.result())
+            schedule.finish(unit.name, failed=failed)
 
 
 @contextmanager
@@ -329,6 +375,12 @@ def main(
     workers: Annotated[int | None, typer.Option(help="Stages at once; one a core, unless given.")] = None,
     gpu_slots: Annotated[int, typer.Option(help="Training stages at once on a GPU.")] = 1,
     stage_hours: Annotated[float, typer.Option(help="Hours after which a stage is ended.")] = 24.0,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler whose workers run the stages.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="A Prefect work pool whose workers run the stages.")
+    ] = None,
 ) -> None:
     """Reproduce what is stale in parallel, then promote what passes its gates."""
     params = load_params()
@@ -336,7 +388,8 @@ def main(
     if not plan.work and not has_server():
         print(plan)
         return
-    state = reproduce(dataset, variant, workers, gpu_slots, stage_hours=stage_hours, return_state=True)
+    told = {"stage_hours": stage_hours, "cluster": cluster, "pool": pool}
+    state = reproduce(dataset, variant, workers, gpu_slots, **told, return_state=True)
     if not state.is_completed():
         raise LatentOpsError(state.message or f"the flow ended as {state.name}")
 

@@ -140,7 +140,7 @@ def elsewhere(place: Path, dataset: str | None, workers: int | None, gpu_slots: 
     with store.locked("workspace", HOLDER):
         try:
             branch = prepare_workspace(place)
-            code = workspaces.run(place, arguments)
+            code = workspaces.run(place, arguments, get_run_logger().info)
             workspaces.hand_back(place, branch)
         except LatentOpsError as error:
             return Failed(message=str(error))

@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 from latentops.errors import LatentOpsError
 from latentops.registry import ledger
 from pipelines import decisions
+from pipelines.children import Children
 from pipelines.incoming import INCOMING
 from pipelines.publish import branch_of
 
@@ -73,15 +75,15 @@ def base(origin: Path, head: str) -> str:
     return head
 
 
-def run(place: Path, arguments: list[str]) -> int:
-    """`python -m pipelines.retrain ARGUMENTS` in `place`, with its own code; the exit status."""
+def run(place: Path, arguments: Sequence[str], say: Callable[[str], object]) -> int:
+    """`python -m pipelines.retrain ARGUMENTS` in `place`, with its own code, which ends with us.
+
+    Each line of its log is told as it comes; the exit status.
+    """
     path = os.pathsep.join([str(place / "src"), str(place)])
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.retrain", *arguments],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    ).returncode
+    command = [sys.executable, "-m", "pipelines.retrain", *arguments]
+    with Children() as children:
+        return children.run(command, say, {**os.environ, "PYTHONPATH": path}, at=place)
 
 
 def hand_back(place: Path, branch: str) -> None:

@@ -46,36 +46,36 @@ def write(stage: str, wall_seconds: float, cpu_seconds: float, peak_bytes: int, 
     cost = Cost(stage, round(wall_seconds, 3), round(cpu_seconds, 3), peak_bytes, now, _revision(root))
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(_path(stage, root), asdict(cost))
+    atomic.write_json(path(stage, root), asdict(cost))
     with atomic.alone(folder):
-        path = folder / HISTORY
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        past = folder / HISTORY
+        lines = past.read_text(encoding="utf-8").splitlines() if past.exists() else []
         kept = [*lines, json.dumps(asdict(cost), sort_keys=True)][-KEPT:]
-        atomic.write_text(path, "".join(f"{line}\n" for line in kept))
+        atomic.write_text(past, "".join(f"{line}\n" for line in kept))
     return cost
 
 
 def last(stage: str, root: Path = Path()) -> Cost | None:
     """The last run of `stage`; None where there is none, or nobody can read it."""
     try:
-        return _cost({**json.loads(_path(stage, root).read_text(encoding="utf-8")), "stage": stage})
+        return _cost({**json.loads(path(stage, root).read_text(encoding="utf-8")), "stage": stage})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def lasts(root: Path = Path()) -> Iterator[Cost]:
     """The last run of every stage that has run here, by name."""
-    for path in sorted((root / FOLDER).glob("*.json")):
-        found = last(path.stem.replace("-", "@", 1), root)
+    for each in sorted((root / FOLDER).glob("*.json")):
+        found = last(each.stem.replace("-", "@", 1), root)
         if found is not None:
             yield found
 
 
 def history(root: Path = Path()) -> list[Cost]:
     """The runs that are still known, the oldest first; a line that nobody can read is passed over."""
-    path = root / FOLDER / HISTORY
+    past = root / FOLDER / HISTORY
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in past.read_text(encoding="utf-8").splitlines() if past.exists() else []:
         try:
             found.append(_cost(json.loads(line)))
         except (ValueError, KeyError, TypeError):
@@ -94,7 +94,8 @@ def _cost(value: Mapping[str, Any]) -> Cost:
     )
 
 
-def _path(stage: str, root: Path) -> Path:
+def path(stage: str, root: Path = Path()) -> Path:
+    """Where the last run of `stage` is."""
     return root / FOLDER / f"{stage.replace('@', '-', 1)}.json"
 
 

@@ -150,5 +150,5 @@ def test_it_runs_the_workspaces_own_code(checkout: Path, tmp_path: Path) -> None
     (place / "pipelines/retrain.py").write_text(
         "import json, os, sys\nopen('said.json', 'w').write(json.dumps([os.getcwd(), sys.argv[1:]]))\n"
     )
-    assert workspace.run(place, ["--dataset", "digits"]) == 0
+    assert workspace.run(place, ["--dataset", "digits"], print) == 0
     assert json.loads((place / "said.json").read_text()) == [str(place), ["--dataset", "digits"]]

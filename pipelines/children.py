@@ -56,9 +56,9 @@ class Children:
         renews: Callable[[str], bool] = lambda line: False,
         at: Path | None = None,
     ) -> int:
-        """Run `command` in the folder `at`, telling each line of its output as it comes; its exit status, -N for signal N.
+        """Run `command` in the folder `at`, telling each line of its output as it comes.
 
-        It may take `seconds`, anew from each line that `renews`; `TimeLimitError` where it took longer. May
+        The exit status, -N for signal N. It may take `seconds`, anew from each line that `renews`; `TimeLimitError` where it took longer. May
         be called from several threads at once.
         """
         with self._lock:

@@ -129,6 +129,7 @@ def test_with_force_the_backup_takes_the_place_of_what_is_here(saved: Path) -> N
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.usefixtures("file_store")
 def test_a_backup_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -148,6 +149,7 @@ def test_a_server_is_backed_up_by_its_own_means(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("file_store")
 def test_an_older_schema_is_upgraded_with_its_data(project: Path) -> None:
     """As after a new MLflow; where the store doesn't open before that, the error says what to run."""
     from alembic import command
@@ -180,6 +182,7 @@ def test_an_older_schema_is_upgraded_with_its_data(project: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("file_store")
 def test_the_manifest_names_every_file(project: Path) -> None:
     tracking.complete("table", load_params(), drawings)
     saving.backup(Path("backup"))

@@ -105,6 +105,7 @@ def test_nothing_is_pruned_while_a_kept_version_lies_in_the_bin(used: dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("file_store")
 def test_data_that_a_commit_or_the_workspace_names_stays(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +142,7 @@ def test_data_that_a_commit_or_the_workspace_names_stays(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("file_store")
 def test_a_cache_outside_the_project_is_left_alone(project: Path, tmp_path: Path) -> None:
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "-q", "--no-scm"], check=True)

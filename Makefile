@@ -22,6 +22,7 @@ SIZES ?=
 ROUNDS ?=
 TOPIC ?=
 GPU_SLOTS ?=
+WORKSPACE ?=
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -139,8 +140,8 @@ review-picture: setup need-dataset ## the picture of docs/review.md, of a datase
 services-stop: setup ## stop what `make services` started
 	@python -m pipelines.services stop
 
-retrain: setup ## take in new rows and retrain, once, now
-	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)')
+retrain: setup ## take in new rows and retrain, once, now (WORKSPACE=: in a working copy there)
+	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)') $(if $(WORKSPACE),--workspace '$(WORKSPACE)')
 
 score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, FDR=; EXPLAIN=1 says why)
 	@test -n "$(IN)" -a -n "$(OUT)" || { echo "error: name the files: make score DATASET=… IN=rows.parquet OUT=scores.parquet" >&2; exit 1; }

@@ -58,8 +58,8 @@ class Children:
     ) -> int:
         """Run `command` in the folder `at`, telling each line of its output as it comes.
 
-        The exit status, -N for signal N. It may take `seconds`, anew from each line that `renews`; `TimeLimitError` where it took longer. May
-        be called from several threads at once.
+        The exit status, -N for signal N. It may take `seconds`, anew from each line that `renews`;
+        `TimeLimitError` where it took longer. May be called from several threads at once.
         """
         with self._lock:
             if self.stopped:

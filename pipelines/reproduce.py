@@ -220,8 +220,10 @@ def follow(schedule: graph.Schedule, others: "Workers | None" = None) -> list[st
         failed = not future.state.is_completed()
         if failed:
             complaints.append(future.state.message or f"{unit.name}: {future.state.name}")
-        elif others is not None and not graph.stays(unit.name):
-            others.take(unit)
+        if others is not None and not graph.stays(unit.name):
+            others.release(future)
+            if not failed:
+                others.take(unit)
         schedule.finish(unit.name, failed=failed)
 
 

@@ -146,6 +146,8 @@ class Workers:
     hand: Callable[[str, Unit, list[str]], PrefectFuture[Any]]
     root: str
     """The refs of this flow are below it."""
+    release: Callable[[Any], None] = lambda _: None
+    """Give up a future that has ended: Dask runs a task again if what it returned is lost with its worker."""
 
     def submit(self, unit: Unit) -> PrefectFuture[Any]:
         """Hand over `unit` with all that it needs."""
@@ -202,7 +204,7 @@ def workers(cluster: str | None, pool: str | None, graph: Graph) -> Iterator[Wor
                     future: PrefectFuture[Any] = runner.submit(run_there, given)
                     return future
 
-                yield Workers(graph, small, hand, root)
+                yield Workers(graph, small, hand, root, lambda future: future.wrapped_future.release())
         else:
             deployment = deploy(pool or "")
             yield Workers(graph, small, lambda *given: run_in_pool.submit(deployment, *given), root)

@@ -272,22 +272,25 @@ def run_all(
         while True:
             for unit in schedule.start():
                 run.start(unit)
-                if others is not None and not graph.stays(unit.name):
+                if others is None or graph.stays(unit.name):
+                    missing = others.needs(unit) if others else ()
+                    tagged = run_unit.with_options(tags=graph.tags(unit, on_gpu=on_gpu))
+                    futures[tagged.submit(unit, children, stage_hours, missing)] = unit
+                else:
                     futures[others.submit(unit)] = unit
-                    continue
-                tagged = run_unit.with_options(tags=graph.tags(unit, on_gpu=on_gpu))
-                missing = others.needs(unit) if others else ()
-                futures[tagged.submit(unit, children, stage_hours, missing)] = unit
             if not futures:
                 break
             future = next(as_completed(list(futures)))
             future.wait()  # settles its state
             unit = futures.pop(future)
             failed = not future.state.is_completed()
+            away = None if graph.stays(unit.name) else others
+            if away is not None:
+                away.release(future)
             if failed:
                 run.fail(unit, future.state.message or f"{unit.name}: {future.state.name}")
-            elif others is not None and not graph.stays(unit.name):
-                others.take(unit)
+            elif away is not None:
+                away.take(unit)
                 run.finish(unit, unit.stages)
             else:
                 run.finish(unit, future.result())

@@ -54,8 +54,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
-.PHONY: help setup lock repro flow test test-fast lint doctor data-status record sync report leaderboard ui services \
-	services-stop services-test review-picture retrain score serve export promote reject rollback diff history verify \
+.PHONY: help setup lock repro flow test test-fast test-long lint doctor data-status record sync report leaderboard ui \
+	services services-stop services-test review-picture retrain score serve export promote reject rollback diff history verify \
 	prune backup restore sweep clean need-dataset bench bench-speed bench-gpu bench-profile bench-judge bench-growth \
 	bench-startup bench-serving bench-large bench-quality bench-anomaly bench-remedies bench-pipeline
 
@@ -92,8 +92,11 @@ flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=)
 	@python -m pipelines.reproduce $(FLOW)
 	@$(if $(VARIANT),$(CONCLUDE),latentops leaderboard $(NAMED))
 
-test: setup ## all tests, in up to four processes (WORKERS=)
-	@$(PYTEST)
+test: setup ## all tests but those of test-long, in up to four processes (WORKERS=)
+	@$(PYTEST) -m "not long"
+
+test-long: setup ## the tests that take minutes each: workers that are lost, work pools
+	@$(PYTEST) -m long
 
 test-fast: setup ## the tests that take seconds
 	@$(PYTEST) -m "not slow"

@@ -194,6 +194,7 @@ def refs(place: Path) -> str:
     ).stdout
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_stage_whose_worker_is_lost_runs_again(toy: Project, tmp_path: Path, kind: str) -> None:
@@ -211,7 +212,7 @@ def test_a_stage_whose_worker_is_lost_runs_again(toy: Project, tmp_path: Path, k
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", ["dask", pytest.param("pool", marks=pytest.mark.long)])
 def test_clones_that_share_a_remote_make_what_one_machine_makes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Project, kind: str
 ) -> None:

@@ -21,11 +21,10 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-import latentops
 from latentops import targets
 from latentops.cli import guard
 from latentops.config import load_params
-from latentops.data import sources, table
+from latentops.data import sources
 from latentops.errors import LatentOpsError
 from latentops.registry import drift, ledger, store
 from latentops.registry.champion import APPROVAL
@@ -37,7 +36,7 @@ from pipelines import workspace as workspaces
 from pipelines.decisions import Decision, append, decisions, unfinished
 from pipelines.incoming import ACCEPTED, Incoming, Rows, examine, named, new_files, summary
 from pipelines.reproduce import has_server, run_name, stream, summarised
-from pipelines.rows import as_input
+from pipelines.watching import look_at, watch
 
 HOLDER = "another retraining"
 ASK_EVERY = 10
@@ -62,20 +61,6 @@ def validate_file(file: Incoming, dataset: str, earlier: list[pa.Table]) -> Stat
         return Completed(data=examine(file, dataset, load_params().dataset(dataset), earlier))
     except LatentOpsError as error:
         return Failed(message=str(error))
-
-
-@task(task_run_name="drift of {dataset}", cache_policy=NO_CACHE)
-def look(dataset: str, rows: pa.Table) -> Drift | None:
-    """How the rows differ from what the champion knows; None where there is no champion."""
-    if not ledger.moves(dataset):
-        return None
-    found = drift.look(
-        dataset, latentops.load(f"{dataset}@champion"), as_input(rows, table.layout_of(rows, None))
-    )
-    get_run_logger().info(
-        "%s: %s rows against %s, %s tests", dataset, found.rows, found.known, len(found.findings)
-    )
-    return found
 
 
 @task(task_run_name="accept {rows.file.path.name}", cache_policy=NO_CACHE)
@@ -250,10 +235,13 @@ def looked_at(arrivals: list[Arrival]) -> list[Drift | None]:
     found: dict[str, Drift] = {}
     for each in arrivals:
         rows = [one.fresh for one in each.found if one.fresh.num_rows]
-        moved = look(each.dataset, pa.concat_tables(rows)) if rows else None
+        moved = look_at(each.dataset, pa.concat_tables(rows)) if rows else None
         if moved is not None:
             found[each.dataset] = moved
     corrected = dict(zip(found, drift.corrected(found.values()), strict=True))
+    for each in arrivals:
+        if each.dataset in corrected:
+            watch(corrected[each.dataset], "retrain", [one.file.path.name for one in each.found])
     return [corrected.get(each.dataset) for each in arrivals]
 
 

@@ -37,12 +37,13 @@ from latentops.config import Dataset, load_params
 from latentops.data import sources
 from latentops.data import table as tables
 from latentops.data.expectations.sifting import with_reasons
-from latentops.data.expectations.validation import validate
+from latentops.data.expectations.validation import Validated, validate
 from latentops.errors import LatentOpsError
-from latentops.registry import versions
+from latentops.registry import drift, versions
 from latentops.registry.candidate import PACKAGE
 from latentops.registry.package import Package
 from pipelines.rows import as_input
+from pipelines.watching import look_at, watch
 
 ROWS = 20_000
 """How many rows become a part, if no fewer fill `tables.PART_BYTES`."""
@@ -197,9 +198,7 @@ def _part(
     part: pa.Table, model: Package, dataset: str, settings: Dataset, explain: bool
 ) -> tuple[pa.Table, pa.Table]:
     """The scores of the clean rows of a part, and its other rows with the reasons."""
-    # A row is scored as often as it is there.
-    expectations = settings.expectations.model_copy(update={"unique": []})
-    validated = validate(part, dataset, settings.source, expectations, limits="samples")
+    validated = _validated(part, dataset, settings)
     clean = validated.clean
     if not clean.num_rows:
         return _NONE, validated.quarantined
@@ -214,6 +213,20 @@ def _part(
     return pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata(
         None
     ), validated.quarantined
+
+
+def _validated(part: pa.Table, dataset: str, settings: Dataset) -> Validated:
+    # A row is scored as often as it is there.
+    expectations = settings.expectations.model_copy(update={"unique": []})
+    return validate(part, dataset, settings.source, expectations, limits="samples")
+
+
+def first_rows(dataset: str, rows: Path) -> pa.Table | None:
+    """The clean rows of the first part of a file; None where there are none."""
+    settings = load_params().dataset(dataset)
+    first = next(iter(sources.read_samples(rows, settings.source, ROWS).parts), None)
+    clean = None if first is None else _validated(first, dataset, settings).clean
+    return clean if clean is not None and clean.num_rows else None
 
 
 def _finish(
@@ -285,7 +298,19 @@ def score(
         return Failed(message=state.message)
     scored = state.result()
     get_run_logger().info(str(scored))
+    monitor(dataset, rows)
     return Completed(message=str(scored), data=scored)
+
+
+def monitor(dataset: str, rows: Path) -> None:
+    """Have the drift monitor look at the first rows of a file; where it can't, a line of the log says so."""
+    try:
+        first = first_rows(dataset, rows)
+        found = None if first is None else look_at(dataset, first)
+        if found is not None:
+            watch(drift.corrected([found])[0], "score", [rows.name])
+    except LatentOpsError as error:
+        get_run_logger().warning("%s: not looked at for drift: %s", rows.name, error)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

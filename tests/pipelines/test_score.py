@@ -1,5 +1,6 @@
 """Batch scoring around a champion that scores a row by its first value."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from latentops.cli import guard
 from latentops.config import load_params
 from latentops.data import sources
 from latentops.errors import DataError, LatentOpsError
+from latentops.registry.drift import Drift, Finding
 from latentops.registry.versions import Version
 from pipelines import score
 from pipelines.score import score_file
@@ -296,6 +298,30 @@ def test_a_file_without_a_good_row_gives_an_output_without_rows(
     assert (done.scored, done.flagged, done.rejected) == (0, 0, rows)
     columns = ["row", "score", "p_value", "is_anomaly", "flagged"]
     assert pq.read_schema(tmp_path / "scores.parquet").names == columns
+
+
+def test_what_is_scored_is_looked_at_for_drift_and_never_stopped_by_it(
+    nuclei: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[object] = []
+
+    def look_at(dataset: str, rows: pa.Table) -> Drift:
+        seen.append((dataset, rows.num_rows))
+        return Drift(dataset, rows.num_rows, 90, (Finding("codes", "kernel", 0.1, 0.001),))
+
+    def fails(dataset: str, rows: pa.Table) -> Drift:
+        raise DataError("data/prepared/breast_cancer: not here")
+
+    monkeypatch.setattr(score, "get_run_logger", lambda: logging.getLogger("monitor"))
+    monkeypatch.setattr(
+        score, "watch", lambda found, *told: seen.append((found.findings[0].corrected, *told))
+    )
+    monkeypatch.setattr(score, "look_at", look_at)
+    score.monitor("breast_cancer", tmp_path / "rows.parquet")
+    assert seen == [("breast_cancer", 5), (0.002, "score", ["rows.parquet"])]
+    monkeypatch.setattr(score, "look_at", fails)
+    score.monitor("breast_cancer", tmp_path / "rows.parquet")
+    assert "rows.parquet: not looked at for drift: data/prepared/breast_cancer: not here" in caplog.text
 
 
 def test_a_csv_is_scored_as_the_same_rows_in_parquet(nuclei: pa.Table, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from latentops import costs
 from latentops.config import Params
+from latentops.registry import looks
+from latentops.registry.looks import Look
 from latentops.reporting import page as report
 from tests.reporting.conftest import build, train
 
@@ -16,7 +18,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-PAGES = ("index", "costs", "digits", "breast_cancer", "digit_columns")
+PAGES = ("index", "costs", "drift", "digits", "breast_cancer", "digit_columns")
 PATIENCE = 180_000  # milliseconds, for a browser that starts beside other tests
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -32,6 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         (root / linked).write_text("<!doctype html><title>linked</title>")
     for seconds in (4.0, 5.0):
         costs.write("train@digits-sparse", seconds, 3.0, 300 * 2**20, root)
+    moved = {"of": "codes", "test": "kernel", "statistic": 0.1, "p_value": 0.001, "corrected": 0.004}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for is_moved in (False, True):
+            found = {"rows": 20, "known": 90, "tests": 4, "drifted": is_moved}
+            looks.keep(
+                Look("digits", "score", ["a.csv"], 1, {**found, "findings": [{**moved, "moved": is_moved}]})
+            )
     return report.write(params, root).parent
 
 

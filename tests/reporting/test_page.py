@@ -12,7 +12,8 @@ from latentops import costs
 from latentops.atomic import write_json
 from latentops.config import Params
 from latentops.errors import DataError
-from latentops.registry import ledger
+from latentops.registry import ledger, looks
+from latentops.registry.looks import Look
 from latentops.reporting import board, page
 from latentops.reporting.leaderboard import interval, number
 from latentops.reporting.results import comparison, curves
@@ -94,7 +95,7 @@ def write(project: Path, params: Params) -> Write:
 
 
 def test_there_is_an_index_and_a_page_a_dataset(finished: Path, pages: Pages) -> None:
-    assert pages.keys() == {"index", "costs", "digits", "breast_cancer", "digit_columns"}
+    assert pages.keys() == {"index", "costs", "drift", "digits", "breast_cancer", "digit_columns"}
     assert (finished / "reports/index.html").read_text(encoding="utf-8") == pages["index"]
     assert all(len(text) < 3_000_000 for text in pages.values())
 
@@ -106,7 +107,7 @@ def test_the_same_results_give_the_same_pages(finished: Path, params: Params, pa
 
 def test_pages_of_datasets_that_are_gone_go_too(write: Write) -> None:
     assert "digits" in write()
-    assert write(datasets=["breast_cancer"]).keys() == {"index", "costs", "breast_cancer"}
+    assert write(datasets=["breast_cancer"]).keys() == {"index", "costs", "drift", "breast_cancer"}
 
 
 def test_a_dataset_called_as_the_first_page_is_refused(project: Path, write: Write) -> None:
@@ -298,7 +299,28 @@ def test_costs_have_a_page_of_their_own(project: Path, write: Write) -> None:
     assert {name for name in pages if pages[name] != before[name]} == {"costs"}, "results have other bytes"
 
 
-@pytest.mark.parametrize("name", ["index", "costs"])
+def test_drift_has_a_page_of_its_own(project: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = write()
+    assert "Nobody has looked yet" in before["drift"]
+    monkeypatch.chdir(project)
+    for p_value, name in ((0.4, "quiet.csv"), (0.002, "<odd>.csv")):
+        finding = {"of": "codes", "test": "kernel", "statistic": 0.1, "p_value": 0.1, "corrected": p_value}
+        found = {"rows": 20, "known": 90, "tests": 4, "drifted": p_value < 0.01}
+        moved = {**found, "findings": [{**finding, "moved": p_value < 0.01}]}
+        looks.keep(Look("digits", "retrain", [name], 3, moved))
+    looks.keep(Look("digits", "score", ["few.parquet"], 3, {**found, "drifted": False, "findings": []}))
+    pages = write()
+    by_dataset, every = Tree(pages["drift"]).root.all("table")
+    assert by_dataset.all("tr")[1].words.split()[0] == "digits"
+    assert [[cell.words for cell in row.all("td")][1:] for row in every.all("tr")[1:]] == [
+        ["score", "few.parquet", "20", "90", "3", "–", "too few rows to say"],
+        ["retrain", "<odd>.csv", "20", "90", "3", "0.002", "codes"],
+        ["retrain", "quiet.csv", "20", "90", "3", "0.400", "nothing"],
+    ]
+    assert {name for name in pages if pages[name] != before[name]} == {"drift"}, "results have other bytes"
+
+
+@pytest.mark.parametrize("name", ["index", "costs", "drift"])
 def test_no_dataset_takes_the_name_of_a_page(write: Write, name: str) -> None:
     with pytest.raises(DataError, match=f"{name}.html is the report's own page"):
         write(datasets=[name])

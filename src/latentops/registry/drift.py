@@ -74,6 +74,7 @@ class Drift:
                     "statistic": round(each.statistic, 4),
                     "p_value": float(f"{each.p_value:.3g}"),
                     "corrected": float(f"{each.corrected:.3g}"),
+                    "moved": each.corrected <= alpha,
                 }
                 for each in kept
             ],

@@ -1,4 +1,4 @@
-"""The HTML report: an index of all datasets, a page for each and one of costs, static, with all in them.
+"""The HTML report: an index of all datasets, a page for each, one of costs and one of drift, all static.
 
 They ask no other host for anything.
 """
@@ -19,6 +19,7 @@ from latentops.reporting import (
     anomalies,
     card,
     costs,
+    drift,
     figures,
     losses,
     profiles,
@@ -46,7 +47,7 @@ from latentops.reporting.warnings import Warned, warned
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDER = Path("reports")
-INDEX, COSTS = "index", "costs"  # pages that are of no dataset
+INDEX, COSTS, DRIFT = "index", "costs", "drift"  # pages that are of no dataset
 LIKELIHOOD = ("reconstruction", "length")  # terms that every objective has
 
 
@@ -130,7 +131,7 @@ def write(
     datasets = results.compared(root) if datasets is None else datasets
     if not datasets:
         raise DataError(f"{root / 'results' / 'compare'}: no comparison yet; `dvc repro` makes them")
-    for name in {INDEX, COSTS}.intersection(datasets):
+    for name in {INDEX, COSTS, DRIFT}.intersection(datasets):
         raise DataError(f"{folder / name}.html is the report's own page: call the dataset something else")
     lock = provenance.lock(root)
     summaries = [_summary(name, params, root) for name in datasets]
@@ -156,6 +157,7 @@ def write(
         **shared,
     )
     pages[COSTS] = render("costs.html", costs=costs.tell(root))
+    pages[DRIFT] = render("drift.html", drifts=drift.tell(root))
     for name, text in pages.items():
         write_text(folder / f"{name}.html", text)
     for path in folder.glob("*.html"):

@@ -55,8 +55,8 @@ export PREFECT_HOME := $(VAR)/prefect
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .PHONY: help setup lock repro flow test test-fast test-long lint doctor data-status record sync report leaderboard ui \
-	services services-stop services-test review-picture retrain score serve export promote reject rollback diff history verify \
-	prune backup restore sweep clean need-dataset bench bench-speed bench-gpu bench-profile bench-judge bench-growth \
+	services services-stop services-test review-picture week retrain score serve export promote reject rollback diff \
+	history verify prune backup restore sweep clean need-dataset bench bench-speed bench-gpu bench-profile bench-judge bench-growth \
 	bench-startup bench-serving bench-large bench-quality bench-anomaly bench-remedies bench-pipeline
 
 help: ## print this list
@@ -142,6 +142,9 @@ review-picture: setup need-dataset ## the picture of docs/review.md, of a datase
 
 services-stop: setup ## stop what `make services` started
 	@python -m pipelines.services stop
+
+week: setup ## seven days of the retraining schedule in a quarter of an hour, into docs/week.md
+	@python docs/week.py
 
 retrain: setup ## take in new rows and retrain, once, now (WORKSPACE=: in a working copy there)
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)') $(if $(WORKSPACE),--workspace '$(WORKSPACE)')

@@ -211,12 +211,15 @@ def test_a_stage_whose_worker_is_lost_runs_again(toy: Project, tmp_path: Path, k
     assert refs(tmp_path) == ""
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("kind", ["dask", pytest.param("pool", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", PLACES)
 def test_clones_that_share_a_remote_make_what_one_machine_makes(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Project, kind: str
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    project = copy_project(root, tmp_path / "flow")
+    alone, project = (copy_project(root, tmp_path / name) for name in ("alone", "flow"))
+    shrink(alone)
+    alone.run("dvc", "repro", "--quiet")
     shrink(project)
     share(project, tmp_path)
     monkeypatch.chdir(project.path)
@@ -224,8 +227,8 @@ def test_clones_that_share_a_remote_make_what_one_machine_makes(
     with PLACES[kind](project, tmp_path) as where:
         state = reproduce(promoting=False, return_state=True, **where)
     assert state.is_completed(), state.message
-    assert lock(project) == lock(tiny)
-    assert outs(project) == outs(tiny)
+    assert lock(project) == lock(alone)
+    assert outs(project) == outs(alone)
     assert read_status() == {}
     for clone in ("one", "two"):
         assert re.search("evaluate@|floors@|train@", " ".join(lock(Project(tmp_path / clone))))

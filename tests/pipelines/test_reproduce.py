@@ -211,12 +211,17 @@ def test_a_stage_over_its_limit_is_ended_with_all_it_started(toy: Path) -> None:
 FLOW = "from pipelines.reproduce import reproduce; reproduce(promoting=False)"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_stages_end_with_a_flow_that_is_asked_to_end(toy: Path, root: Path, sent: signal.Signals) -> None:
     one_stage(toy, GRANDCHILD)
     environment = os.environ | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
     with subprocess.Popen(
-        [sys.executable, "-c", FLOW], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", FLOW],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # As at a terminal: what runs in the background may have been told to pass over SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as flow:
         assert until(lambda: (toy / "pid").exists() and (toy / "pid").read_text().endswith("\n"))
         flow.send_signal(sent)

@@ -143,7 +143,7 @@ review-picture: setup need-dataset ## the picture of docs/review.md, of a datase
 services-stop: setup ## stop what `make services` started
 	@python -m pipelines.services stop
 
-week: setup ## seven days of the retraining schedule in a quarter of an hour, into docs/week.md
+week: setup ## seven days of the retraining schedule in ten minutes, into docs/week.md
 	@python docs/week.py
 
 retrain: setup ## take in new rows and retrain, once, now (WORKSPACE=: in a working copy there)

@@ -124,21 +124,22 @@ def test_without_a_remote_nothing_is_pushed(checkout: Path) -> None:
     assert "dvc remote add" in said[0]
 
 
+def track_a_file(remote: str) -> None:
+    """A file under DVC, with a default remote."""
+    Path("rows.txt").write_text("rows")
+    for command in (["init"], ["remote", "add", "--default", "store", remote], ["add", "rows.txt"]):
+        subprocess.run(["dvc", *command, "--quiet"], check=True)
+
+
 @pytest.mark.slow
 def test_data_goes_to_the_default_remote(checkout: Path) -> None:
-    subprocess.run(["dvc", "init", "--quiet"], check=True)
-    subprocess.run(["dvc", "remote", "add", "--quiet", "--default", "store", "remote"], check=True)
-    Path("rows.txt").write_text("rows")
-    subprocess.run(["dvc", "add", "--quiet", "rows.txt"], check=True)
+    track_a_file("remote")
     assert publish.push(lambda _: None)
     assert [path.read_text() for path in Path("remote").rglob("*") if path.is_file()] == ["rows"]
 
 
 @pytest.mark.slow
 def test_a_remote_that_is_down_is_an_error(checkout: Path) -> None:
-    subprocess.run(["dvc", "init", "--quiet"], check=True)
-    subprocess.run(["dvc", "remote", "add", "--quiet", "--default", "store", "/proc/nowhere"], check=True)
-    Path("rows.txt").write_text("rows")
-    subprocess.run(["dvc", "add", "--quiet", "rows.txt"], check=True)
+    track_a_file("/proc/nowhere")
     with pytest.raises(LatentOpsError, match="dvc push: "):
         publish.push(lambda _: None)

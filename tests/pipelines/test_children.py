@@ -1,6 +1,9 @@
 """Children of a flow: none outlives its limit or its flow, whatever it thinks of being asked to end."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +44,8 @@ def written() -> bool:
     return Path("pid").exists() and Path("pid").read_text().endswith("\n")
 
 
-def gone() -> bool:
-    pid = int(Path("pid").read_text())
+def gone(file: str = "pid") -> bool:
+    pid = int(Path(file).read_text())
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -132,3 +135,35 @@ def test_a_listener_that_fails_leaves_no_process() -> None:
     with Children() as group, pytest.raises(ValueError, match="go"):
         group.run(["sh", "-c", "echo $$ > pid; echo go; exec sleep 600"], say)
     assert until(gone)
+
+
+FLOW = """
+import sys
+from pathlib import Path
+from subprocess import Popen
+from pipelines.children import Children
+before = Popen(["sleep", "600"])
+Path("before").write_text(f"{before.pid}\\n")
+with Children() as group:
+    group.run(["sh", "-c", sys.argv[1]], print)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_end_with_a_flow_that_is_killed(kind: str, root: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+    with subprocess.Popen([sys.executable, "-c", FLOW, KINDS[kind]], env=environment) as flow:
+        assert until(written)
+        flow.kill()
+    assert until(gone)
+    assert until(lambda: gone("before"))
+
+
+def test_a_guard_ends_what_it_watches_and_nothing_else() -> None:
+    processes = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(2)]
+    watched, forgotten = processes
+    children.guard([f"+{watched.pid}", f"+{forgotten.pid}", f"-{forgotten.pid}", f"+{2**30}"])
+    assert watched.wait(10) == -signal.SIGINT
+    assert forgotten.poll() is None
+    forgotten.kill()
+    forgotten.wait()

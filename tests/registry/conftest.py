@@ -281,6 +281,12 @@ def at_live(live: Path, live_server: Tracking | None, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
+def artifacts(at_live: Path, live_server: Tracking | None) -> Path:
+    """Where the store of the live project keeps files."""
+    return live_server.artifacts if live_server else at_live / "var/mlflow/artifacts"
+
+
+@pytest.fixture
 def lose_store(project: Path, own_server: Tracking | None) -> Callable[[], None]:
     """What makes the store of `project` one that knows nothing."""
     return own_server.empty if own_server else lambda: shutil.rmtree(project / "var")

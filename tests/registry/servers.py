@@ -129,6 +129,13 @@ class Tracking:
         """Let it know nothing."""
         self.put_back("empty")
 
+    def dump(self, path: Path) -> None:
+        """Write what its database holds to `path`, as text."""
+        where = programs()
+        assert where is not None
+        options = ["--host", self.cluster.folder, "--username", "latentops", "--file", path]
+        subprocess.run([where / "pg_dump", *options, self.database], check=True)
+
     def place(self, location: str) -> Path:
         """The folder of what a client knows as `location`."""
         assert location.startswith(FILES)

@@ -46,7 +46,7 @@ def test_a_reviewer_finds_the_champion_its_card_its_gates_and_its_figures(
         assert page.get_by_text("@ champion").first.is_visible()
         assert page.get_by_text("beats pca-3 by 0.04").is_visible()
         page.get_by_text("gate.parity").first.wait_for()
-        page.get_by_role("link", name="variational").click()
+        page.get_by_role("link", name="variational", exact=True).click()
         page.get_by_text("probe_accuracy").first.wait_for()
         run = f"{address}/#/experiments/{experiment}/runs/{version.run_id}/artifacts"
         page.goto(f"{run}/figures/kl_by_unit.svg")

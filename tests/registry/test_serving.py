@@ -159,10 +159,7 @@ def test_serving_leaves_the_package_as_it_was(server: str, at_live: Path) -> Non
     assert verify("series@champion").holds
 
 
-def test_a_thousand_rows_in_one_request_and_many_clients_at_once(
-    server: str, live: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(live)
+def test_a_thousand_rows_in_one_request_and_many_clients_at_once(server: str, at_live: Path) -> None:
     model = latentops.load("series@champion")
     raw = model.raw(prepared.load(Path("data/prepared/series"), "test"))
     many = [raw[row % len(raw)] for row in range(1000)]

@@ -325,6 +325,7 @@ def test_requests_have_an_end() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("file_store")
 def test_a_full_disk_under_the_store_loses_nothing(project: Path) -> None:
     expected = undisturbed(project)
     store.experiment(store.connect(), "pictures")

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -21,6 +23,7 @@ from latentops.reporting.profiles import drawings
 from latentops.stages import evaluate, record, train
 
 from .conftest import write_comparison
+from .servers import Tracking
 
 SECRETS = {
     "MLFLOW_TRACKING_USERNAME": "planted-user-8d1f",
@@ -34,9 +37,12 @@ SECRETS = {
 
 @pytest.mark.slow
 def test_no_secret_of_the_environment_is_written_anywhere(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    project: Path,
+    own_server: Tracking | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Into no result, log, parameter, artifact, package, ledger, outbox or backup."""
+    """Into no result, log, parameter, artifact, package, ledger, outbox, database or backup."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     train.run("table", "undercomplete")
@@ -51,7 +57,11 @@ def test_no_secret_of_the_environment_is_written_anywhere(
     model = latentops.load("table")
     model.score(np.zeros((1, 5)))
     assert verify("table@champion").holds
-    backup.backup(Path("backup"))
+    if own_server:
+        own_server.dump(Path("mlflow.db"))
+        shutil.copytree(own_server.artifacts, "artifacts")
+    else:
+        backup.backup(Path("backup"))
     files = [path for path in Path().rglob("*") if path.is_file()]
     assert {"mlflow.db", "MLmodel", "run.json", "promotions.jsonl", "curves.csv"} <= {p.name for p in files}
     written = {str(path): path.read_bytes() for path in files}
@@ -85,10 +95,10 @@ def plant_pickle(place: Path) -> None:
 
 @pytest.mark.parametrize("plant", [plant_loader, plant_pickle])
 def test_another_loader_or_a_pickle_beside_the_package_is_refused_and_never_run(
-    twice: Path, plant: object
+    twice: Path, kept: Callable[[str], Path], plant: Callable[[Path], None]
 ) -> None:
     client, version = store.connect(), versions.resolve("table")
-    place = versions.files(client, version)
+    place = kept("table")
     plant(place)
     with pytest.raises(RegistryError, match="its files are not those that were registered"):
         latentops.load("table")

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from latentops.config import Source, nearest
 from latentops.data import forgotten, readers
 from latentops.data import table as tables
+from latentops.data.fetch import found as find
 from latentops.data.fetch import locate
 from latentops.data.table import EMBEDDED, Layout, Rows
 from latentops.errors import DataError, UnknownNameError
@@ -26,8 +27,11 @@ def ingest(source: Source, accepted: Path, left_out: Callable[[int], object] = l
 
     Rows that were forgotten (`accepted/forgotten.txt`) are left out; `left_out` is told how many, each time.
     Raises `UnknownNameError` for a source that doesn't exist, and `DataError` where it isn't what `source`
-    says, its file isn't there or not the one that is meant, or where an accepted file has other columns.
+    says, its file isn't there or not the one that is meant, or where an accepted file has other columns; at
+    the end of its rows, where a file has changed since it was opened.
     """
+    places = [accepted, *(found[1] for file in source.files if (found := find(file)))]
+    before = _marks(places)
     own = read_source(source)
     for pointer in sorted(accepted.glob("*.parquet.dvc")):
         if not pointer.with_suffix("").exists():
@@ -36,7 +40,22 @@ def ingest(source: Source, accepted: Path, left_out: Callable[[int], object] = l
             )
     files = sorted(accepted.glob("*.parquet"))
     parts = chain(own.parts, (_read_file(path, own.layout, source) for path in files))
-    return Rows(own.layout, forgotten.without(parts, own.layout, forgotten.read(accepted), left_out))
+    kept = forgotten.without(parts, own.layout, forgotten.read(accepted), left_out)
+    return Rows(own.layout, chain(kept, _unchanged(places, before)))
+
+
+def _marks(places: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
+    """What differs after a file was written to, of each of `places` and all that is in it."""
+    states = {path: path.stat() for place in places if place.exists() for path in (place, *place.rglob("*"))}
+    return {path: (state.st_size, state.st_mtime_ns, state.st_ino) for path, state in states.items()}
+
+
+def _unchanged(places: Sequence[Path], before: Mapping[Path, tuple[int, int, int]]) -> Iterator[pa.Table]:
+    """No rows; `DataError` where the files aren't as they were."""
+    for path, mark in {**before, **_marks(places)}.items():
+        if before.get(path) != mark or not path.exists():
+            raise DataError(f"{path}: changed while it was read; run again once it is whole")
+    yield from ()
 
 
 def read_source(source: Source) -> Rows:

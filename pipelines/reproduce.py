@@ -25,7 +25,7 @@ from latentops import targets
 from latentops.cli import guard, write_report
 from latentops.config import Params, load_params
 from latentops.errors import LatentOpsError
-from pipelines import graph, summary
+from pipelines import graph, running, summary
 from pipelines.children import Children, TimeLimitError, dvc
 from pipelines.graph import Unit
 from pipelines.summary import Recorder, Summary
@@ -392,9 +392,7 @@ def main(
         print(plan)
         return
     told = {"stage_hours": stage_hours, "cluster": cluster, "pool": pool}
-    state = reproduce(dataset, variant, workers, gpu_slots, **told, return_state=True)
-    if not state.is_completed():
-        raise LatentOpsError(state.message or f"the flow ended as {state.name}")
+    running.run(reproduce, dataset, variant, workers, gpu_slots, **told)
 
 
 if __name__ == "__main__":

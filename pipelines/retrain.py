@@ -30,7 +30,7 @@ from latentops.registry import drift, ledger, store
 from latentops.registry.champion import APPROVAL
 from latentops.registry.drift import Drift
 from latentops.reporting import results
-from pipelines import notices, policy, publish
+from pipelines import notices, policy, publish, running
 from pipelines import reproduce as reproduction
 from pipelines import workspace as workspaces
 from pipelines.decisions import Decision, append, decisions, unfinished
@@ -326,9 +326,7 @@ def main(
 ) -> None:
     """Take in new rows and retrain, once, now."""
     targets.datasets(load_params(), [dataset] if dataset else [])
-    state = retrain(dataset, workers, gpu_slots, workspace and workspace.absolute(), return_state=True)
-    if not state.is_completed():
-        raise LatentOpsError(state.message or f"the flow ended as {state.name}")
+    running.run(retrain, dataset, workers, gpu_slots, workspace and workspace.absolute())
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from latentops.errors import LatentOpsError
 from latentops.registry import drift, versions
 from latentops.registry.candidate import PACKAGE
 from latentops.registry.package import Package
+from pipelines import running
 from pipelines.rows import as_input
 from pipelines.watching import look_at, watch
 
@@ -331,9 +332,7 @@ def main(
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
     versions.resolve(f"{dataset}@champion")  # before Prefect starts, which logs what fails a run twice
-    state = score(dataset, rows, out, false_discovery_rate, explain, return_state=True)
-    if not state.is_completed():
-        raise LatentOpsError(state.message or f"the flow ended as {state.name}")
+    running.run(score, dataset, rows, out, false_discovery_rate, explain)
 
 
 if __name__ == "__main__":

@@ -228,8 +228,8 @@ bench-anomaly: setup ## every anomaly score and floor on 17 public tables (SPLIT
 bench-remedies: setup ## each warning's number without its remedy and with it, paired over five seeds (TOPIC=)
 	@python -m benchmarks.remedies $(if $(TOPIC),--only '$(TOPIC)')
 
-bench-pipeline: setup ## time repro, flow and tests in fresh clones of HEAD and compare their outs (ROUNDS=)
-	@python -m benchmarks.pipeline --every-stage --tests $(if $(ROUNDS),--rounds $(ROUNDS))
+bench-pipeline: setup ## time repro and flow in fresh clones of HEAD, compare their outs, and what a flow adds (ROUNDS=)
+	@python -m benchmarks.pipeline $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove outputs (models, results, reports, var), never data
 	@rm -rf models results/*/*/*/samples.safetensors results/floors/*/samples.safetensors reports/*.html var/data_docs var/checkpoints

@@ -1,38 +1,41 @@
-"""What the pipeline takes: `make repro` and `make flow` from clean checkouts, and whether both give the same.
+"""What the pipeline takes, serially and as a flow: both from clean checkouts, and what a flow itself costs.
 
-    python -m benchmarks.pipeline [--rounds 1] [--every-stage] [--tests] [--keep DIR]
+    python -m benchmarks.pipeline [--rounds 1] [--tests] [--keep DIR]
 
 Clones the commit that is checked out into temporary folders, each with its own empty DVC cache and `var/`,
-and runs there what a person types, in the environment of the Python that runs this. Uncommitted edits are
-not measured. Writes `benchmarks/pipeline.json`; what the commands say goes to `var/bench/`.
+and runs there what a person types, in the environment of the Python that runs this, without the results and
+the `dvc.lock` that git has, so that every stage runs. Uncommitted edits are not measured. Writes
+`benchmarks/flows.json`; what the commands say goes to `var/bench/`.
 
-A clean checkout has `dvc.lock` and the committed results, so stages whose outs git holds (compare, record,
-report) are run only where training gives other bytes than the lock has. `--every-stage` takes those away.
+What Prefect adds to a stage is taken from the dataset `ONE_AT_A_TIME`, of which a flow with one worker has to
+do what `dvc repro` does. A flow that finds no server brings up one of its own, which is
+why each start is timed without services and with those of `make services`.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from benchmarks.figures import ROOT, Row, git, machine, row, table, warn_if_busy
+from benchmarks.figures import ROOT, Row, Spread, git, machine, row, table, warn_if_busy
 from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import LatentOpsError
 from latentops.progress import bar
 
-RESULT = ROOT / "benchmarks/pipeline.json"
+RESULT = ROOT / "benchmarks/flows.json"
 LOGS = ROOT / "var/bench"
 VENV = Path(sys.prefix)
 OUTS = (
@@ -45,7 +48,10 @@ OUTS = (
     "reports/leaderboard.json",
     "reports/over_datasets.json",
 )
-IDLE_RUNS = 5
+STARTS = 5
+ONE_AT_A_TIME = "breast_cancer"
+SHORT = "reports/leaderboard.json"
+"""The out of a stage that takes a second, which git keeps, so that it runs again where that is gone."""
 POLL = 0.5  # seconds between looks at how many stages are done
 # What a shell, or the make that called this, may say of another checkout's code, stores and servers.
 OUTSIDE = (
@@ -101,12 +107,12 @@ class Checkout:
             command, cwd=self.path, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout.strip()
 
-    def make(self, target: str, step: str, stages: int = 0) -> float:
+    def make(self, target: str, step: str, *given: str, stages: int = 0) -> float:
         """Seconds that `make TARGET` takes here, where the environment is set up already."""
         if not sys.stderr.isatty():
             print(f"{step}: started", flush=True)
         stamp = VENV / ".latentops-setup"  # newer files of a fresh clone are no reason to set up again
-        return self.time(step, ["make", target, f"VENV={VENV}", f"--old-file={stamp}"], stages)
+        return self.time(step, ["make", target, *given, f"VENV={VENV}", f"--old-file={stamp}"], stages)
 
     def time(self, step: str, command: Sequence[str], stages: int = 0) -> float:
         """Seconds that a command takes; with a bar over `stages` where it is long.
@@ -184,23 +190,22 @@ def by_verb(costs: Mapping[str, Mapping[str, float]], figure: str) -> dict[str, 
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
-def measure(folder: Path, rounds: int, every_stage: bool, tests: bool) -> list[Row]:
-    """Run everything in clones below `folder`; all rows, those with a target first."""
+def measure(folder: Path, rounds: int, tests: bool) -> tuple[list[Row], dict[str, Spread]]:
+    """Run everything in clones below `folder`; all rows, those with a target first, and those about flows."""
     serial, parallel, same, boards = [], [], [], []
     costs: list[dict[str, dict[str, float]]] = []
     for number in range(1, rounds + 1):
         repro = Checkout.clone(folder / f"repro-{number}")
         flow = Checkout.clone(folder / f"flow-{number}")
         stages = len(locked(repro.path))
-        if every_stage:
-            repro.forget()
-            flow.forget()
+        repro.forget()
+        flow.forget()
         for target in ("repro", "flow") if number % 2 else ("flow", "repro"):
             step = f"round {number} of {rounds} make {target}"
             if target == "repro":
-                serial.append(repro.make(target, step, stages))
+                serial.append(repro.make(target, step, stages=stages))
             else:
-                parallel.append(flow.make(target, step, stages))
+                parallel.append(flow.make(target, step, stages=stages))
         differ = differences(digests(repro.path), digests(flow.path))
         if differ:
             log = LOGS / f"round-{number}-differences.txt"
@@ -209,30 +214,83 @@ def measure(folder: Path, rounds: int, every_stage: bool, tests: bool) -> list[R
         same.append(not differ)
         boards.append("reports/leaderboard.json" not in differ)
         costs += [repro.costs(), flow.costs()]
-    idle = [repro.time(f"idle dvc repro {k + 1}", ["dvc", "repro"]) for k in range(IDLE_RUNS)]
-    idle_flow = [flow.make("flow", "idle flow")]
+    over = [f / s for f, s in zip(parallel, serial, strict=True)]
+    added = [added_to_a_stage(folder, number) for number in range(1, rounds + 1)]
+    nothing = [repro.time(f"idle dvc repro {k + 1}", ["dvc", "repro"]) for k in range(STARTS)]
+    idle, one, services = starts(flow)
+    cached = [a - b for a, b in zip(idle["make flow with services"], idle["make repro"], strict=True)]
     peaks = [stage["peak_bytes"] / 1e9 for run in costs for stage in run.values()]
-    start = "without any results" if every_stage else "from a clean checkout"
     rows = [
-        row(f"make repro {start}", serial, "s", 360),
-        row(f"make flow {start}", parallel, "s", 270),
-        row("flow over serial", [f / s for f, s in zip(parallel, serial, strict=True)], "share", 0.75),
-        row("dvc repro with nothing to do", idle, "s", 3),
+        row("make repro without any results", serial, "s", 360),
+        row("make flow without any results", parallel, "s", 270),
+        row("flow over serial", over, "share", 0.75),
+        row("Prefect adds to a stage that runs", added, "s", 1.5),
+        row("Prefect adds where everything is cached", cached, "s", 5),
+        row("dvc repro with nothing to do", nothing, "s", 3),
         row("peak memory of any stage", [max(peaks, default=0.0)], "GB", 1.5),
         row("outs of serial and flow are byte-identical", same, "yes/no", True),
         row("leaderboards of serial and flow are equal", boards, "yes/no", True),
     ]
     if tests:
         rows.append(row("make test", [Checkout.clone(folder / "tests").make("test", "make test")], "s", 360))
+    rows += [row(f"{way} with nothing to do", idle[way], "s") for way in idle]
+    rows += [row(f"{way} with one short stage to run", one[way], "s") for way in one]
+    rows += [row(f"make {target}", services[target], "s") for target in services]
     rows += [
-        row("make flow with nothing to do", idle_flow, "s"),
         row("stages that serial ran", [len(one) for one in costs[::2]], "stages"),
         row("stages that flow ran", [len(one) for one in costs[1::2]], "stages"),
     ]
     for figure, word in (("wall_seconds", "wall"), ("cpu_seconds", "CPU")):
         sums = [by_verb(one, figure) for one in costs[::2]]
         rows += [row(f"{verb}, {word}", [one.get(verb, 0.0) for one in sums], "s") for verb in sums[0]]
-    return rows
+    told = {"flow_over_serial": over, "seconds_added_to_a_stage": added, "seconds_added_when_cached": cached}
+    return rows, {name: Spread.of(values, 3) for name, values in told.items()}
+
+
+def added_to_a_stage(folder: Path, number: int) -> float:
+    """Seconds that a stage takes longer in a flow with one worker than without a flow."""
+    took: dict[str, float] = {}
+    ways = {"repro": (), "flow": ("WORKERS=1",)}
+    for way in ways if number % 2 else reversed(ways):
+        checkout = Checkout.clone(folder / f"one-{way}-{number}")
+        stages = len(locked(checkout.path))
+        checkout.forget()
+        given = (f"DATASET={ONE_AT_A_TIME}", *ways[way])
+        took[way] = checkout.make(way, f"one at a time make {way} {number}", *given, stages=stages)
+        ran = len(checkout.costs())
+    return (took["flow"] - took["repro"]) / ran
+
+
+Times = dict[str, list[float]]
+
+
+def starts(checkout: Checkout) -> tuple[Times, Times, Times]:
+    """Seconds with nothing to do and with one short stage, by how it is started, and of the services."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        prefect, mlflow = (each.getsockname()[1] for each in (first, second))
+    api = {"PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api"}
+    served = replace(checkout, environment={**checkout.environment, **api})
+    ways = {
+        "make repro": (checkout, "repro"),
+        "make flow": (checkout, "flow"),
+        "make flow with services": (served, "flow"),
+    }
+    idle: Times = {way: [] for way in ways}
+    one: Times = {way: [] for way in ways}
+    services: Times = {"services": [], "services-stop": []}
+    for number in range(1, STARTS + 1):
+        ports = (f"PREFECT_PORT={prefect}", f"MLFLOW_PORT={mlflow}")
+        services["services"].append(checkout.make("services", f"services {number}", *ports))
+        try:
+            for way, (at, target) in ways.items():
+                idle[way].append(at.make(target, f"idle {way} {number}"))
+                (checkout.path / SHORT).unlink()
+                one[way].append(at.make(target, f"one stage {way} {number}"))
+        finally:
+            services["services-stop"].append(checkout.make("services-stop", f"services-stop {number}"))
+    return idle, one, services
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -241,9 +299,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed, in turns.")] = 1,
-    every_stage: Annotated[
-        bool, typer.Option("--every-stage", help="Without the committed lock and results.")
-    ] = False,
     tests: Annotated[bool, typer.Option("--tests", help="Time `make test` in a clone too.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Leave the clones in this folder.")] = None,
 ) -> None:
@@ -260,11 +315,12 @@ def main(
     if any(folder.iterdir()):
         raise LatentOpsError(f"{folder}: not empty; name a new folder with --keep")
     try:
-        rows = measure(folder, rounds, every_stage, tests)
+        rows, told = measure(folder, rounds, tests)
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    atomic.write_json(RESULT, {"machine": taken_on, "commit": commit, "rows": [asdict(one) for one in rows]})
+    taken = {"machine": taken_on, "commit": commit, "rows": [asdict(one) for one in rows]}
+    atomic.write_json(RESULT, taken | {name: asdict(spread) for name, spread in told.items()})
     print(*table(rows), RESULT, sep="\n")
 
 

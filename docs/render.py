@@ -29,7 +29,7 @@ from latentops.evaluation import comparison as judged
 from latentops.reporting import figures, leaderboard, results, svg
 from latentops.reporting.results import Comparison, Estimate, Result, Row, read, title
 
-PIPELINE = Path("benchmarks/pipeline.json")
+PIPELINE = Path("benchmarks/flows.json")
 JUDGE = Path("benchmarks/judge.json")
 SPEED = Path("benchmarks/speed.json")
 PROFILE = Path("benchmarks/profile.json")
@@ -308,7 +308,7 @@ class Quality(Result):
 
 
 class Benchmark(Result):
-    """`benchmarks/pipeline.json` or `benchmarks/judge.json`."""
+    """`benchmarks/flows.json` or `benchmarks/judge.json`."""
 
     machine: str | dict[str, Any]
     commit: str
@@ -481,7 +481,7 @@ def scores(root: Path) -> str:
 
 
 def pipeline(root: Path) -> str:
-    """The figures of `benchmarks/pipeline.json`, or how to get them."""
+    """The figures of `benchmarks/flows.json`, or how to get them."""
     return measured(root, PIPELINE, "make bench-pipeline")
 
 

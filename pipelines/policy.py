@@ -52,8 +52,8 @@ def decide(
     retraining last.
     """
     surest = min((each.corrected for each in drift.findings), default=None) if drift else None
-    age = None if live_since is None else (now - live_since) / timedelta(days=1)
-    rest = None if last is None else (now - last) / timedelta(hours=1)
+    age = _since(live_since, now, timedelta(days=1))
+    rest = _since(last, now, timedelta(hours=1))
     rows = _reached("new rows", clean, policy.min_new_rows)
     drifted = _reached("drift", surest, policy.drift_alpha, falling=True)
     aged = _reached("age, days", age, policy.max_age_days)
@@ -89,6 +89,11 @@ def last_retrained(past: Sequence[Mapping[str, Any]]) -> datetime | None:
     """When the decisions of `past`, the oldest first, say that there was a retraining last."""
     whens = [entry["when"] for entry in past if entry["decision"] in RETRAINED]
     return datetime.fromisoformat(whens[-1]) if whens else None
+
+
+def _since(when: datetime | None, now: datetime, unit: timedelta) -> float | None:
+    """The time since `when`; None without it, and where it is yet to come because a clock was set back."""
+    return None if when is None or when > now else (now - when) / unit
 
 
 def _unmet(clean: int, surest: float | None, age: float | None, policy: Retrain) -> str:

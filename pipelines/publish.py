@@ -4,27 +4,18 @@ The branch is written beside the checkout: neither its files nor its index nor t
 are touched.
 """
 
-import os
-import subprocess
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 from latentops.errors import LatentOpsError
+from pipelines import repository
+from pipelines.repository import attempt, git, is_ancestor
 from pipelines.reproduce import stream
 
 BRANCHES = "retrain/"
 
 KEPT = ("dvc.lock", "ledger", "data/accepted", "results", "reports")
 """What a retraining changes of what git keeps."""
-
-NOBODY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "LatentOps"), ("EMAIL", "latentops@localhost"))
-}
-"""Who commits, where git doesn't know who we are."""
 
 
 def branch_of(day: date) -> str:
@@ -34,7 +25,7 @@ def branch_of(day: date) -> str:
 
 def branch_now() -> str:
     """The branch of today's retrainings, or the one of them that we are on."""
-    here = _try("symbolic-ref", "--quiet", "--short", "HEAD") or ""
+    here = attempt("symbolic-ref", "--quiet", "--short", "HEAD") or ""
     return here if here.startswith(BRANCHES) else branch_of(datetime.now(UTC).date())
 
 
@@ -56,43 +47,18 @@ def commit(branch: str, message: str) -> str | None:
     It holds all of HEAD too. None outside of a git repository, or where nothing has changed. Raises
     `LatentOpsError` in git's words, also where somebody else moved the branch meanwhile.
     """
-    head = _try("rev-parse", "--verify", "--quiet", "HEAD")
+    head = attempt("rev-parse", "--verify", "--quiet", "HEAD")
     if head is None:
         return None
-    tip = _try("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
-    paths = [path for path in KEPT if Path(path).exists()]
-    with tempfile.TemporaryDirectory() as scratch:
-        beside = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
-        _git("read-tree", "HEAD", env=beside)
-        _git("add", "--all", "--", *paths, env=beside)
-        tree = _git("write-tree", env=beside)
-    if tree == _git("rev-parse", f"{tip or head}^{{tree}}"):
+    tip = attempt("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+    tree = repository.tree(KEPT)
+    if tree == git("rev-parse", f"{tip or head}^{{tree}}"):
         return None
     parents = [tip or head]
-    if tip and _try("merge-base", "--is-ancestor", head, tip) is None:
+    if tip and not is_ancestor(head, tip):
         parents.append(head)
-    options = [each for parent in parents for each in ("-p", parent)]
-    known = _try("config", "user.email") is not None
-    made = _git("commit-tree", tree, *options, "-m", message, env={} if known else NOBODY)
-    _git("update-ref", f"refs/heads/{branch}", made, tip or "")
-    if _try("symbolic-ref", "--quiet", "HEAD") == f"refs/heads/{branch}":
-        _git("reset", "--quiet")  # the index of this very branch
+    made = repository.commit(tree, parents, message)
+    git("update-ref", f"refs/heads/{branch}", made, tip or "")
+    if attempt("symbolic-ref", "--quiet", "HEAD") == f"refs/heads/{branch}":
+        git("reset", "--quiet")  # the index of this very branch
     return made
-
-
-def _git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
-    found = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
-    )
-    if found.returncode:
-        said = found.stderr.strip().splitlines() or [f"exit status {found.returncode}"]
-        raise LatentOpsError(f"git {arguments[0]}: {said[0].removeprefix('fatal: ')}")
-    return found.stdout.strip()
-
-
-def _try(*arguments: str) -> str | None:
-    """What git says, or None where it refuses."""
-    try:
-        return _git(*arguments)
-    except (LatentOpsError, FileNotFoundError):
-        return None

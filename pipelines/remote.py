@@ -6,13 +6,10 @@ branches, and are gone when the flow ends. Whoever has them runs the unit: a wor
 one of a Prefect work pool. `docs/scale.md` has the commands.
 """
 
-import subprocess
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from os import environ
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,26 +25,16 @@ from prefect.states import Completed, Failed
 
 from latentops import atomic, costs
 from latentops.errors import LatentOpsError
+from pipelines import repository
 from pipelines.graph import Graph, Unit
+from pipelines.repository import git
 from pipelines.reproduce import complaint, has_server, stream
 
 _LOCK = "dvc.lock"
 _LEDGER = "ledger"  # what promotions write, and no stage reads
-_WHO = ("-c", "user.name=latentops", "-c", "user.email=latentops@localhost")
 _CLONE = "LATENTOPS_CLONE"
 """Names the working copy of a work pool's worker."""
 _TRIES = 2  # of a unit in a work pool whose worker is lost
-
-
-def git(*arguments: str, index: Path | None = None) -> str:
-    """What `git` prints; `LatentOpsError` with its own words where it fails."""
-    environment = dict(environ, GIT_INDEX_FILE=str(index)) if index else None
-    command = ["git", *_WHO, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if result.returncode:
-        words = " ".join(result.stderr.split()) or f"exit status {result.returncode}"
-        raise LatentOpsError(f"git {arguments[0]}: {words}")
-    return result.stdout.strip()
 
 
 def publish(ref: str, paths: Collection[str], ignored: Collection[str] = ()) -> None:
@@ -55,14 +42,7 @@ def publish(ref: str, paths: Collection[str], ignored: Collection[str] = ()) -> 
 
     `ignored` are paths too, of files that git ignores.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        index = Path(folder, "index")
-        git("read-tree", "HEAD", index=index)
-        for options, chosen in (("--all", paths), ("--force", ignored)):
-            if there := [path for path in chosen if Path(path).exists()]:
-                git("add", options, "--", *there, index=index)
-        tree = git("write-tree", index=index)
-    commit = git("commit-tree", tree, "-p", "HEAD", "-m", ref)
+    commit = repository.commit(repository.tree(paths, ignored), ["HEAD"], ref)
     git("push", "--quiet", "--no-verify", "origin", f"+{commit}:{ref}")
 
 

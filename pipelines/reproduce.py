@@ -21,7 +21,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
-from latentops import targets
+from latentops import locks, targets
 from latentops.cli import guard, write_report
 from latentops.config import Params, load_params
 from latentops.errors import LatentOpsError
@@ -216,6 +216,8 @@ def reproduce(
     wanted = targets.targets(params, dataset, variant)
     spanned = targets.datasets(params, [dataset] if dataset else [])
     with summarised(run_name("reproduce", {"dataset": dataset, "variant": variant}), spanned) as run:
+        for line in locks.release():
+            get_run_logger().warning(line)
         plan = make_plan(wanted)
         get_run_logger().info(str(plan))
         run.plan(plan.work, plan.cached)

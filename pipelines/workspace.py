@@ -7,7 +7,6 @@ is a server, and `data/incoming/`.
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -16,9 +15,10 @@ from pathlib import Path
 from latentops.errors import LatentOpsError
 from latentops.registry import ledger
 from pipelines import decisions
-from pipelines.children import Children
+from pipelines.children import Children, dvc
 from pipelines.incoming import INCOMING
 from pipelines.publish import branch_of
+from pipelines.repository import git, is_ancestor
 
 LEDGERS = (decisions.LEDGER, ledger.LEDGER)
 SHARED = (Path("var"), INCOMING)
@@ -35,14 +35,14 @@ def prepare(place: Path, origin: Path, day: date) -> str:
     if not (place / ".git").exists():
         if place.exists() and any(place.iterdir()):
             raise LatentOpsError(f"{place}: not empty, and no clone of {origin}: give a folder that is new")
-        _run("git", "clone", "--quiet", str(origin), str(place))
-    elif Path(_run("git", "remote", "get-url", "origin", at=place)).resolve() != origin.resolve():
+        git("clone", "--quiet", str(origin), str(place))
+    elif Path(git("remote", "get-url", "origin", at=place)).resolve() != origin.resolve():
         raise LatentOpsError(f"{place}: a clone of something else than {origin}: give a folder that is new")
-    _run("git", "fetch", "--quiet", "--prune", "origin", at=place)
-    head = _run("git", "rev-parse", "HEAD", at=origin)
+    git("fetch", "--quiet", "--prune", "origin", at=place)
+    head = git("rev-parse", "HEAD", at=origin)
     # What a run that was ended has left is made anew: the incoming files are where they were.
-    _run("git", "checkout", "--quiet", "--force", "-B", branch, base(origin, head), at=place)
-    _run("git", "clean", "--quiet", "--force", "-d", "--", "data/accepted", "ledger", at=place)
+    git("checkout", "--quiet", "--force", "-B", branch, base(origin, head), at=place)
+    git("clean", "--quiet", "--force", "-d", "--", "data/accepted", "ledger", at=place)
     local = origin / ".dvc/config.local"
     if local.exists():
         shutil.copy(local, place / ".dvc/config.local")
@@ -50,28 +50,31 @@ def prepare(place: Path, origin: Path, day: date) -> str:
         _share(place / shared, origin / shared)
     for each in LEDGERS:
         _bring_up(place / each, origin / each, branch)
-    if not _run(sys.executable, "-m", "dvc", "config", "core.remote", at=place, may_fail=True):
+    code, remote = _dvc(place, "config", "core.remote")
+    if code or not remote:
         raise LatentOpsError(
             "a workspace has its data from the DVC remote, and there is none: "
             "`dvc remote add --default NAME URL`, commit it, and `dvc push`"
         )
-    _run(sys.executable, "-m", "dvc", "pull", "--quiet", "--allow-missing", at=place)
+    code, said = _dvc(place, "pull", "--quiet", "--allow-missing")
+    if code:
+        raise LatentOpsError(f"dvc pull: {said or f'exit status {code}'}")
     return branch
 
 
 def base(origin: Path, head: str) -> str:
     """The commit that the next branch starts from."""
-    heads = _run(
-        "git", "for-each-ref", "--sort=-refname", "--format=%(refname:short)", "refs/heads/retrain", at=origin
+    heads = git(
+        "for-each-ref", "--sort=-refname", "--format=%(refname:short)", "refs/heads/retrain", at=origin
     )
     for each in heads.split():
-        if _is_ancestor(each, head, origin):
+        if is_ancestor(each, head, origin):
             continue  # merged
-        if not _is_ancestor(head, each, origin):
+        if not is_ancestor(head, each, origin):
             raise LatentOpsError(
                 f"the branch {each} and the checkout have parted: `git merge {each}`, or delete the branch"
             )
-        return _run("git", "rev-parse", each, at=origin)
+        return git("rev-parse", each, at=origin)
     return head
 
 
@@ -88,7 +91,7 @@ def run(place: Path, arguments: Sequence[str], say: Callable[[str], object]) -> 
 
 def hand_back(place: Path, branch: str) -> None:
     """Give `branch` to the checkout's repository."""
-    _run("git", "push", "--quiet", "origin", f"{branch}:{branch}", at=place)
+    git("push", "--quiet", "origin", f"{branch}:{branch}", at=place)
 
 
 def _share(link: Path, shared: Path) -> None:
@@ -112,14 +115,10 @@ def _bring_up(own: Path, theirs: Path, branch: str) -> None:
         )
 
 
-def _is_ancestor(earlier: str, later: str, at: Path) -> bool:
-    command = ["git", "merge-base", "--is-ancestor", earlier, later]
-    return subprocess.run(command, cwd=at, check=False, capture_output=True).returncode == 0
-
-
-def _run(*command: str, at: Path | None = None, may_fail: bool = False) -> str:
-    found = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
-    if found.returncode and not may_fail:
-        said = found.stderr.strip().splitlines() or [f"exit status {found.returncode}"]
-        raise LatentOpsError(f"{' '.join(command[:2])}: {said[-1]}")
-    return found.stdout.strip()
+def _dvc(place: Path, *arguments: str) -> tuple[int, str]:
+    """The exit status of `dvc` in `place`, and the last that it said."""
+    said: list[str] = []
+    command, environment = dvc(arguments)
+    with Children() as children:
+        code = children.run(command, said.append, environment, at=place)
+    return code, " ".join(said[-1:])

@@ -35,7 +35,11 @@ app = typer.Typer(
 
 @app.command()
 def check() -> None:
-    """Check params.yaml: every key known, every value usable, every model of prepared data can be built."""
+    """Check params.yaml: every key known, every value usable, every model of prepared data can be built.
+
+    What processes of DVC that were killed still have locked is released.
+    """
+    from latentops import locks
     from latentops.config import load_params, params_path
     from latentops.training.trained import check_models
     from latentops.variants import FOLDER, variant_class, variant_file, variant_settings
@@ -49,6 +53,8 @@ def check() -> None:
                 f"{FOLDER / name}.py with the line `from {variant_class(name).__module__} import Variant`"
             )
     check_models(params)
+    for line in locks.release():
+        print(line)
     run = params.run
     cells = (
         f"{len(run.datasets)} datasets × {len(run.variants)} variants × {len(params.training.seeds)} seeds"

@@ -108,3 +108,9 @@ def test_a_retraining_is_one_that_failed_too() -> None:
     ]
     assert last_retrained(said) == datetime(2026, 6, 3, 3, tzinfo=UTC)
     assert last_retrained(said[1:2]) is None
+
+
+def test_a_clock_that_was_set_back_stops_no_retraining() -> None:
+    """What has yet to happen says nothing of how long ago it was."""
+    assert ask(clean=80, last=-9000, cooldown_hours=6).retrain
+    assert not ask(live=-9000).retrain

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentops.errors import LatentOpsError
-from pipelines import publish
+from pipelines import publish, repository
 
 BRANCH = publish.branch_of(date(2026, 6, 8))
 
@@ -103,14 +103,14 @@ def test_a_branch_that_moved_meanwhile_is_not_overwritten(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retrained("two")
-    original = publish._git
+    original = repository.git
 
     def slow(*arguments: str, **options: object) -> str:
         if arguments[0] == "commit-tree":
             git("branch", "--force", BRANCH, "main")
         return original(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publish, "_git", slow)
+    monkeypatch.setattr(repository, "git", slow)
     with pytest.raises(LatentOpsError, match="git update-ref"):
         publish.commit(BRANCH, "late")
     assert git("rev-parse", BRANCH) == git("rev-parse", "main")

@@ -22,6 +22,9 @@ SIZES ?=
 ROUNDS ?=
 TOPIC ?=
 GPU_SLOTS ?=
+STAGE_HOURS ?=
+CLUSTER ?=
+POOL ?=
 WORKSPACE ?=
 
 .DEFAULT_GOAL := help
@@ -35,7 +38,9 @@ VAR := $(CURDIR)/var
 STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(VAR)/mlflow/mlflow.db)
 NARROW := $(if $(DATASET),--dataset '$(DATASET)') $(if $(VARIANT),--variant '$(VARIANT)')
 NAMED := $(if $(DATASET),'$(DATASET)')
-FLOW := $(NARROW) $(if $(WORKERS),--workers $(WORKERS)) $(if $(GPU_SLOTS),--gpu-slots $(GPU_SLOTS))
+LIMITS := $(if $(WORKERS),--workers $(WORKERS)) $(if $(GPU_SLOTS),--gpu-slots $(GPU_SLOTS)) \
+	$(if $(STAGE_HOURS),--stage-hours $(STAGE_HOURS))
+ELSEWHERE := $(if $(CLUSTER),--cluster '$(CLUSTER)') $(if $(POOL),--pool '$(POOL)')
 # A test process may take a gigabyte and a half.
 PYTEST := python -m pytest --numprocesses $(or $(WORKERS),auto) --maxprocesses 4 --dist worksteal
 # A variant alone can't be compared, so there is nothing to promote and no new board.
@@ -87,9 +92,9 @@ repro: setup ## reproduce everything stale, promote what passes its gates, print
 	@targets="$$(latentops targets $(NARROW))" && dvc repro $$targets
 	@$(CONCLUDE)
 
-flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=)
+flow: setup ## the same, in parallel under Prefect (WORKERS=, GPU_SLOTS=, STAGE_HOURS=; CLUSTER= or POOL= elsewhere)
 	@latentops check
-	@python -m pipelines.reproduce $(FLOW)
+	@python -m pipelines.reproduce $(NARROW) $(LIMITS) $(ELSEWHERE)
 	@$(if $(VARIANT),$(CONCLUDE),latentops leaderboard $(NAMED))
 
 test: setup ## all tests but those of test-long, in up to four processes (WORKERS=)
@@ -146,8 +151,8 @@ services-stop: setup ## stop what `make services` started
 week: setup ## seven days of the retraining schedule in ten minutes, into docs/week.md
 	@python docs/week.py
 
-retrain: setup ## take in new rows and retrain, once, now (WORKSPACE=: in a working copy there)
-	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)') $(if $(WORKSPACE),--workspace '$(WORKSPACE)')
+retrain: setup ## take in new rows and retrain, once, now (WORKERS=, …; WORKSPACE=: in a working copy there)
+	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)') $(LIMITS) $(if $(WORKSPACE),--workspace '$(WORKSPACE)')
 
 score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, FDR=; EXPLAIN=1 says why)
 	@test -n "$(IN)" -a -n "$(OUT)" || { echo "error: name the files: make score DATASET=… IN=rows.parquet OUT=scores.parquet" >&2; exit 1; }

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from types import TracebackType
 from typing import Self
 
@@ -40,7 +40,16 @@ class Children:
     def __init__(self) -> None:
         self._running: set[psutil.Process] = set()
         self._lock = Lock()
-        self.stopped = False
+        self._left = Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the context was left."""
+        return self._left.is_set()
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait so long, or until the context is left; whether it was."""
+        return self._left.wait(seconds)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -51,7 +60,7 @@ class Children:
     ) -> None:
         """End what still runs."""
         with self._lock:
-            self.stopped = True
+            self._left.set()
         end(self._running.copy())
 
     def run(

@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 from latentops import costs
 from latentops.errors import LatentOpsError
@@ -46,15 +48,41 @@ def read_graph() -> dict[str, frozenset[str]]:
         }
 
 
-def read_status() -> dict[str, list[object]]:
-    """What DVC finds stale in the current folder, and why; `LatentOpsError` where DVC can't say."""
+def read_status(say: Callable[[str], object] = print) -> dict[str, list[object]]:
+    """What DVC finds stale in the current folder, and why; `LatentOpsError` where DVC can't say.
+
+    Waits while another process of DVC's has locked what it would look at, of which `say` is told.
+    """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
+    for pause in pauses():
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not result.returncode:
+            break
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise LatentOpsError(f"dvc status: {lines[0].removeprefix('ERROR: ')}")
+        if (holders := blocked_by(lines)) is None:
+            raise LatentOpsError(f"dvc status: {lines[0].removeprefix('ERROR: ')}")
+        say(f"waiting for {holders} to end")
+        time.sleep(pause)
     status: dict[str, list[object]] = json.loads(result.stdout)
     return status
+
+
+def blocked_by(lines: Sequence[str]) -> str | None:
+    """The processes whose locks DVC couldn't have, by its output; None where it said no such thing."""
+    at = next((at for at, line in enumerate(lines) if _BUSY in line), None)
+    if at is None:
+        return None
+    holders = [line.strip() for line in lines[at + 1 :] if _HOLDER.match(line)]
+    return " and ".join(dict.fromkeys(holders)) or "another process of DVC"
+
+
+_BUSY = "is busy, it is being blocked by:"
+_HOLDER = re.compile(r"\s*\(PID \d+\): ")
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each try to have what another process has locked."""
+    return chain((2.0, 4.0, 8.0, 16.0, 32.0), repeat(60.0))
 
 
 def closure(graph: Graph, targets: Iterable[str]) -> set[str]:
@@ -215,6 +243,16 @@ class Schedule:
             if unit.upstream & (self.failed | self.skipped):
                 self.skipped.add(unit.name)
         self._waiting = [unit for unit in self._waiting if unit.name not in self.skipped]
+
+    def ended(self) -> float:
+        """The percentage of units that have ended, or won't start."""
+        return 100 * len(self.done | self.failed | self.skipped) / len(self.work)
+
+    def __str__(self) -> str:
+        """Such as `7 of 27 done, 2 running, 1 failed, 3 not started for it`."""
+        counts = {"running": self.running, "failed": self.failed, "not started for it": self.skipped}
+        rest = [f"{len(units)} {word}" for word, units in counts.items() if units]
+        return ", ".join([f"{len(self.done)} of {len(self.work)} done", *rest])
 
     def _has_slot(self, unit: Unit) -> bool:
         if self.gpu_slots is None or not trains(unit.name):

@@ -9,11 +9,17 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
 
 import typer
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
@@ -60,11 +66,16 @@ class Plan:
         return f"{stale + self.cached} stages: {self.cached} cached by DVC, {rest}"
 
 
-def make_plan(wanted: Iterable[str]) -> Plan:
-    """Ask DVC what of the stages `wanted`, and all they depend on, is stale."""
+def make_plan(wanted: Iterable[str], say: Callable[[str], object] = print) -> Plan:
+    """Ask DVC what of the stages `wanted`, and all they depend on, is stale.
+
+    What processes of DVC that were killed have locked is released before; `say` is told.
+    """
+    for line in locks.release():
+        say(line)
     stages = graph.read_graph()
     selected = graph.closure(stages, wanted)
-    why = graph.reasons(stages, graph.read_status(), selected)
+    why = graph.reasons(stages, graph.read_status(say), selected)
     return Plan(graph.units(stages, why), len(selected) - len(why), stages)
 
 
@@ -76,7 +87,6 @@ INTERRUPTED = "Interrupted"
 
 _MAY_PASS = (
     "Unable to acquire lock",
-    "is busy, it is being blocked by",
     "Connection refused",
     "Connection reset",
     "Connection aborted",
@@ -84,7 +94,7 @@ _MAY_PASS = (
     "Temporary failure in name resolution",
     "timed out",
 )
-"""What DVC says of another process that holds its lock, or of a remote that can't be reached now."""
+"""What DVC says where it gave up waiting for its lock, or a remote can't be reached now."""
 
 
 def retriable(task: object, task_run: object, state: State[Any]) -> bool:
@@ -137,9 +147,10 @@ def stream(
 ) -> tuple[int, list[str]]:
     """Run `dvc`, telling each line of its output as it comes; its exit status and the lines.
 
-    Each of its stages may take `seconds`; raises `TimeLimitError` where one took longer.
+    What another process of DVC's has locked is waited for. Each stage may take `seconds`; raises
+    `TimeLimitError` where one took longer.
     """
-    lines = []
+    lines: list[str] = []
 
     def hear(line: str) -> None:
         text = line.strip()
@@ -149,7 +160,11 @@ def stream(
 
     command, environment = dvc(arguments)
     with nullcontext(children) if children else Children() as group:
-        code = group.run(command, hear, environment, seconds, renews=graph.starts)
+        for pause in graph.pauses():
+            lines.clear()
+            code = group.run(command, hear, environment, seconds, renews=graph.starts)
+            if not code or graph.blocked_by(lines) is None or group.ended_within(pause):
+                break
     return code, lines
 
 
@@ -216,9 +231,7 @@ def reproduce(
     wanted = targets.targets(params, dataset, variant)
     spanned = targets.datasets(params, [dataset] if dataset else [])
     with summarised(run_name("reproduce", {"dataset": dataset, "variant": variant}), spanned) as run:
-        for line in locks.release():
-            get_run_logger().warning(line)
-        plan = make_plan(wanted)
+        plan = make_plan(wanted, get_run_logger().warning)
         get_run_logger().info(str(plan))
         run.plan(plan.work, plan.cached)
         on_gpu, elsewhere = uses_gpu(params), bool(cluster or pool)
@@ -251,7 +264,7 @@ def reproduce(
                         run.failures.append(f"promote {name}: {state.message}")
         try:
             show(params)
-        except LatentOpsError as error:
+        except (LatentOpsError, OSError) as error:
             run.failures.append(f"report: {error}")
     if run.failures:
         return Failed(message=failures(run.failures, sorted(schedule.skipped)))
@@ -270,6 +283,7 @@ def run_all(
     Where the flow ends before that, so do the stages that run here.
     """
     futures: dict[PrefectFuture[Any], Unit] = {}
+    told = cast(UUID, create_progress_artifact(0.0, key="progress", description=str(schedule)))
     with Children() as children:
         while True:
             for unit in schedule.start():
@@ -297,6 +311,7 @@ def run_all(
             else:
                 run.finish(unit, future.result())
             schedule.finish(unit.name, failed=failed)
+            update_progress_artifact(told, schedule.ended(), str(schedule))
 
 
 @contextmanager
@@ -315,9 +330,12 @@ def summarised(name: str, datasets: Sequence[str]) -> Iterator[Recorder]:
 
 def tell(ended: Summary) -> str:
     """Keep a summary as JSON and log its text; the text."""
-    path = summary.write(ended)
     text = str(ended)
-    get_run_logger().info("%s\n\n%s", text, path)
+    try:
+        where = str(summary.write(ended))
+    except OSError as error:
+        where = f"not kept: {error}"
+    get_run_logger().info("%s\n\n%s", text, where)
     return text
 
 
@@ -340,8 +358,15 @@ def uses_gpu(params: Params) -> bool:
 
 
 def show(params: Params) -> None:
-    """The leaderboard and the report as artifacts of the flow run, of what has been compared so far."""
+    """As artifacts of the flow run: where MLflow is, the leaderboard and the report of what is compared."""
+    from latentops.registry import store
     from latentops.reporting import leaderboard, results
+
+    uri = store.tracking_uri()
+    if store.is_server(uri):
+        create_link_artifact(store.shown(uri), link_text="MLflow", key="mlflow")
+    else:
+        create_markdown_artifact(f"`make ui` opens MLflow on {store.shown(uri)}", key="mlflow")
 
     compared = [results.comparison(name) for name in params.run.datasets if name in results.compared()]
     if not compared:

@@ -44,6 +44,10 @@ LATE = 600
 """Seconds between two looks whether a person has answered, and those that the answer may be late."""
 
 
+Limits = dict[str, Any]
+"""Arguments of `reproduce`: how many stages at once, and for how long."""
+
+
 @dataclass(frozen=True)
 class Arrival:
     """What has come in for a dataset: the rows of its new files, and a decision for each that is rejected."""
@@ -80,16 +84,19 @@ def retrain(
     dataset: str | None = None,
     workers: int | None = None,
     gpu_slots: int = 1,
+    stage_hours: float = 24.0,
     workspace: Path | None = None,
 ) -> State[Any]:
     """Retrain `dataset`, or every dataset of the DAG, on what has come in since; decide and record it.
 
-    What waits for nothing but a person's approval is asked for where there is a server to answer at. In a
-    `workspace`, a folder of the flow's own, the checkout is left as it is; see `pipelines.workspace`.
+    `workers`, `gpu_slots` and `stage_hours` are those of `reproduce`. What waits for nothing but a person's
+    approval is asked for where there is a server to answer at. In a `workspace`, a folder of the flow's own,
+    the checkout is left as it is; see `pipelines.workspace`.
     """
     notices.blocks()  # one that isn't there is an error now, not after hours
+    limits = {"workers": workers, "gpu_slots": gpu_slots, "stage_hours": stage_hours}
     if workspace is not None:
-        return elsewhere(workspace, dataset, workers, gpu_slots)
+        return elsewhere(workspace, dataset, limits)
     names = targets.datasets(load_params(), [dataset] if dataset else [])
     made: list[Decision] = []
 
@@ -102,7 +109,7 @@ def retrain(
         with store.locked("retrain", HOLDER):
             arrivals = [take_in(name) for name in names]
             for arrival, found in zip(arrivals, looked_at(arrivals), strict=True):
-                for decision in decide(arrival, found, workers, gpu_slots):
+                for decision in decide(arrival, found, limits):
                     settle(decision)
         run.failures += hand_on(made)
         for decision in made:
@@ -118,10 +125,11 @@ def retrain(
     return Completed(message="; ".join(map(str, made)))
 
 
-def elsewhere(place: Path, dataset: str | None, workers: int | None, gpu_slots: int) -> State[Any]:
+def elsewhere(place: Path, dataset: str | None, limits: Limits) -> State[Any]:
     """`retrain` in a working copy at `place`, whose branch goes back to the checkout's repository."""
-    options = {"--dataset": dataset, "--workers": workers, "--gpu-slots": gpu_slots}
-    arguments = [word for name, value in options.items() if value for word in (name, str(value))]
+    options = {"dataset": dataset, **limits}
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    arguments = [word for name in given for word in (f"--{name.replace('_', '-')}", given[name])]
     with store.locked("workspace", HOLDER):
         try:
             branch = prepare_workspace(place)
@@ -245,7 +253,7 @@ def looked_at(arrivals: list[Arrival]) -> list[Drift | None]:
     return [corrected.get(each.dataset) for each in arrivals]
 
 
-def decide(arrival: Arrival, found: Drift | None, workers: int | None, gpu_slots: int) -> Iterator[Decision]:
+def decide(arrival: Arrival, found: Drift | None, limits: Limits) -> Iterator[Decision]:
     """The decisions about a dataset: one for each rejected file, then the one about the others."""
     yield from arrival.rejected
     dataset, past = arrival.dataset, arrival.past
@@ -263,7 +271,7 @@ def decide(arrival: Arrival, found: Drift | None, workers: int | None, gpu_slots
         told["questions"] = verdict.to_json()
         if verdict.retrain:
             accepted = tuple(filter(None, [accept(rows, dataset) for rows in arrival.found]))
-            yield conclude(dataset, accepted, verdict.reason, told, workers, gpu_slots)
+            yield conclude(dataset, accepted, verdict.reason, told, limits)
             return
         yield Decision(dataset, "waiting", verdict.reason, **told)
     elif arrival.found:
@@ -272,7 +280,7 @@ def decide(arrival: Arrival, found: Drift | None, workers: int | None, gpu_slots
     elif not unfinished(past):
         yield Decision(dataset, "no new rows", "no new file", **told)
     if unfinished(past):
-        yield conclude(dataset, (), "taking up what failed before", summary([]), workers, gpu_slots)
+        yield conclude(dataset, (), "taking up what failed before", summary([]), limits)
 
 
 def conclude(
@@ -280,11 +288,10 @@ def conclude(
     accepted: tuple[str, ...],
     why: str,
     told: dict[str, Any],
-    workers: int | None,
-    gpu_slots: int,
+    limits: Limits,
 ) -> Decision:
     """Reproduce, then let the gates decide."""
-    state = reproduction.reproduce(dataset, None, workers, gpu_slots, promoting=False, return_state=True)
+    state = reproduction.reproduce(dataset, promoting=False, return_state=True, **limits)
     if not state.is_completed():
         return Decision(dataset, "failed", state.message or str(state.type), accepted=accepted, **told)
     if set(targets.datasets(load_params())) <= set(results.compared()):  # the board spans all datasets
@@ -320,13 +327,14 @@ def main(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     workers: Annotated[int | None, typer.Option(help="Stages at once; one a core, unless given.")] = None,
     gpu_slots: Annotated[int, typer.Option(help="Training stages at once on a GPU.")] = 1,
+    stage_hours: Annotated[float, typer.Option(help="Hours after which a stage is ended.")] = 24.0,
     workspace: Annotated[
         Path | None, typer.Option(help="A folder for a working copy; this one is then left as it is.")
     ] = None,
 ) -> None:
     """Take in new rows and retrain, once, now."""
     targets.datasets(load_params(), [dataset] if dataset else [])
-    running.run(retrain, dataset, workers, gpu_slots, workspace and workspace.absolute())
+    running.run(retrain, dataset, workers, gpu_slots, stage_hours, workspace and workspace.absolute())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import typer
 from latentops import atomic
 from latentops.cli import guard
 from latentops.errors import LatentOpsError
+from latentops.registry import store
 
 FOLDER = Path("var/services")
 STARTS_WITHIN = 120  # seconds, the first time a database is made
@@ -214,6 +215,8 @@ def start(
 ) -> None:
     """Start what isn't running yet, and wait until each answers; MLflow at `host`, the rest on loopback."""
     wanted = services(prefect_port, mlflow_port, host)
+    if any(service.name == "mlflow" for service in wanted):
+        store.connect()  # made whole before there are two who would make it
     for service, port in zip(wanted, (prefect_port, mlflow_port), strict=False):
         at = host if service.name == "mlflow" else HOST
         with socket.socket() as probe:

@@ -4,7 +4,6 @@ Processes are killed, starved of room or let loose on each other for real; the s
 in the end everything has the bytes that a run has which nothing happened to.
 """
 
-import json
 import os
 import random
 import re
@@ -21,14 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow import MlflowClient
 from projects import DATASET, Project, ran
 from test_remotes import free_port, outs
 
-from latentops import locks
+from latentops.config import load_params
+from latentops.data import sources
 from pipelines import services
+from pipelines.decisions import decisions
 
 pytestmark = pytest.mark.slow
 
@@ -52,14 +56,14 @@ class Undisturbed:
 
 
 class Flow(subprocess.Popen[str]):
-    """`python -m pipelines.reproduce` in a project; what it says is beside the project."""
+    """A flow in a project, from a command line; what it says is beside the project."""
 
-    def __init__(self, project: Project, **environment: str) -> None:
+    def __init__(self, project: Project, name: str = "reproduce", **environment: str) -> None:
         self.log = project.path.with_suffix(".log")
         path = f"{project.path / 'src'}{os.pathsep}{project.path}"
         with self.log.open("a") as log:
             super().__init__(
-                [sys.executable, "-m", "pipelines.reproduce"],
+                [sys.executable, "-m", f"pipelines.{name}"],
                 cwd=project.path,
                 env=os.environ | {"PYTHONPATH": path} | environment,
                 stdin=subprocess.DEVNULL,
@@ -331,15 +335,31 @@ def moved(project: Project, by: str, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("left", ["held by a number in use", "half-written"])
-def test_a_lock_that_dvc_left_behind_is_released(
-    stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path, left: str
+@pytest.mark.long
+def test_two_retrainings_at_once_take_a_file_in_once(
+    tiny: Project, server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = copied(stale, tmp_path / "project")
-    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
-    held = json.dumps({"read": {}, "write": {str(project.path / "models"): holder}})
-    (project.path / locks.LIST).write_text(held if left.startswith("held") else held[:20])
-    with Flow(project, **server) as flow:
-        flow.ends_well()
-    assert re.search("released what|had left half-written", flow.log.read_text())
-    like(project, undisturbed)
+    project = copied(tiny, tmp_path / "project")
+    for knob, value in {"min_new_rows": 30, "drift_alpha": None, "cooldown_hours": 0}.items():
+        project.edit(f"retrain.{knob}", value)
+    monkeypatch.chdir(project.path)
+    known = sources.read_source(load_params().dataset(DATASET).source).whole().slice(0, 40)
+    new = [
+        pc.multiply(column, 1.001) if pa.types.is_floating(column.type) else column
+        for column in known.columns
+    ]
+    folder = project.path / "data/incoming" / DATASET
+    folder.mkdir(parents=True)
+    rows = pa.table(dict(zip(known.column_names, new, strict=True)))
+    pq.write_table(
+        rows.select([each for each in rows.column_names if not each.startswith(".")]), folder / "new.parquet"
+    )
+    with Flow(project, "retrain", **server) as one, Flow(project, "retrain", **server) as other:
+        one.ends_well()
+        other.ends_well()
+    made = [entry["decision"] for entry in decisions(DATASET) if entry["files"]]
+    assert len(made) == 1
+    assert made[0] in {"promoted", "held"}
+    assert [entry["decision"] for entry in decisions(DATASET)][-1] == "no new rows"
+    assert "waiting for another retraining to end" in one.log.read_text()
+    assert project.run("dvc", "status", "--json").strip() == "{}"

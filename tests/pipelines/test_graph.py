@@ -8,6 +8,7 @@ from latentops.errors import LatentOpsError
 from pipelines.graph import (
     Schedule,
     Unit,
+    blocked_by,
     closure,
     explain,
     had_cached,
@@ -179,3 +180,28 @@ def test_tags_are_verbs_dataset_variant_and_gpu(stages: tuple[str, ...], expecte
     unit = Unit(stages[0], stages, frozenset(), "")
     assert tags(unit, on_gpu=False) == expected
     assert tags(unit, on_gpu=True) == expected | ({"gpu"} if "train" in expected else set())
+
+
+BUSY = """
+ERROR: 'models/digits' is busy, it is being blocked by:
+  (PID 71): /bin/dvc repro
+  (PID 71): /bin/dvc repro
+
+If there are no processes with such PIDs, you can manually remove '/project/.dvc/tmp/rwlock' and try again.
+"""
+
+
+def test_who_blocks_is_named_once() -> None:
+    assert blocked_by(BUSY.splitlines()) == "(PID 71): /bin/dvc repro"
+    assert blocked_by(["ERROR: failed to reproduce 'a'"]) is None
+
+
+def test_a_schedule_says_how_far_it_is() -> None:
+    schedule = Schedule(DIAMOND, workers=9)
+    schedule.start()
+    assert (str(schedule), schedule.ended()) == ("0 of 5 done, 1 running", 0)
+    schedule.finish("a")
+    schedule.start()
+    schedule.finish("b", failed=True)
+    assert str(schedule) == "1 of 5 done, 2 running, 1 failed, 1 not started for it"
+    assert schedule.ended() == 60

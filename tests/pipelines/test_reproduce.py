@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import psutil
 import pytest
 
+from latentops import locks
 from latentops.config import load_params
 from pipelines import reproduce as reproduction
 from pipelines.graph import read_graph, read_status
@@ -98,7 +101,6 @@ def exited(status: int) -> str:
         (255, [exited(-9)]),
         (255, [exited(137)]),
         (255, ["ERROR: Unable to acquire lock. Most likely another DVC process is running"]),
-        (255, ["ERROR: 'models/digits' is busy, it is being blocked by:"]),
         (255, ["ERROR: unexpected error - Cannot connect to host store.example:443"]),
     ],
 )
@@ -206,6 +208,29 @@ def test_a_stage_over_its_limit_is_ended_with_all_it_started(toy: Path) -> None:
     state = reproduce(promoting=False, stage_hours=15 / 3600, return_state=True)
     assert "took longer than stage_hours=0.00416" in str(state.message)
     assert gone(toy)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_another_process_of_dvc_runs_is_waited_for(toy: Path) -> None:
+    one_stage(toy, "echo a >> ran.txt; until test -f go; do sleep 0.1; done; echo a > a.txt")
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro"], stdout=subprocess.DEVNULL):
+        assert until((toy / "ran.txt").exists)
+        timer = Timer(5, (toy / "go").touch)
+        timer.start()
+        assert reproduce(promoting=False, return_state=True).is_completed()
+    assert lines(toy) == ["a"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("left", ["held by a number in use", "half-written"])
+def test_a_lock_that_dvc_left_behind_is_released(
+    toy: Path, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = json.dumps({"read": {}, "write": {str(toy / "a.txt"): {"pid": os.getpid(), "cmd": "dvc gone"}}})
+    (toy / locks.LIST).write_text(held if left.startswith("held") else held[:20])
+    one_stage(toy, "echo a > a.txt")
+    assert reproduce(promoting=False, return_state=True).is_completed()
+    assert re.search("`dvc gone` .* had locked|had left half-written", caplog.text)
 
 
 # As at a terminal: what runs in the background may have been told to pass over SIGINT.

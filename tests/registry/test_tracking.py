@@ -1,6 +1,7 @@
 """Recording: one run a content hash, whatever happened to the store."""
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,6 +217,22 @@ def test_a_fresh_store_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code.replace("pictures", "one of several")]
     many = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(each.communicate()[1], each.returncode) for each in many] == [("", 0)] * 3
+
+
+@pytest.mark.slow
+def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for it, there is nothing that the next try could not go on with."""
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", "from latentops.registry import store; store.connect()"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "StoreError: MLflow at sqlite:///" in done.stderr
+    assert [path.name for path in Path("var/mlflow").iterdir()] == [".store.lock"]
+    assert store.connect().search_registered_models() == []
 
 
 def test_a_missing_result_is_named(project: Path) -> None:

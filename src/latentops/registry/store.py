@@ -1,7 +1,8 @@
 """Where MLflow keeps its records, and how to open it safely.
 
-One SQLite file under `var/mlflow` unless `MLFLOW_TRACKING_URI` names another store. A fresh SQLite file
-doesn't survive being initialised by several processes at once, so opening it is serial, behind a file lock.
+One SQLite file under `var/mlflow` unless `MLFLOW_TRACKING_URI` names another store. MLflow makes such a file
+table by table, and can go on neither with what several processes make at once nor with what one has left
+half-made. So it is opened behind a file lock, and made aside.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from latentops import atomic
 from latentops.errors import StoreError
 
 ANSWER_WITHIN = 5.0  # seconds a tracking server has to answer before it counts as down
@@ -89,10 +91,26 @@ def connect() -> MlflowClient:
     if is_server(uri):
         _expect_answer(uri)
     with plain_errors(), locked("store"):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
+        path = sqlite_file(uri)
+        if path is not None and not path.exists():
+            with atomic.replacing(path) as aside:
+                try:
+                    _open(f"sqlite:///{aside}")
+                finally:
+                    aside.with_name(f"{aside.name}-journal").unlink(missing_ok=True)
+        return _open(uri)
+
+
+def _open(uri: str) -> MlflowClient:
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
     return client
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite store; None for any other."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def is_server(uri: str) -> bool:
@@ -121,10 +139,8 @@ def experiment(client: MlflowClient, dataset: str) -> str:
 
 def _artifacts() -> Path:
     """The artifacts' folder: beside the SQLite file, wherever that is."""
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///")).resolve().parent / "artifacts"
-    return home() / "artifacts"
+    path = sqlite_file(tracking_uri())
+    return (home() if path is None else path.parent) / "artifacts"
 
 
 def _expect_answer(uri: str) -> None:

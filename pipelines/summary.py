@@ -17,6 +17,7 @@ from pipelines.decisions import Decision
 from pipelines.graph import Unit
 
 FOLDER = Path("var/runs")
+KEPT = 1000  # runs
 SCHEMA = 1
 """Goes up where a field changes its meaning or goes; a field more leaves it."""
 SHOWN = 10
@@ -240,10 +241,12 @@ def _remembered(before: Standing, after: Standing) -> Standing:
 
 
 def write(summary: Summary) -> Path:
-    """Keep `summary` as JSON, under the time at which its run began; the path."""
+    """Keep `summary` as JSON, under the time at which its run began, and the last `KEPT`; the path."""
     began = datetime.fromisoformat(summary.began)
     path = FOLDER / f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03}Z-{summary.flow}.json"
     atomic.write_json(path, summary.to_json())
+    for old in sorted(FOLDER.glob("*.json"))[:-KEPT]:
+        old.unlink(missing_ok=True)
     return path
 
 

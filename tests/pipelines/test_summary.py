@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,12 @@ def test_of_many_stages_the_dearest_have_a_line_and_the_others_share_one() -> No
     ]
     assert rows["4 more"] == ["4 more", "", "10.0 s", "2.0 s", "103 MiB"]
     assert len(ended.to_json()["stages"]) == 14
+
+
+def test_of_many_runs_the_last_are_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "KEPT", 3)
+    ended = Recorder("reproduce", []).end()
+    for day in range(1, 6):
+        summary.write(replace(ended, began=f"2026-06-0{day}T03:00:00.000+00:00"))
+    kept = sorted(path.name[:8] for path in (project / "var/runs").iterdir())
+    assert kept == ["20260603", "20260604", "20260605"]

@@ -202,13 +202,20 @@ class Scorer:
         self, residuals: NDArray[np.floating], codes: NDArray[np.floating]
     ) -> dict[str, NDArray[np.float64]]:
         """Scores `[k]`, by their `SCORES` name, for squared residuals `[k, values]` and codes `[k, d]`."""
-        relative = np.sqrt(weighted(residuals, self.usual))
-        known, asked = self._places(self.codes, self.sizes), self._places(codes, self.unit * relative)
         return {
-            "auroc": neighbour_distance(known, asked, self.neighbours),
-            "auroc_reconstruction": relative,
+            "auroc": self.combined(residuals, codes),
+            "auroc_reconstruction": self._relative(residuals),
             "auroc_latent": neighbour_distance(self.codes, codes, self.neighbours),
         }
+
+    def combined(self, residuals: NDArray[np.floating], codes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The score of both together alone, `[k]`."""
+        asked = self._places(codes, self.unit * self._relative(residuals))
+        return neighbour_distance(self._places(self.codes, self.sizes), asked, self.neighbours)
+
+    def _relative(self, residuals: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The size of residuals `[k, values]`, of which usual ones have about 1: `[k]`."""
+        return np.asarray(np.sqrt(weighted(residuals, self.usual)))
 
     def _places(self, codes: NDArray[np.floating], sizes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Codes in the inputs' units, and the sizes of residuals beside them: `[n, d + 1]`."""

@@ -14,7 +14,6 @@ from latentops.config import Evaluation
 from latentops.data import prepared
 from latentops.data.prepared import SPLITS, Samples, SplitName
 from latentops.evaluation.anomaly import (
-    SCORES,
     Scorer,
     Spread,
     mean_error,
@@ -314,7 +313,10 @@ OF_COMBINED = {"average_precision": average_precision, "false_alarm_at_95": fals
 """What else the combined score is judged by, on the test rows."""
 
 Scores = dict[SplitName, dict[str, NDArray[Any]]]
-"""Of each split in `SCORED`, each score `[seeds, n]` of the rows `Field.asked` names by its metric's name."""
+"""Of each split each score `[seeds, n]` of the rows `Field.asked` names, by its metric's name.
+
+`calibration` is for the threshold of the combined score, and has no other.
+"""
 
 
 def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Scores:
@@ -328,8 +330,13 @@ def combined_scores(field: Field, view: str, codes: Made, residuals: Made) -> Sc
     result: Scores = {}
     for split in SCORED:
         made = zip(scorers, residuals(view, split), codes(view, split), strict=True)
-        each = [scorer.score(r, c) | {MAHALANOBIS: spread.distance(c)} for (scorer, spread), r, c in made]
-        result[split] = {name: np.stack([one[name] for one in each]) for name in (*SCORES, MAHALANOBIS)}
+        each = [
+            scorer.score(r, c) | {MAHALANOBIS: spread.distance(c)}
+            if split in PREFIXES
+            else {"auroc": scorer.combined(r, c)}
+            for (scorer, spread), r, c in made
+        ]
+        result[split] = {name: np.stack([one[name] for one in each]) for name in each[0]}
     return result
 
 
@@ -341,8 +348,10 @@ def code_scores(field: Field, view: str, codes: Made) -> Scores:
     for split in SCORED:
         pairs = list(zip(fold, codes(view, split), strict=True))
         distance = np.stack([neighbour_distance(k, each, settings.neighbours) for (k, _), each in pairs])
-        centred = np.stack([spread.distance(each) for (_, spread), each in pairs])
-        result[split] = {"auroc": distance, "auroc_latent": distance, MAHALANOBIS: centred}
+        result[split] = {"auroc": distance}
+        if split in PREFIXES:
+            centred = np.stack([spread.distance(each) for (_, spread), each in pairs])
+            result[split] |= {"auroc_latent": distance, MAHALANOBIS: centred}
     return result
 
 

@@ -15,6 +15,7 @@ SERVE_PORT ?= 8080
 IN ?=
 OUT ?=
 EXPLAIN ?=
+KEY ?=
 AGE ?=
 YES ?=
 WORKERS ?=
@@ -154,9 +155,9 @@ week: setup ## seven days of the retraining schedule in ten minutes, into docs/w
 retrain: setup ## take in new rows and retrain, once, now (WORKERS=, …; WORKSPACE=: in a working copy there)
 	@python -m pipelines.retrain $(if $(DATASET),--dataset '$(DATASET)') $(LIMITS) $(if $(WORKSPACE),--workspace '$(WORKSPACE)')
 
-score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, FDR=; EXPLAIN=1 says why)
+score: setup need-dataset ## score a Parquet file with the champion (IN=, OUT=, FDR=, KEY=; EXPLAIN=1 says why)
 	@test -n "$(IN)" -a -n "$(OUT)" || { echo "error: name the files: make score DATASET=… IN=rows.parquet OUT=scores.parquet" >&2; exit 1; }
-	@python -m pipelines.score "$(DATASET)" "$(IN)" "$(OUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain)
+	@python -m pipelines.score "$(DATASET)" "$(IN)" "$(OUT)" $(if $(FDR),--false-discovery-rate $(FDR)) $(if $(EXPLAIN),--explain) $(if $(KEY),--key '$(KEY)')
 
 serve: setup need-dataset ## the champion over HTTP (SERVE_PORT=, WORKERS=)
 	@latentops serve "$(DATASET)" --port $(SERVE_PORT) $(if $(WORKERS),--workers $(WORKERS))

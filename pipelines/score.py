@@ -1,10 +1,11 @@
 """Score a file with the champion: Parquet in, Parquet out, bad rows set aside; no label is needed.
 
 `python -m pipelines.score DATASET rows.parquet scores.parquet`. The output holds each row's number in the
-input beside its scores, and its `time` where there are times (of a window that of its first step); rows that
-can't be read or break an expectation go to `scores.rejected.parquet` with the reasons. With
-`--false-discovery-rate 0.1` a column `flagged` marks rows of the file of which on average at most a tenth are
-normal; with `--explain` each row also says where its score comes from, in the columns of `Package.explain`.
+input beside its scores, the columns of a Parquet file that `--key` names, and its `time` where there are
+times (of a window that of its first step); rows that can't be read or break an expectation go to
+`scores.rejected.parquet` with the reasons. With `--false-discovery-rate 0.1` a column `flagged` marks rows of
+the file of which on average at most a tenth are normal; with `--explain` each row also says where its score
+comes from, in the columns of `Package.explain`.
 
 A file may be larger than memory: rows are read, validated and scored `ROWS` at a time. Each part is kept in
 `scores.parquet.part/` until all are there, so that the same command goes on where one before was ended.
@@ -13,7 +14,7 @@ A file may be larger than memory: rows are read, validated and scored `ROWS` at 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,7 @@ class Work:
     rows_sha256: str
     version: str
     settings_sha256: str
+    keys: list[str]
     explain: bool
     part_rows: int
 
@@ -155,9 +157,10 @@ def score_file(
     out: Path,
     rate: float | None = None,
     explain: bool = False,
+    keys: Sequence[str] = (),
     say: Callable[[str], object] = print,
 ) -> Scored:
-    """Score the rows of `rows` with the champion of `dataset` and write `out`.
+    """Score the rows of `rows` with the champion of `dataset` and write `out`, with the columns `keys`.
 
     Flag them at the false-discovery `rate`, if one is given, and `explain` them, if asked to. Parts that a
     run before left are taken up where it was the same work; `say` is told what became of them.
@@ -170,13 +173,16 @@ def score_file(
     model = latentops.load(f"{dataset}/{champion.number}")
     if rate is not None:
         model.discoveries(np.zeros(0), rate)  # raises before hours of scoring, not after
-    found = sources.read_samples(rows, settings.source, ROWS)
+    if taken := {*keys} & {*_NONE.column_names, "time", "flagged"}:
+        raise LatentOpsError(f"--key {min(taken)}: the output has a column of that name")
+    found = sources.read_samples(rows, settings.source, ROWS, keys)
     size = min(ROWS, found.layout.part_rows())
     told = f"{settings.source.model_dump_json()}{settings.expectations.model_dump_json()}"
     work = Work(
         rows_sha256=_sha256(rows),
         version=f"{champion.model}/{champion.number} {champion.tags.get(PACKAGE)}",
         settings_sha256=hashlib.sha256(told.encode()).hexdigest(),
+        keys=list(keys),
         explain=explain,
         part_rows=size,
     )
@@ -190,7 +196,8 @@ def score_file(
         else:
             if resumed and number == whole:
                 say(f"{parts.folder}: {resumed} rows are done; going on from there")
-            parts.add(*_part(part, model, dataset, settings, explain))
+            scores, rejected = _part(part, model, dataset, settings, explain)
+            parts.add(_with_keys(scores, rows, keys), rejected)
     schema = with_reasons(found.layout.schema())
     return _finish(parts, schema, model, out, rate, resumed)
 
@@ -214,6 +221,24 @@ def _part(
     return pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata(
         None
     ), validated.quarantined
+
+
+def _with_keys(scores: pa.Table, rows: Path, keys: Sequence[str]) -> pa.Table:
+    """Scores with the `keys` of their rows after the rows' numbers; a row group is read at a time."""
+    if not keys or not scores.num_rows:
+        return scores
+    wanted = scores.column("row").to_numpy()
+    file, start, found = pq.ParquetFile(rows), 0, []
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        here = wanted[(wanted >= start) & (wanted < start + count)] - start
+        if len(here):
+            found.append(file.read_row_group(group, columns=list(keys)).take(here))
+        start += count
+    given = pa.concat_tables(found)
+    for at, name in enumerate(keys, start=1):
+        scores = scores.add_column(at, given.schema.field(name), given.column(name))
+    return scores
 
 
 def _validated(part: pa.Table, dataset: str, settings: Dataset) -> Validated:
@@ -281,20 +306,30 @@ def iso(times: NDArray[np.float64]) -> list[str | None]:
 
 
 @task(task_run_name="score {rows.name}", cache_policy=NO_CACHE)
-def score_task(dataset: str, rows: Path, out: Path, rate: float | None, explain: bool) -> State[Scored]:
+def score_task(
+    dataset: str, rows: Path, out: Path, rate: float | None, explain: bool, keys: Sequence[str]
+) -> State[Scored]:
     """`score_file`, as a task."""
     try:
-        return Completed(data=score_file(dataset, rows, out, rate, explain, get_run_logger().info))
+        return Completed(data=score_file(dataset, rows, out, rate, explain, keys, get_run_logger().info))
     except LatentOpsError as error:
         return Failed(message=str(error))
 
 
 @flow(name="score", flow_run_name="score {dataset}")
 def score(
-    dataset: str, rows: Path, out: Path, rate: float | None = None, explain: bool = False
+    dataset: str,
+    rows: Path,
+    out: Path,
+    rate: float | None = None,
+    explain: bool = False,
+    keys: Sequence[str] = (),
 ) -> State[Scored]:
-    """Score the rows of a Parquet file with the champion of `dataset`; flag at the false-discovery `rate`."""
-    state = score_task(dataset, rows, out, rate, explain, return_state=True)
+    """Score the rows of a file with the champion of `dataset`; flag at the false-discovery `rate`.
+
+    The columns `keys` are passed on.
+    """
+    state = score_task(dataset, rows, out, rate, explain, keys, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     scored = state.result()
@@ -326,13 +361,16 @@ def main(
         float | None, typer.Option(metavar="RATE", help="Flag rows of which at most that share are normal.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where each score comes from.")] = False,
+    key: Annotated[
+        list[str] | None, typer.Option(help="A column of a Parquet file to pass on; may be repeated.")
+    ] = None,
 ) -> None:
     """Score the rows of a file with the champion."""
     load_params().dataset(dataset)
     if not rows.is_file():
         raise LatentOpsError(f"{rows}: not found")
     versions.resolve(f"{dataset}@champion")  # before Prefect starts, which logs what fails a run twice
-    running.run(score, dataset, rows, out, false_discovery_rate, explain)
+    running.run(score, dataset, rows, out, false_discovery_rate, explain, key or [])
 
 
 if __name__ == "__main__":

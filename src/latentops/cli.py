@@ -383,8 +383,15 @@ def promote(
 
     if force and len(datasets or []) != 1:
         raise LatentOpsError("--force is of one dataset: name it, as in `latentops promote digits --force`")
+    live = False
     for name in known(load_params(), datasets or []):
-        print(promotion.promote(name, reason, force=force).text)
+        decision = promotion.promote(name, reason, force=force)
+        live |= decision.promoted
+        print(decision.text)
+    if live:
+        print(
+            "commit dvc.lock, ledger and results, or `latentops verify` won't find what it was trained from"
+        )
 
 
 @app.command()

@@ -7,9 +7,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from latentops.config import Dataset, Params
+from latentops.config import Dataset, Params, load_params
 from latentops.data import sources, table
 from latentops.errors import DataError, UnknownNameError
+from tests.data import people
 
 
 def sample_columns(raw: pa.Table) -> pa.Table:
@@ -207,3 +208,30 @@ def test_a_missing_or_foreign_table_names_the_stage_that_makes_it(tmp_path: Path
             table.read(path, "ingest@digits")
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["written to", "replaced", "removed", "joined by another"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """DVC takes its hash after that, and would believe that these rows are from what it is then."""
+    monkeypatch.chdir(tmp_path)
+    people.write_csv(people.people(80))
+    people.write_params()
+    source, accepted = load_params().dataset("people").source, tmp_path / "accepted"
+    accepted.mkdir()
+    path = Path(source.files[0].path)
+    parts = iter(sources.ingest(source, accepted).parts)
+    next(parts)
+    if change == "written to":
+        with path.open("a") as stream:
+            stream.write("\n")
+    elif change == "replaced":
+        path.with_suffix(".new").write_bytes(path.read_bytes())
+        path.with_suffix(".new").replace(path)
+    elif change == "removed":
+        path.unlink()
+    else:
+        (accepted / "0123.parquet").touch()
+    with pytest.raises(DataError, match="changed while it was read; run again once it is whole"):
+        list(parts)

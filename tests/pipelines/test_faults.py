@@ -41,6 +41,7 @@ MOMENTS = [
     pytest.param(range(1), id="once"),
     pytest.param(range(1, 10), id="nine times", marks=pytest.mark.long),
 ]
+TEN = pytest.param(range(10), id="ten times", marks=pytest.mark.long)
 PATIENCE = 600.0
 """Seconds, beside other tests."""
 
@@ -188,7 +189,7 @@ def killed(service: services.Service) -> None:
     until(lambda: services.running(service.pid_file) is None)
 
 
-@pytest.mark.parametrize("moments", MOMENTS)
+@pytest.mark.parametrize("moments", [TEN])
 def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
     stale: Project,
     undisturbed: Undisturbed,
@@ -216,7 +217,7 @@ def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
         like(project, undisturbed)
 
 
-@pytest.mark.parametrize("moments", MOMENTS)
+@pytest.mark.parametrize("moments", [TEN])
 def test_an_mlflow_server_that_is_killed_costs_no_run(
     stale: Project,
     undisturbed: Undisturbed,
@@ -250,6 +251,7 @@ def test_an_mlflow_server_that_is_killed_costs_no_run(
         like(project, undisturbed)
 
 
+@pytest.mark.long
 def test_two_flows_at_once_share_the_work(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
@@ -262,6 +264,7 @@ def test_two_flows_at_once_share_the_work(
     like(project, undisturbed)
 
 
+@pytest.mark.long
 def test_a_repro_by_hand_beside_a_flow_takes_nothing_from_it(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
@@ -307,6 +310,7 @@ def test_a_full_disk_ends_a_flow_and_spoils_nothing(
         assert flow.returncode == 0 or re.search("[Nn]o space left|disk is full", again.log.read_text())
 
 
+@pytest.mark.long
 def test_a_clock_that_is_moved_makes_nothing_stale(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:

@@ -143,3 +143,14 @@ def test_a_remote_that_is_down_is_an_error(checkout: Path) -> None:
     track_a_file("/proc/nowhere")
     with pytest.raises(LatentOpsError, match="dvc push: "):
         publish.push(lambda _: None)
+
+
+@pytest.mark.slow
+def test_a_remote_that_is_back_gets_what_waited(checkout: Path) -> None:
+    track_a_file("/proc/nowhere")
+    with pytest.raises(LatentOpsError, match="dvc push: "):
+        publish.push(lambda _: None)
+    back = Path("remote").absolute()
+    subprocess.run(["dvc", "remote", "modify", "--quiet", "store", "url", str(back)], check=True)
+    assert publish.push(lambda _: None)
+    assert [path.read_text() for path in back.rglob("*") if path.is_file()] == ["rows"]

@@ -105,6 +105,28 @@ def test_scores_are_explained_on_request(dataset: str, tmp_path: Path) -> None:
         assert str(kind).count("list") == depth
 
 
+def test_keys_of_the_rows_are_passed_on(nuclei: pa.Table, tmp_path: Path) -> None:
+    """Those of the rows that are scored, whatever row groups the file has."""
+    keys = [f"patient {chr(ord('l') - at)}" for at in range(12)]
+    spoilt = nuclei.set_column(0, nuclei.column_names[0], pa.array([None, *nuclei.column(0).to_pylist()[1:]]))
+    rows = spoilt.append_column("key", pa.array(keys)).append_column("visit", pa.array(range(12)))
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=4)
+    out = tmp_path / "scores.parquet"
+    done = score_file("breast_cancer", tmp_path / "rows.parquet", out, keys=["key", "visit"])
+    assert (done.scored, done.rejected) == (11, 1)
+    found = pd.read_parquet(out)
+    assert found.columns.tolist()[:3] == ["row", "key", "visit"]
+    assert found["key"].tolist() == keys[1:]
+    assert found["visit"].tolist() == found["row"].tolist()
+    with pytest.raises(DataError, match="no column 'keys', did you mean 'key'"):
+        score_file("breast_cancer", tmp_path / "rows.parquet", out, keys=["keys", "visit"])
+    with pytest.raises(LatentOpsError, match="--key row: the output has a column of that name"):
+        score_file("breast_cancer", tmp_path / "rows.parquet", out, keys=["row"])
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match="the keys key are passed on of Parquet files alone"):
+        score_file("breast_cancer", tmp_path / "rows.csv", out, keys=["key"])
+
+
 def test_a_false_discovery_rate_is_passed_on_and_its_flags_are_counted(dataset: str, tmp_path: Path) -> None:
     file_of(dataset, tmp_path / "rows.parquet")
     plain = score_file(dataset, tmp_path / "rows.parquet", tmp_path / "plain.parquet")

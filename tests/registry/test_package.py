@@ -268,6 +268,7 @@ def test_integers_are_refused_by_mlflow_and_cast_by_frame(at_live: Path) -> None
             r"row 1: shape \[7, 3\], expected \[steps, 3\], steps 1 to 6",
         ),
         ("series", [np.zeros((2, 3)), np.full((1, 3), np.inf)], "row 1: holds a missing or infinite value"),
+        ("pictures", np.full((1, 1, 4, 4), 1e38), r"row 0: holds .*, or one beyond 1e\+30"),
     ],
 )
 def test_rows_that_dont_fit_are_named(at_live: Path, dataset: str, rows: object, message: str) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from latentops.atomic import write_json
 from latentops.cli import prune as prune_command
@@ -139,6 +140,18 @@ def test_data_that_a_commit_or_the_workspace_names_stays(
     with pytest.raises(RegistryError, match=r"dvc gc: .*rows\.dvc"):
         prune_command(yes=True)
     assert kept() == {"committed", "workspace"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("file_store")
+def test_the_data_of_a_live_model_that_no_lock_names_stays(promoted: Path) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], check=True)
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["train@table-variational"]["outs"][0]["md5"] = "0" * 32
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    assert prune(NOW, dry_run=False).cache == (
+        "left alone, as no dvc.lock of a commit names what table-autoencoder version 1 came from: commit it"
+    )
 
 
 @pytest.mark.slow

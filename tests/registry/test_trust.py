@@ -15,7 +15,7 @@ import yaml
 import latentops
 from latentops.config import load_params
 from latentops.errors import LatentOpsError, RegistryError
-from latentops.registry import backup, packaging, store, tracking, versions
+from latentops.registry import backup, packaging, serving, store, tracking, versions
 from latentops.registry.champion import promote
 from latentops.registry.package import JSON_BYTES, Package
 from latentops.registry.verification import verify
@@ -109,6 +109,16 @@ def test_another_loader_or_a_pickle_beside_the_package_is_refused_and_never_run(
     with contextlib.suppress(Exception):
         mlflow.pyfunc.load_model(str(place))
     assert Path("ran").exists()  # as MLflow's own loader does, so that this test proves something
+
+
+def test_code_that_was_changed_beside_a_package_is_not_served(
+    twice: Path, kept: Callable[[str], Path]
+) -> None:
+    """MLflow's server would run it."""
+    code = next((kept("table") / "code").rglob("served.py"))
+    code.write_text(code.read_text() + "\nraise SystemExit('ran')\n")
+    with pytest.raises(RegistryError, match="its files are not those that were registered"):
+        serving.champion("table")
 
 
 @pytest.fixture

@@ -70,7 +70,6 @@ def test_a_challenger_is_proven_and_so_is_what_was_forced(twice: Path) -> None:
     assert broken("table@champion") == []
     rollback("table")
     assert broken("table@challenger") == []
-    rollback("table")
     promote("table", reason="it has to be", force=True)
     assert broken("table@champion") == []
     store.connect().delete_model_version_tag(MODEL, "3", candidate.FORCED)

@@ -184,6 +184,7 @@ def test_a_mixed_table_goes_through_every_stage(project: Path) -> None:
         ("age", None, "row 2, column 'age': missing, but no training data was"),
         ("age", "old", "row 2, column 'age': 'old' is no number"),
         ("income", float("inf"), "row 2, column 'income': infinite"),
+        ("income", 1e38, r"row 2, column 'income': infinite, or beyond 1e\+30"),
         ("since", "lately", "row 2, column 'since': 'lately' is no date"),
     ):
         bad = frame.astype(object).copy()

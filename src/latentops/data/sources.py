@@ -86,18 +86,25 @@ def read_rows(path: Path, source: Source) -> pa.Table:
     return _read_file(path, read_source(source).layout, source)
 
 
-def read_samples(path: Path, source: Source, rows: int) -> Rows:
+def read_samples(path: Path, source: Source, rows: int, beside: Sequence[str] = ()) -> Rows:
     """Rows to be scored, at most `rows` at a time: as `read_rows`, without a label.
 
-    A label column is passed over. A value that can't be converted is missing, and the row's `.problem` says
-    so. Raises as `read_rows` does, for a file that is damaged further on only as the rows are gone through.
+    A label column is passed over, and so are those of a Parquet file that `beside` names, which it must have.
+    A value that can't be converted is missing, and the row's `.problem` says so. Raises as `read_rows` does,
+    for a file that is damaged further on only as the rows are gone through.
     """
     layout = replace(read_source(source).layout, label=None).with_problems()
     if path.suffix == ".csv" and layout.kind in ("tabular", "text"):
+        if beside:
+            raise DataError(f"{path}: the keys {', '.join(beside)} are passed on of Parquet files alone")
         parts = readers.read_table_parts(path, layout, source)
         return Rows(layout, (part.slice(at, rows) for part in parts for at in range(0, part.num_rows, rows)))
     file = _opened(path, layout)
-    _check_names(path, file.schema_arrow.names, layout, () if source.label is None else (source.label,))
+    for name in beside:
+        if file.schema_arrow.names.count(name) != 1:
+            raise DataError(f"{path}: no column {name!r}{nearest(name, file.schema_arrow.names)}")
+    ignored = (*beside, *(() if source.label is None else (source.label,)))
+    _check_names(path, file.schema_arrow.names, layout, ignored)
     return Rows(layout, _samples(file, path, layout, rows))
 
 

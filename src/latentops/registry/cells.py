@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from latentops.data.encoding import CATEGORIES, Column, Encoding
 from latentops.errors import DataError
 
+LARGEST = 1e30
+"""Beyond it no number can be told from an infinite one where a model has it in float32."""
+
 
 def columns(frame: pd.DataFrame, encoding: Encoding) -> dict[str, Column]:
     """What `encoding` takes of `frame`, which has its columns.
@@ -77,8 +80,8 @@ def _number(value: object, row: int, name: str) -> float:
         number = np.nan if value is None else float(cast(float, value))
     except (TypeError, ValueError):
         raise DataError(f"row {row}, column {name!r}: {value!r} is no number") from None
-    if np.isinf(number):
-        raise DataError(f"row {row}, column {name!r}: infinite")
+    if abs(number) > LARGEST:
+        raise DataError(f"row {row}, column {name!r}: infinite, or beyond {LARGEST:g}")
     return number
 
 

@@ -6,9 +6,10 @@ rejects it, or promotes it against the gate.
 A promotion goes in this order, under one lock: package, registered version with all its tags, ledger line,
 alias `previous`, alias `champion`; and from then on nothing is challenger. Whatever stops it, the live model
 is the old one or the new one, and never one that the ledger doesn't know; the next call finishes what the
-ledger's last line began.
+ledger's last line began, and says so on stderr.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ from latentops.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 HOLDER = "another command that promotes, rejects or rolls back"
 APPROVAL = "approval"
 """The gate of what waits for a person."""
+ROLLED_BACK = "rolled back"
+"""The gate of what was live until it was rolled back."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def promote(
 
     The gates are those of the comparison and those of `latentops.registry.gates`. Where one holds, the
     champion stays, the decision names the gate, and the version is the challenger, unless it was rejected
-    before. What isn't `approved` yet is held by a gate of that name. With `force`, which needs a `reason`, it
+    before. What isn't `approved` yet is held by a gate of that name, and so is what was rolled back last, or
+    the next run would make it live again. With `force`, which needs a `reason`, it
     is champion nevertheless, and marked as forced. Where the same content is champion already, nothing is
     done. `card` writes the model card, `reason` goes into the ledger. Raises `RegistryError` where a result
     or its recorded run is missing, or a reason.
@@ -92,6 +96,9 @@ def promote(
         gates = candidate.gates(version, champion)
         if not approved:
             gates = (*gates, Gate(APPROVAL, None, None, False, f"waits for `latentops promote {dataset}`"))
+        if (undone := _undone(version)) is not None:
+            why = f"version {version.number} was rolled back: {undone['why']}"
+            gates = (*gates, Gate(ROLLED_BACK, None, None, False, why))
         candidate.mark(version, gates, card)
         held = "; ".join(f"{gate.gate}: {gate.text}" for gate in gates if not gate.passed)
         if held and not force:
@@ -112,7 +119,7 @@ def promote(
 def reject(dataset: str, *, reason: str) -> Decision:
     """Turn the challenger down: it loses its alias, keeps the reason, and isn't challenger again.
 
-    Raises `RegistryError` where there is no challenger, or no reason.
+    Where that was done last, nothing is. Raises `RegistryError` where there is no challenger, or no reason.
     """
     if not reason.strip():
         raise RegistryError(f"{dataset}: a rejection needs a reason, which stays with the version")
@@ -121,6 +128,10 @@ def reject(dataset: str, *, reason: str) -> Decision:
         _finish(client, dataset)
         champion = versions.aliased(client, dataset, CHAMPION)
         challenger = versions.aliased(client, dataset, CHALLENGER)
+        last = ledger.entries(dataset)[-1:]
+        if challenger is None and last and last[0]["event"] == "reject":
+            told = f"version {last[0]['version']} is rejected already: {last[0]['why']}"
+            return _unmoved(dataset, champion, (), f"{dataset}: {told}")
         if challenger is None:
             raise RegistryError(f"{dataset}: there is no challenger; see `latentops history {dataset}`")
         _write({"event": "reject", "why": reason, "gates": []}, challenger, champion)
@@ -131,19 +142,22 @@ def reject(dataset: str, *, reason: str) -> Decision:
 def rollback(dataset: str, *, reason: str = "") -> Decision:
     """Make the previous champion live again, and the present one previous.
 
-    Raises `RegistryError` where there is no previous champion.
+    Where that was done last, nothing is: what was rolled back is live again by a forced promotion. Raises
+    `RegistryError` where there is no previous champion.
     """
     client = store.connect()
     with store.plain_errors(), store.locked("promotion", HOLDER):
-        finished = _finish(client, dataset) == "rollback"
+        _finish(client, dataset)
         champion = versions.resolve_with(client, f"{dataset}@{CHAMPION}")
         previous = versions.aliased(client, dataset, PREVIOUS)
         if previous is None:
             raise RegistryError(
                 f"{dataset}: nothing to roll back to, version {champion.number} is the first champion"
             )
-        if finished:
-            return _decision(champion, previous, (), f"{dataset}: the rollback that was cut short is done")
+        if (undone := _undone(previous)) is not None:
+            told = f"version {champion.number} is champion since version {previous.number} was rolled back"
+            forth = f"`latentops promote {dataset} --force` goes forth again"
+            return _unmoved(dataset, champion, (), f"{dataset}: {told} ({undone['why']}); {forth}")
         why = reason or "rolled back by hand"
         _move(client, {"event": "rollback", "why": why, "gates": []}, previous, champion)
         text = (
@@ -155,6 +169,13 @@ def rollback(dataset: str, *, reason: str = "") -> Decision:
 def history(dataset: str) -> list[dict[str, Any]]:
     """The ledger's lines about `dataset`, the oldest first."""
     return ledger.entries(dataset)
+
+
+def _undone(version: Version) -> dict[str, Any] | None:
+    """The ledger's line of the rollback from `version`, if that is the last that moved the champion."""
+    moves = ledger.moves(version.dataset)
+    last = moves[-1] if moves else {}
+    return last if last.get("event") == "rollback" and last["previous"] == version.number else None
 
 
 def _challenge(
@@ -214,27 +235,29 @@ def _retire_challenger(client: MlflowClient, dataset: str) -> None:
         client.delete_registered_model_alias(challenger.model, CHALLENGER)
 
 
-def _finish(client: MlflowClient, dataset: str) -> str | None:
-    """Move the aliases as the ledger's last line says, if that was cut short; say which event it was."""
+def _finish(client: MlflowClient, dataset: str) -> None:
+    """Move the aliases as the ledger's last line says, if that was cut short; stderr says what it was."""
     lines = ledger.entries(dataset)
     if not lines:
-        return None
+        return
     last, event = lines[-1], str(lines[-1]["event"])
     wanted = (last["version"], last["package_sha256"])
     found = [v for v in versions.versions(client, dataset) if (v.number, v.tags.get(PACKAGE)) == wanted]
     if not found:
-        return None
+        return
     if event in ledger.MOVES:
-        return event if _finish_move(client, found[0], last) else None
-    challenger = versions.aliased(client, dataset, CHALLENGER)
-    is_challenger = challenger is not None and challenger.number == found[0].number
-    if event == "hold" and challenger is None:
-        client.set_registered_model_alias(found[0].model, CHALLENGER, str(found[0].number))
-        return event
-    if event == "reject" and is_challenger:
-        _turn_down(client, found[0], str(last["why"]))
-        return event
-    return None
+        finished = _finish_move(client, found[0], last)
+    else:
+        challenger = versions.aliased(client, dataset, CHALLENGER)
+        is_challenger = challenger is not None and challenger.number == found[0].number
+        finished = is_challenger == (event == "reject")
+        if finished and event == "hold":
+            client.set_registered_model_alias(found[0].model, CHALLENGER, str(found[0].number))
+        elif finished:
+            _turn_down(client, found[0], str(last["why"]))
+    if finished:
+        told = f"finished the {event} of version {found[0].number}, which was cut short"
+        print(f"{dataset}: {told}", file=sys.stderr, flush=True)
 
 
 def _finish_move(client: MlflowClient, version: Version, line: dict[str, Any]) -> bool:

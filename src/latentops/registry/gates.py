@@ -8,7 +8,7 @@ pipeline does, keeps its promise of few false alarms, is small and fast enough, 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,10 @@ def of_package(
         alarms = {view: flagged[view] for view in promised if view in flagged}
         sizes = {view: len(package.references[view].calibration) for view in alarms}
         if alarms:
-            found.append(false_alarms(alarms, sizes, package.facts.alpha))
+            kept = false_alarms(alarms, sizes, package.facts.alpha)
+            limits = {view: package.references[view].threshold for view in promised}
+            told = ", ".join(f"{limit:.4g} ({view})" for view, limit in limits.items())
+            found.append(replace(kept, text=f"{kept.text}; flagged is a score above {told}"))
     return [*found, latency(package, some, gates.latency), size(folder, gates.size)]
 
 

@@ -435,9 +435,11 @@ def _numbers(cells: "pd.Series[Any]") -> NDArray[np.float64]:
 def _expect_finite(
     values: NDArray[np.float64], rows: NDArray[np.int64] | None = None, names: Sequence[str] = ()
 ) -> None:
-    """Refuse missing and infinite numbers, naming the first row that holds one, and its column by `names`."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    """Refuse what no model can take, naming the first row that holds it, and its column by `names`."""
+    usable = np.abs(values) <= cells.LARGEST  # missing and infinite ones aren't either
+    bad = np.flatnonzero(~usable.all(axis=tuple(range(1, values.ndim))))
     if len(bad):
         row = bad[0] if rows is None else rows[bad[0]]
-        column = f", column {names[np.flatnonzero(~np.isfinite(values[row]))[0]]!r}" if names else ""
-        raise DataError(f"row {row}{column}: holds a missing or infinite value")
+        column = f", column {names[np.flatnonzero(~usable[row])[0]]!r}" if names else ""
+        beyond = f"or one beyond {cells.LARGEST:g}"
+        raise DataError(f"row {row}{column}: holds a missing or infinite value, {beyond}")

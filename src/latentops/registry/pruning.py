@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 
 from latentops.errors import RegistryError, StoreError
 from latentops.registry import champion, ledger, lineage, results, store, tracking, versions
-from latentops.registry.candidate import PACKAGE
+from latentops.registry.candidate import PACKAGE, VARIANT
 
 GC = ("gc", "--workspace", "--all-commits", "--all-experiments", "--skip-failed")
 """What DVC keeps: the data of the workspace, of every commit that git knows, of every experiment.
@@ -82,7 +82,7 @@ def prune(older_than: timedelta, *, dry_run: bool) -> Pruned:
             tuple(f"{model.name} ({model.model_id})" for model in models),
             tuple(f"{run.info.run_name} of {run.data.tags['latentops.dataset']}" for run in runs),
             deleted,
-            _cache(dry_run=dry_run),
+            _cache(_unnamed_data(client), dry_run=dry_run),
         )
         if not dry_run:
             for version in unnamed:
@@ -195,10 +195,29 @@ def _empty_bin(uri: str) -> None:
         raise StoreError(f"mlflow gc: {_last(ran.stderr)}")
 
 
-def _cache(*, dry_run: bool) -> str:
-    """What `dvc gc` says; a cache that other projects may use too is left alone."""
+def _unnamed_data(client: MlflowClient) -> list[str]:
+    """The aliased versions whose model no `dvc.lock` names, here or in a commit: DVC would drop it."""
+    found = []
+    for model in client.search_registered_models(max_results=tracking.PAGE):
+        for number in sorted({str(each) for each in model.aliases.values()}):
+            version = client.get_model_version(model.name, number)
+            run = _run(client, str(version.run_id)) if PACKAGE in version.tags else None
+            md5 = run.data.tags.get(lineage.MODEL) if run is not None else None
+            if md5 is None:
+                continue  # not one of ours
+            dataset, variant = model.name.removesuffix(versions.SUFFIX), version.tags[VARIANT]
+            if lineage.Lock.holding(dataset, variant, md5).of_model(dataset, variant) != md5:
+                found.append(f"{model.name} version {number}")
+    return found
+
+
+def _cache(unnamed: list[str], *, dry_run: bool) -> str:
+    """What `dvc gc` says; left alone is a cache that other projects may use too, or that `unnamed` need."""
     if not Path(".dvc").is_dir():
         return "not a DVC project"
+    if unnamed:
+        named = f"names what {', '.join(unnamed)} came from"
+        return f"left alone, as no {lineage.LOCK} of a commit {named}: commit it"
     place = lineage.cache()
     if not place.is_relative_to(store.project_root()):
         return f"{place} may hold other projects' data too: left alone; `dvc gc --projects` knows how"
@@ -206,7 +225,8 @@ def _cache(*, dry_run: bool) -> str:
         "gc", "--workspace", "--dry"
     )  # fails where what is checked out can't be read, which would be skipped
     said = _dvc(*GC, "--dry" if dry_run else "--force")
-    return next((line for line in said.splitlines() if "repo cache" in line), "nothing to remove")
+    told = next((line for line in said.splitlines() if "repo cache" in line), "nothing to remove")
+    return told.replace("Removed", "would remove") if dry_run else told
 
 
 def _dvc(*command: str) -> str:

@@ -34,10 +34,11 @@ def serve(dataset: str, port: int, workers: int | None = None) -> None:
     """Serve the champion of `dataset` on this machine's loopback until told to stop.
 
     Unless `workers` are given there are as many processes as cores, at most `MOST_WORKERS`. Raises
-    `RegistryError` where there is no champion, or its files are gone.
+    `RegistryError` where there is no champion, or its files are gone or not what was registered.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ[FOLDER] = str(champion(dataset))
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     most_bytes()  # raises here, not in each process
     uvicorn.run(
         "latentops.registry.serving:app",
@@ -49,10 +50,13 @@ def serve(dataset: str, port: int, workers: int | None = None) -> None:
 
 
 def champion(dataset: str) -> Path:
-    """The files of the version of `dataset` that is champion now."""
+    """The files of the version of `dataset` that is champion now, as they were registered.
+
+    MLflow's server runs code that lies among them, so that they have to be.
+    """
     client = store.connect()
     with store.plain_errors():
-        return versions.expect_files(client, versions.resolve_with(client, f"{dataset}@champion"))
+        return versions.registered_files(client, versions.resolve_with(client, f"{dataset}@champion"))
 
 
 def app() -> App:

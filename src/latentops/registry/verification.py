@@ -184,13 +184,11 @@ def _dvc_links(version: Version, run: Run | None, lock: lineage.Lock) -> list[Li
         )
     ]
     if run is not None:
-        links.append(
-            Link(
-                f"run ↔ {lock.name}: md5 of the model",
-                run.data.tags.get(lineage.MODEL, "none"),
-                lock.of_model(version.dataset, version.tags.get(candidate.VARIANT, "")) or "none",
-            )
-        )
+        wanted = run.data.tags.get(lineage.MODEL, "none")
+        found = lock.of_model(version.dataset, version.tags.get(candidate.VARIANT, "")) or "none"
+        if found != wanted:  # of all commits, too
+            found += f" (no commit's {lineage.LOCK} names its model: commit it when a version goes live)"
+        links.append(Link(f"run ↔ {lock.name}: md5 of the model", wanted, found))
     return links
 
 

@@ -67,6 +67,11 @@ def open_version(client: MlflowClient, version: Version) -> Package:
     Of a version's files only the package is opened, which holds numbers and JSON: no loader, script or
     pickle that lies beside it is run.
     """
+    return package(registered_files(client, version))
+
+
+def registered_files(client: MlflowClient, version: Version) -> Path:
+    """As `expect_files`; `RegistryError` also where they aren't those that the version was made with."""
     from latentops.registry import packaging
 
     folder = expect_files(client, version)
@@ -75,7 +80,7 @@ def open_version(client: MlflowClient, version: Version) -> Package:
             f"{version.name}: its files are not those that were registered, so it isn't opened; see "
             f"`latentops verify {version.name}`, and `latentops promote {version.dataset}` makes them anew"
         )
-    return package(folder)
+    return folder
 
 
 def package(folder: Path) -> Package:

@@ -14,9 +14,10 @@ from latentops import config
 from latentops.config import Params
 from latentops.data import catalogue
 from latentops.errors import DataError
-from latentops.reporting import provenance, results
+from latentops.reporting import profiles, provenance, results
 from latentops.reporting.leaderboard import ahead, interval, number, ordered
 from latentops.reporting.results import Comparison, Difference, Row, Validation, title
+from latentops.reporting.warnings import CATALOGUE
 
 THINGS = {"image": "images", "tabular": "rows of a table", "sequence": "sequences", "text": "texts"}
 PRIORS = ("variational", "adversarial")
@@ -104,6 +105,7 @@ def model_card(
         "Results": _results(comparison, chosen),
         "Floors": _floors(paired, chosen),
         "Gates": _gates(gates),
+        "Warnings": _warnings(comparison, chosen),
         "Limits": _limits(comparison, paired, chosen, settings),
         "Lineage": _lineage(comparison, chosen, knobs, lineage),
         "Load it": _load(model),
@@ -247,6 +249,21 @@ def _gates(gates: Sequence[Judged]) -> str:
         f"- {_plain(gate.gate)}: **{'passed' if gate.passed else 'held'}**. {_plain(gate.text)}".rstrip()
         for gate in gates
     )
+
+
+def _warnings(comparison: Comparison, chosen: Row) -> str:
+    """Every number that the report warns by of this variant, those that are raised first."""
+    plain = comparison.row(profiles.PLAIN)
+    told = []
+    for each in dict.fromkeys(each for entry in CATALOGUE for each in entry.numbers):
+        found = each.of(chosen, plain)
+        if found is None or found.mean is None:
+            continue
+        raised, between = each.raised(found), interval(found)
+        figure = f"{number(found.mean)} ({between})" if between else number(found.mean)
+        text = f"- {_plain(each.words)}: {figure}" + (f", **{each.rule}**" if raised else "")
+        told.append((not raised, text))
+    return "\n".join(text for _, text in sorted(told, key=lambda one: one[0])) or "- None has a number here."
 
 
 def _limits(

@@ -263,7 +263,8 @@ def reproduce(
                     else:
                         run.failures.append(f"promote {name}: {state.message}")
         try:
-            show(params)
+            if plan.work:  # else it has been shown already
+                show(params)
         except (LatentOpsError, OSError) as error:
             run.failures.append(f"report: {error}")
     if run.failures:

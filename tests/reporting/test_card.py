@@ -18,6 +18,7 @@ SECTIONS = [
     "Results",
     "Floors",
     "Gates",
+    "Warnings",
     "Limits",
     "Lineage",
     "Load it",
@@ -53,6 +54,25 @@ def test_the_card_tells_what_speaks_against_the_model(finished: Path, params: Pa
     card = card_for("digit_columns", params, finished)
     assert "Without a code, raw does better" in card
     assert "beats PCA-8: **held**" in card
+
+
+def test_the_card_tells_the_numbers_of_the_warnings_the_raised_ones_first(
+    project: Path, params: Params, edit: Edit
+) -> None:
+    def copies(value: dict[str, Any]) -> None:
+        chosen = next(row for row in value["rows"] if row["name"] == value["chosen"]["variant"])
+        chosen["diagnosis"] |= {
+            "explained": {"mean": 0.9, "low": 0.8, "high": 0.95},
+            "copy_score": {"mean": 0.7, "low": 0.6, "high": 0.8},
+        }
+
+    edit("digits", copies)
+    lines = (
+        card_for("digits", params, project).partition("## Warnings")[2].split("##")[0].strip().splitlines()
+    )
+    copied = "copy score: R² on rows whose columns were permuted: 0.700 (0.600–0.800), **above 0.5**"
+    assert lines[0] == f"- {copied}"
+    assert "- R² of the reconstruction: 0.900 (0.800–0.950), not below 0.5" in lines[1:]
 
 
 def test_the_card_shows_the_model_among_its_floors(finished: Path, params: Params) -> None:

@@ -261,8 +261,8 @@ def _warnings(comparison: Comparison, chosen: Row) -> str:
             continue
         raised, between = each.raised(found), interval(found)
         figure = f"{number(found.mean)} ({between})" if between else number(found.mean)
-        text = f"- {_plain(each.words)}: {figure}" + (f", **{each.rule}**" if raised else "")
-        told.append((not raised, text))
+        verdict = f", **{each.rule}**" if raised else f", not {each.rule}" if each.rule else ""
+        told.append((not raised, f"- {_plain(each.words)}: {figure}{verdict}"))
     return "\n".join(text for _, text in sorted(told, key=lambda one: one[0])) or "- None has a number here."
 
 

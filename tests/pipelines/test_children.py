@@ -163,7 +163,7 @@ def test_a_guard_ends_what_it_watches_and_nothing_else() -> None:
     processes = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(2)]
     watched, forgotten = processes
     children.guard([f"+{watched.pid}", f"+{forgotten.pid}", f"-{forgotten.pid}", f"+{2**30}"])
-    assert watched.wait(10) == -signal.SIGINT
+    assert watched.wait(30) in {-signal.SIGINT, -signal.SIGKILL}  # as it was told to pass over SIGINT or not
     assert forgotten.poll() is None
     forgotten.kill()
     forgotten.wait()

@@ -34,16 +34,12 @@ from latentops.data import sources
 from pipelines import services
 from pipelines.decisions import decisions
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRAINS = f"train@{DATASET}-sparse"
-MOMENTS = [
-    pytest.param(range(1), id="once"),
-    pytest.param(range(1, 10), id="nine times", marks=pytest.mark.long),
-]
-TEN = pytest.param(range(10), id="ten times", marks=pytest.mark.long)
 PATIENCE = 600.0
 """Seconds, beside other tests."""
+MOMENTS = 10
 
 
 @dataclass(frozen=True)
@@ -151,11 +147,10 @@ def process_of(project: Project, stage: str) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.parametrize("moments", MOMENTS)
 def test_a_training_that_is_killed_is_tried_again(
-    stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path, moments: range
+    stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
-    for moment in moments:
+    for moment in range(MOMENTS):
         project = copied(stale, tmp_path / f"{moment}")
         with Flow(project, **server) as flow:
             victim = until(partial(process_of, project, TRAINS))
@@ -166,11 +161,10 @@ def test_a_training_that_is_killed_is_tried_again(
         like(project, undisturbed)
 
 
-@pytest.mark.parametrize("moments", MOMENTS)
 def test_after_a_flow_that_is_killed_the_next_goes_on(
-    stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path, moments: range
+    stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
-    for moment in moments:
+    for moment in range(MOMENTS):
         project = copied(stale, tmp_path / f"{moment}")
         with Flow(project, **server) as flow:
             time.sleep(random.Random(moment).uniform(0, undisturbed.seconds))
@@ -189,18 +183,16 @@ def killed(service: services.Service) -> None:
     until(lambda: services.running(service.pid_file) is None)
 
 
-@pytest.mark.parametrize("moments", [TEN])
 def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
     stale: Project,
     undisturbed: Undisturbed,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    moments: range,
 ) -> None:
     prefect, *_ = services.services(free_port(), 0)
     api = {"PREFECT_API_URL": prefect.environment["PREFECT_API_URL"]}
     monkeypatch.setattr(services, "STARTS_WITHIN", PATIENCE)
-    for moment in moments:
+    for moment in range(MOMENTS):
         project = copied(stale, tmp_path / f"{moment}")
         monkeypatch.chdir(project.path)
         services.start_one(prefect)
@@ -217,19 +209,17 @@ def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
         like(project, undisturbed)
 
 
-@pytest.mark.parametrize("moments", [TEN])
 def test_an_mlflow_server_that_is_killed_costs_no_run(
     stale: Project,
     undisturbed: Undisturbed,
     server: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    moments: range,
 ) -> None:
     """What it should have been told is kept, and delivered once it is back."""
     monkeypatch.setattr(services, "STARTS_WITHIN", PATIENCE)
     port = free_port()
-    for moment in moments:
+    for moment in range(MOMENTS):
         project = copied(stale, tmp_path / f"{moment}")
         monkeypatch.chdir(project.path)
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -251,7 +241,6 @@ def test_an_mlflow_server_that_is_killed_costs_no_run(
         like(project, undisturbed)
 
 
-@pytest.mark.long
 def test_two_flows_at_once_share_the_work(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
@@ -264,7 +253,6 @@ def test_two_flows_at_once_share_the_work(
     like(project, undisturbed)
 
 
-@pytest.mark.long
 def test_a_repro_by_hand_beside_a_flow_takes_nothing_from_it(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
@@ -310,7 +298,6 @@ def test_a_full_disk_ends_a_flow_and_spoils_nothing(
         assert flow.returncode == 0 or re.search("[Nn]o space left|disk is full", again.log.read_text())
 
 
-@pytest.mark.long
 def test_a_clock_that_is_moved_makes_nothing_stale(
     stale: Project, undisturbed: Undisturbed, server: dict[str, str], tmp_path: Path
 ) -> None:
@@ -339,7 +326,6 @@ def moved(project: Project, by: str, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.long
 def test_two_retrainings_at_once_take_a_file_in_once(
     tiny: Project, server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

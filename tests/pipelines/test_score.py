@@ -118,7 +118,7 @@ def test_keys_of_the_rows_are_passed_on(nuclei: pa.Table, tmp_path: Path) -> Non
     assert found.columns.tolist()[:3] == ["row", "key", "visit"]
     assert found["key"].tolist() == keys[1:]
     assert found["visit"].tolist() == found["row"].tolist()
-    with pytest.raises(DataError, match="no column 'keys', did you mean 'key'"):
+    with pytest.raises(DataError, match=r"no column 'keys' \(did you mean 'key'"):
         score_file("breast_cancer", tmp_path / "rows.parquet", out, keys=["keys", "visit"])
     with pytest.raises(LatentOpsError, match="--key row: the output has a column of that name"):
         score_file("breast_cancer", tmp_path / "rows.parquet", out, keys=["row"])

@@ -156,7 +156,8 @@ def test_a_model_that_no_lock_names_shows(twice: Path) -> None:
     rewrite_lock(undercomplete="2" * 32)
     commit("trained again")
     [link] = verify("table").broken
-    assert (link.name, link.right) == ("run ↔ dvc.lock: md5 of the model", "2" * 32)
+    assert link.name == "run ↔ dvc.lock: md5 of the model"
+    assert link.right.startswith(f"{'2' * 32} (no commit's dvc.lock names its model")
 
 
 def test_the_runs_figures_are_taken_again_from_the_package(twice: Path) -> None:

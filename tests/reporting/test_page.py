@@ -20,7 +20,8 @@ from latentops.reporting.results import comparison, curves
 
 Edit = Callable[[str, Callable[[dict[str, Any]], None]], None]
 CARD_SECTIONS = [
-    "Intended use", "Data", "How it was judged", "Results", "Floors", "Gates", "Limits", "Lineage", "Load it"
+    "Intended use", "Data", "How it was judged", "Results", "Floors", "Gates", "Warnings",
+    "Limits", "Lineage", "Load it"
 ]  # fmt: skip
 HOSTILE = '<script>alert("x")</script>&'
 VOID = {"meta", "img", "br", "link", "input", "hr"}

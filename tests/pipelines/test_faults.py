@@ -183,6 +183,23 @@ def killed(service: services.Service) -> None:
     until(lambda: services.running(service.pid_file) is None)
 
 
+@contextmanager
+def up(service: services.Service) -> Iterator[None]:
+    services.start_one(service)
+    try:
+        yield
+    finally:
+        services.stop_one(service.pid_file)
+
+
+def lost_by(flow: Flow, service: services.Service, seconds: float) -> None:
+    """Kill the service that a flow uses after `seconds`; start it again once the flow has ended."""
+    time.sleep(seconds)
+    killed(service)
+    flow.wait(PATIENCE)
+    services.start_one(service)
+
+
 def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
     stale: Project,
     undisturbed: Undisturbed,
@@ -195,21 +212,15 @@ def test_after_a_prefect_server_that_is_killed_the_next_run_goes_on(
     for moment in range(MOMENTS):
         project = copied(stale, tmp_path / f"{moment}")
         monkeypatch.chdir(project.path)
-        services.start_one(prefect)
-        try:
+        with up(prefect):
             with Flow(project, PREFECT_CLIENT_MAX_RETRIES="1", **api) as flow:
-                time.sleep(random.Random(moment).uniform(0, undisturbed.seconds))
-                killed(prefect)
-                flow.wait(PATIENCE)
-            services.start_one(prefect)
+                lost_by(flow, prefect, random.Random(moment).uniform(0, undisturbed.seconds))
             with Flow(project, **api) as flow:
                 flow.ends_well()
-        finally:
-            services.stop_one(prefect.pid_file)
         like(project, undisturbed)
 
 
-def test_an_mlflow_server_that_is_killed_costs_no_run(
+def test_an_mlflow_server_that_is_killed_costs_no_stage(
     stale: Project,
     undisturbed: Undisturbed,
     server: dict[str, str],
@@ -224,20 +235,16 @@ def test_an_mlflow_server_that_is_killed_costs_no_run(
         monkeypatch.chdir(project.path)
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         _, mlflow, _ = services.services(0, port)
-        services.start_one(mlflow)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.page)
-        try:
+        with up(mlflow):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.page)
             with Flow(project, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1", **server) as flow:
-                time.sleep(random.Random(moment).uniform(0, undisturbed.seconds))
-                killed(mlflow)
-                flow.wait(PATIENCE)
-            services.start_one(mlflow)
+                lost_by(flow, mlflow, random.Random(moment).uniform(0, undisturbed.seconds))
+            done = ran(flow.log.read_text())
             with Flow(project, **server) as flow:
                 flow.ends_well()
+            assert ran(flow.log.read_text()) == done, "every stage had run"
             project.run("latentops.cli", "sync")
             assert runs(mlflow.page) == undisturbed.runs
-        finally:
-            services.stop_one(mlflow.pid_file)
         like(project, undisturbed)
 
 
